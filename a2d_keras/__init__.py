@@ -1,0 +1,34 @@
+"""Detect adversarial inputs of a trained Keras classifier by what it costs to attack them.
+
+Attack as Defense: Zhao, Chen, Wang, Yang, Song, Sun, ISSTA 2021.
+"""
+
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "a2d-keras runs on TensorFlow: set the environment variable KERAS_BACKEND to tensorflow "
+        f"before Keras is imported. Received: {keras.backend.backend()}"
+    )
+
+from a2d_keras.attacks import BIM, BIM2, FGSM, Attack, AttackResult
+from a2d_keras.classifier import Classifier
+from a2d_keras.costs import AttackCosts
+from a2d_keras.detectors import ZScoreDetector
+from a2d_keras.layers import DetectorLayer, GuardedModel, guard
+from a2d_keras.version import __version__
+
+__all__ = [
+    "BIM",
+    "BIM2",
+    "FGSM",
+    "Attack",
+    "AttackCosts",
+    "AttackResult",
+    "Classifier",
+    "DetectorLayer",
+    "GuardedModel",
+    "ZScoreDetector",
+    "__version__",
+    "guard",
+]

@@ -1,0 +1,158 @@
+"""`Attack`: the face of every attack."""
+
+import abc
+import dataclasses
+import functools
+import math
+import numbers
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from a2d_keras import inputs
+from a2d_keras.attacks.compiled import compiled_loop
+from a2d_keras.attacks.loop import AttackResult, Slots
+from a2d_keras.classifier import Classifier
+
+_BATCH_IN_SLOTS = 8  # inputs given to the loop at once, as a multiple of its slots
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attack(abc.ABC):
+    """An attack is a step: it says how to start and how to take one step, and never loops.
+
+    An attack is a value: immutable, and equal to another with the same parameters. A subclass is
+    a frozen dataclass, registered with `keras.saving.register_keras_serializable`.
+
+    Args:
+        max_iterations: Steps after which an input counts as resisting. Defaults to 500.
+        targeted: Whether success is to reach a given target, rather than to leave the
+            classifier's own prediction. Defaults to False.
+    """
+
+    max_iterations: int = 500
+    targeted: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.max_iterations, numbers.Integral) or self.max_iterations < 1:
+            raise ValueError(
+                "`max_iterations` must be a whole number, at least 1. "
+                f"Received: {self.max_iterations}"
+            )
+
+    def start(self, inputs: tf.Tensor) -> Any:
+        """Make what the attack must remember of each input between its steps.
+
+        Args:
+            inputs: Inputs, float32, (slots, *input_shape).
+
+        Returns:
+            A nest of tensors of shape (slots, ...). Empty by default.
+        """
+        return ()
+
+    @abc.abstractmethod
+    def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
+        """Take one step in every slot, and tell which had arrived before it.
+
+        Args:
+            classifier: The `Classifier`.
+            slots: The `Slots`.
+
+        Returns:
+            The slots after the step: `x`, `state`, `queries`, `gradient_evaluations` and, for an
+            untargeted attack at step 0, `labels` are the attack's to set, the rest is the loop's.
+            And whether `slots.x`, as received, was a success already; bool, (slots,).
+        """
+
+    def __call__(
+        self,
+        classifier: Classifier,
+        x: Any,
+        *,
+        targets: Any = None,
+        budget: int | None = None,
+        slots: int = 128,
+        jit_compile: bool = False,
+        verbose: int = 0,
+    ) -> AttackResult:
+        """Attack inputs: to craft adversarial examples, or to measure what it costs.
+
+        Args:
+            classifier: The `Classifier` under attack.
+            x: Inputs within the classifier's bounds: an array or tensor (n, *input_shape), or a
+                `tf.data.Dataset` of batches of them, alone or as the first of a tuple.
+            targets: Target labels of a targeted attack, int, (n,).
+            budget: Steps an input may take. Defaults to `max_iterations`, and never exceeds it.
+            slots: Inputs under attack at once. Defaults to 128.
+            jit_compile: Whether to compile with XLA. Defaults to False.
+            verbose: 1 shows a progress bar, 0 is silent. Defaults to 0.
+
+        Returns:
+            An `AttackResult` of NumPy arrays.
+
+        Raises:
+            ValueError: If inputs, targets or budget do not fit the classifier or the attack.
+        """
+        if self.targeted == (targets is None):
+            raise ValueError(
+                "A targeted attack needs `targets`, and no other attack takes them. "
+                f"Received: targeted={self.targeted}, targets={targets}"
+            )
+        loop = compiled_loop(self, classifier, slots, jit_compile)
+        budget = self.max_iterations if budget is None else min(budget, self.max_iterations)
+        bar = keras.utils.Progbar(inputs.count(x), verbose=verbose, unit_name="input")
+        results, done = [], 0
+        for images in inputs.batches(x, classifier, _BATCH_IN_SLOTS * slots):
+            size = len(images)
+            labels = np.zeros(size) if targets is None else targets[done : done + size]
+            report = functools.partial(_report, bar, done) if verbose else None
+            result = loop(images, tf.cast(labels, tf.int64), budget, report)
+            results.append(tf.nest.map_structure(np.asarray, result))
+            done += size
+        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *results)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the parameters, as Keras's serialization asks.
+
+        Returns:
+            The constructor's arguments.
+        """
+        fields = dataclasses.fields(self)
+        return {field.name: getattr(self, field.name) for field in fields if field.init}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Attack":
+        """Make an attack from what `get_config` returned.
+
+        Args:
+            config: The constructor's arguments.
+
+        Returns:
+            The attack.
+        """
+        return cls(**config)
+
+
+def require_fraction(name: str, value: Any) -> None:
+    """Refuse a parameter that is not a positive number.
+
+    Args:
+        name: The parameter's name.
+        value: Its value, a fraction of the input range. A tensor passes: a layer's own choice.
+
+    Raises:
+        ValueError: If `value` is not a positive finite number.
+    """
+    if tf.is_tensor(value):
+        return
+    if not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
+        raise ValueError(
+            f"`{name}` must be a positive number, a fraction of the input range. Received: {value}"
+        )
+
+
+def _report(bar: keras.utils.Progbar, before: int, finished: int) -> None:
+    bar.update(before + finished)

@@ -1,0 +1,104 @@
+"""The slot loop compiled, to be called from Python."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from a2d_keras.attacks.loop import AttackResult, Loop
+from a2d_keras.classifier import Classifier
+
+_REPORTS = 50  # how often a run that reports does so
+
+
+class CompiledLoop:
+    """One attack on one classifier, compiled once for any number of inputs.
+
+    Args:
+        attack: The `Attack`.
+        classifier: The `Classifier`.
+        slots: Inputs under attack at once.
+    """
+
+    def __init__(self, attack: Any, classifier: Classifier, slots: int) -> None:
+        loop = Loop(attack, classifier, slots)
+        x = tf.TensorSpec((None, *classifier.input_shape), tf.float32)
+        labels, count = tf.TensorSpec((None,), tf.int64), tf.TensorSpec((), tf.int64)
+        self._begin = tf.function(loop.begin, input_signature=[x, labels])
+        progress = self._begin.get_concrete_function().structured_outputs
+        progress = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), progress)
+        signature = [x, labels, count, progress, count]
+        self._advance = tf.function(loop.advance, input_signature=signature)
+
+    def __call__(
+        self,
+        x: tf.Tensor,
+        targets: tf.Tensor,
+        budget: int,
+        report: Callable[[int], None] | None = None,
+    ) -> AttackResult:
+        """Attack all inputs.
+
+        Args:
+            x: Inputs, float32, (n, *input_shape).
+            targets: The target of each, int64, (n,); untargeted attacks do not read it.
+            budget: Steps an input may take.
+            report: Called now and then with the number of inputs that have their result.
+
+        Returns:
+            An `AttackResult` of tensors.
+        """
+        progress = self._begin(x, targets)
+        for goal in np.linspace(0, len(x), _REPORTS if report else 2, dtype="int64")[1:]:
+            progress = self._advance(x, targets, budget, progress, goal)
+            if report:
+                report(int(goal))
+        return Loop.result(progress)
+
+
+class XLALoop:
+    """One attack on one classifier, compiled with XLA, once for each number of inputs.
+
+    Args:
+        attack: The `Attack`.
+        classifier: The `Classifier`.
+        slots: Inputs under attack at once.
+    """
+
+    def __init__(self, attack: Any, classifier: Classifier, slots: int) -> None:
+        self._run = tf.function(Loop(attack, classifier, slots).run_static, jit_compile=True)
+
+    def __call__(
+        self,
+        x: tf.Tensor,
+        targets: tf.Tensor,
+        budget: int,
+        report: Callable[[int], None] | None = None,
+    ) -> AttackResult:
+        """Attack all inputs: as `CompiledLoop`, but it reports once, at the end."""
+        result = self._run(x, targets, tf.constant(budget, tf.int64))
+        if report:
+            report(len(x))
+        return result
+
+
+def compiled_loop(
+    attack: Any, classifier: Classifier, slots: int, jit_compile: bool
+) -> CompiledLoop | XLALoop:
+    """Find the loop that was compiled for these, or compile it.
+
+    Args:
+        attack: The `Attack`.
+        classifier: The `Classifier`, which keeps what was compiled for it.
+        slots: Inputs under attack at once.
+        jit_compile: Whether to compile with XLA.
+
+    Returns:
+        The loop, to be called with inputs, targets and a budget.
+    """
+    key = (attack, slots, jit_compile)
+    if key not in classifier.cache:
+        make = XLALoop if jit_compile else CompiledLoop
+        classifier.cache[key] = make(attack, classifier, slots)
+    return classifier.cache[key]

@@ -1,0 +1,266 @@
+"""The slot loop: one compiled loop runs any attack over any number of inputs.
+
+A slot holds one input under attack. When the input gives way, or its budget runs out, its result
+is written and the slot takes the next waiting input, so every pass works on a full batch whatever
+the mix of costs. When nothing waits, the slots shrink to the inputs still running.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from a2d_keras.classifier import Classifier
+
+# Counts and labels are int64: TensorFlow keeps int32 tensors in the host's memory.
+_COUNT = tf.int64
+
+
+class Slots(NamedTuple):
+    """A batch of inputs under attack, one a slot.
+
+    Attributes:
+        inputs: The inputs as given, float32, (slots, *input_shape).
+        x: What they have become, likewise.
+        labels: The label attacked, or the target of a targeted attack, int64, (slots,).
+        steps: Steps taken, int64, (slots,).
+        queries: Forward passes, with or without a gradient, int64, (slots,).
+        gradient_evaluations: Backward passes, int64, (slots,).
+        state: What the attack's `start` returned, as its `step` left it; (slots, ...) each.
+    """
+
+    inputs: Any
+    x: Any
+    labels: Any
+    steps: Any
+    queries: Any
+    gradient_evaluations: Any
+    state: Any
+
+
+class AttackResult(NamedTuple):
+    """What an attack did to each of n inputs.
+
+    Attributes:
+        adversarial: The first iterate that succeeded, else the last; float32, (n, *input_shape).
+        success: Whether the prediction left the label attacked (targeted: reached the target);
+            bool, (n,).
+        cost: Steps taken when success was first seen, else the budget; int64, (n,), at least 1.
+        queries: Forward passes, with or without a gradient; int64, (n,).
+        gradient_evaluations: Backward passes; int64, (n,).
+    """
+
+    adversarial: Any
+    success: Any
+    cost: Any
+    queries: Any
+    gradient_evaluations: Any
+
+
+class Progress(NamedTuple):
+    """Where a run stands.
+
+    Attributes:
+        waiting: The first input that no slot has taken yet; int64.
+        rows: The input that each slot holds; n in an empty slot; int64, (slots,).
+        slots: The `Slots`.
+        result: The `AttackResult` so far, with a last row for what empty slots write.
+    """
+
+    waiting: Any
+    rows: Any
+    slots: Slots
+    result: AttackResult
+
+
+class Loop:
+    """An attack on a classifier, run over any number of inputs. Every method is graph code.
+
+    Args:
+        attack: The `Attack`.
+        classifier: The `Classifier`.
+        slots: How many inputs are under attack at once.
+    """
+
+    def __init__(self, attack: Any, classifier: Classifier, slots: int) -> None:
+        self.attack = attack
+        self.classifier = classifier
+        self.slots = slots
+
+    def run(self, x: tf.Tensor, targets: tf.Tensor, budget: tf.Tensor) -> AttackResult:
+        """Attack all inputs, from the first to the last.
+
+        Args:
+            x: Inputs, float32, (n, *input_shape).
+            targets: The target of each, int64, (n,); untargeted attacks do not read it.
+            budget: Steps an input may take, int64; at most the attack's `max_iterations`.
+
+        Returns:
+            An `AttackResult` of tensors.
+        """
+        progress = self.begin(x, targets)
+        return self.result(self.advance(x, targets, budget, progress, _length(x)))
+
+    def run_static(self, x: tf.Tensor, targets: tf.Tensor, budget: tf.Tensor) -> AttackResult:
+        """Attack all inputs, with shapes known when traced, as XLA asks: slots shrink by quarters.
+
+        Args:
+            x: Inputs, as for `run`, their number known when traced.
+            targets: Targets, as for `run`.
+            budget: Steps, as for `run`.
+
+        Returns:
+            An `AttackResult` of tensors.
+        """
+        progress = self.begin(x, targets)
+        width = progress.rows.shape[0]
+        while width:
+            floor = width // 4
+
+            def full(progress: Progress, floor: int = floor) -> tf.Tensor:
+                return (progress.waiting < _length(x)) | (_live(progress) > floor)
+
+            progress = _while(full, self._pass(x, targets, budget), progress)
+            progress, width = _narrow(progress, floor), floor
+        return self.result(progress)
+
+    @staticmethod
+    def result(progress: Progress) -> AttackResult:
+        """Take the result out of a run that is done.
+
+        Args:
+            progress: The `Progress` at the end.
+
+        Returns:
+            An `AttackResult` of tensors.
+        """
+        return tf.nest.map_structure(lambda rows: rows[:-1], progress.result)
+
+    def begin(self, x: tf.Tensor, targets: tf.Tensor) -> Progress:
+        """Fill the slots with the first inputs.
+
+        Args:
+            x: Inputs, float32, (n, *input_shape).
+            targets: The target of each input, int64, (n,).
+
+        Returns:
+            The `Progress` before the first pass.
+        """
+        taken = tf.minimum(_length(x), self.slots)
+        rows = tf.range(taken)
+        counts = tf.zeros([_length(x) + 1], _COUNT)
+        images = tf.zeros(tf.concat([tf.shape(x)[:1] + 1, tf.shape(x)[1:]], 0), x.dtype)
+        result = AttackResult(images, tf.cast(counts, tf.bool), counts, counts, counts)
+        return Progress(taken, rows, self._load(x, targets, rows), result)
+
+    def advance(
+        self, x: tf.Tensor, targets: tf.Tensor, budget: tf.Tensor, progress: Progress, goal: Any
+    ) -> Progress:
+        """Go on until `goal` inputs have their result.
+
+        Args:
+            x: Inputs, as given to `begin`.
+            targets: Targets, as given to `begin`.
+            budget: Steps an input may take, int64.
+            progress: Where the run stands.
+            goal: How many results to reach, int64, at most n.
+
+        Returns:
+            The `Progress` at that point.
+        """
+
+        def unfinished(progress: Progress) -> tf.Tensor:
+            return progress.waiting - _live(progress) < goal
+
+        def full(progress: Progress) -> tf.Tensor:
+            filled = 4 * _live(progress) > 3 * _length(progress.rows)
+            return unfinished(progress) & ((progress.waiting < _length(x)) | filled)
+
+        def shrink_and_go_on(progress: Progress) -> Progress:
+            return _while(full, self._pass(x, targets, budget), _compact(progress, _length(x)))
+
+        return _while(unfinished, shrink_and_go_on, progress)
+
+    def _pass(self, x: tf.Tensor, targets: tf.Tensor, budget: tf.Tensor) -> Callable:
+        def one_pass(progress: Progress) -> Progress:
+            before = progress.slots
+            after, success = self.attack.step(self.classifier, before)
+            after = after._replace(steps=before.steps + 1)
+            success &= before.steps > 0
+            ended = (progress.rows < _length(x)) & (success | (before.steps >= budget))
+
+            def settle() -> Progress:
+                found = AttackResult(
+                    before.x, success, before.steps, after.queries, after.gradient_evaluations
+                )
+                return self._refill(x, targets, progress._replace(slots=after), ended, found)
+
+            return tf.cond(tf.reduce_any(ended), settle, lambda: progress._replace(slots=after))
+
+        return one_pass
+
+    def _refill(
+        self,
+        x: tf.Tensor,
+        targets: tf.Tensor,
+        progress: Progress,
+        ended: tf.Tensor,
+        found: AttackResult,
+    ) -> Progress:
+        """Write what ended slots have found, and give them the next waiting inputs."""
+        count, nobody = tf.cast(ended, _COUNT), _length(x)
+        written = tf.where(ended, progress.rows, nobody)[:, None]
+        result = tf.nest.map_structure(
+            lambda rows, values: tf.tensor_scatter_nd_update(rows, written, values),
+            progress.result,
+            found,
+        )
+        fresh = progress.waiting + tf.cumsum(count, exclusive=True)
+        rows = tf.where(ended, tf.minimum(fresh, nobody), progress.rows)
+        loaded = self._load(x, targets, tf.minimum(rows, nobody - 1))
+        slots = tf.nest.map_structure(
+            lambda new, old: tf.where(_column(ended, new), new, old), loaded, progress.slots
+        )
+        waiting = tf.minimum(progress.waiting + tf.reduce_sum(count), nobody)
+        return Progress(waiting, rows, slots, result)
+
+    def _load(self, x: tf.Tensor, targets: tf.Tensor, rows: tf.Tensor) -> Slots:
+        inputs, zeros = tf.gather(x, rows), tf.zeros_like(rows)
+        labels = tf.gather(targets, rows)
+        return Slots(inputs, inputs, labels, zeros, zeros, zeros, self.attack.start(inputs))
+
+
+def _length(x: tf.Tensor) -> tf.Tensor:
+    return tf.shape(x, _COUNT)[0]
+
+
+def _live(progress: Progress) -> tf.Tensor:
+    nobody = _length(progress.result.cost) - 1
+    return tf.reduce_sum(tf.cast(progress.rows < nobody, _COUNT))
+
+
+def _column(mask: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(mask, [-1] + [1] * (len(like.shape) - 1))
+
+
+def _compact(progress: Progress, nobody: tf.Tensor) -> Progress:
+    """Keep the slots that hold an input."""
+    return _gather(progress, tf.where(progress.rows < nobody)[:, 0])
+
+
+def _narrow(progress: Progress, width: int) -> Progress:
+    """Keep the first `width` slots, those that hold an input before the empty ones."""
+    return _gather(progress, tf.argsort(progress.rows, stable=True)[:width])
+
+
+def _gather(progress: Progress, slots: tf.Tensor) -> Progress:
+    rows, kept = tf.nest.map_structure(
+        lambda values: tf.gather(values, slots), (progress.rows, progress.slots)
+    )
+    return progress._replace(rows=rows, slots=kept)
+
+
+def _while(condition: Callable, body: Callable, progress: Progress) -> Progress:
+    """Loop over slots; where their number is unknown, it may change."""
+    shapes = tf.nest.map_structure(lambda values: values.shape, progress)
+    return tf.while_loop(condition, lambda progress: [body(progress)], [progress], [shapes])[0]

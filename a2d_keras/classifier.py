@@ -1,0 +1,229 @@
+"""`Classifier`: any trained Keras classifier seen as logits, with its input bounds."""
+
+import functools
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# Ops that leave the classes where they are, so the softmax may stand before them.
+_TRANSPARENT_OPS = frozenset({"Cast", "Identity", "Reshape", "Squeeze"})
+_PROBE_INPUTS = 8
+_PROBE_SIZE = 32  # of image sides that the model leaves open
+
+
+class Classifier:
+    """A trained Keras classifier as a function from inputs to float32 logits.
+
+    Attacks must see the true logits. A softmax saturates at exactly 1.0, its gradient vanishes,
+    and the input looks infinitely robust. So where the model ends in a softmax or a sigmoid, the
+    values that go into it are read from the model's own graph: nothing is copied, the weights are
+    shared, and layers of any kind may stand before it. The model always runs in inference mode.
+
+    Args:
+        model: A built `keras.Model` with one input and one output of shape (batch, classes), or
+            (batch, 1) for a two-class problem.
+        bounds: Smallest and largest value an input may hold. Defaults to (0.0, 1.0).
+        from_logits: Whether the model's outputs are logits (True) or probabilities (False).
+            By default the model's graph tells; where the softmax is out of sight, the model is
+            run on 8 seeded random inputs, and rows of non-negative numbers that sum to one
+            are probabilities: then their logarithms are used, with a warning.
+
+    Attributes:
+        model: The model, untouched.
+        bounds: The bounds, as floats.
+        input_shape: Shape of one input, without the batch.
+        classes: The number of classes.
+
+    Raises:
+        ValueError: If the model is not built, has several inputs or outputs, an output that is
+            not (batch, classes), fewer than two classes, or if `bounds` are not two increasing
+            finite numbers.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
+        >>> Classifier(model).logits(keras.ops.ones((2, 4))).shape
+        TensorShape([2, 3])
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        bounds: tuple[float, float] = (0.0, 1.0),
+        from_logits: bool | None = None,
+    ) -> None:
+        self.model = model
+        self.bounds = _increasing(bounds)
+        self.input_shape = _input_shape(model)
+        self.cache: dict[Any, Any] = {}  # what others compile for this classifier
+        self._to_logits = self._choose_logits(from_logits)
+        self._function = self._compile(self._logits)
+        self.classes = int(self._function.get_concrete_function().output_shapes[-1])
+
+    @property
+    def range(self) -> float:
+        """Width of the bounds."""
+        return self.bounds[1] - self.bounds[0]
+
+    def logits(self, x: tf.Tensor) -> tf.Tensor:
+        """Compute the logits.
+
+        Args:
+            x: Inputs, float, (batch, *input_shape).
+
+        Returns:
+            Logits, float32, (batch, classes).
+        """
+        return self._function(x) if tf.executing_eagerly() else self._logits(x)
+
+    def vjp(self, x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        """Compute the logits, and how to carry a direction back from them to the inputs.
+
+        Args:
+            x: Inputs, float32, (batch, *input_shape).
+
+        Returns:
+            The logits, float32, (batch, classes), and a function, to be called once, from a
+            direction in their space, of the same shape and dtype, to the vector-Jacobian product,
+            a tensor like `x`.
+        """
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            logits = self.logits(x)
+
+        def pullback(direction: tf.Tensor) -> tf.Tensor:
+            gradient = tape.gradient(logits, x, output_gradients=direction)
+            if gradient is None:
+                raise ValueError(
+                    "A gradient attack needs a classifier that is differentiable in its input; "
+                    f"use an attack without gradients. Received: {_describe(self.model)}"
+                )
+            return gradient
+
+        return logits, pullback
+
+    def _logits(self, x: tf.Tensor) -> tf.Tensor:
+        return self._to_logits(_single_output(self.model, x))
+
+    def _compile(self, function: Callable) -> Any:
+        x = tf.TensorSpec((None, *self.input_shape), tf.float32)
+        return tf.function(function, input_signature=[x])
+
+    def _choose_logits(self, from_logits: bool | None) -> Callable:
+        run = self._compile(functools.partial(_single_output, self.model))
+        outputs = run.get_concrete_function().outputs[0]
+        if outputs.shape.rank != 2:
+            raise ValueError(
+                "The classifier's output must have the shape (batch, classes). "
+                f"Received: {outputs.shape} from {_describe(self.model)}"
+            )
+        one_unit = outputs.shape[-1] == 1
+        if from_logits is not True and _activation_op(outputs) is not None:
+            to_logits = _before_activation
+        elif one_unit and from_logits is None:
+            raise ValueError(
+                "The classifier must have two classes or more, or one unit with a sigmoid; of "
+                "any other single unit, say with `from_logits` what it gives. "
+                f"Received: {outputs.shape} from {_describe(self.model)}"
+            )
+        elif from_logits or (from_logits is None and not self._gives_probabilities(run)):
+            to_logits = _as_they_are
+        else:
+            self._warn_of_probabilities()
+            return _log_odds if one_unit else _log
+        return functools.partial(_two_classes, to_logits) if one_unit else to_logits
+
+    def _gives_probabilities(self, run: Callable) -> bool:
+        shape = [size or _PROBE_SIZE for size in self.input_shape]
+        x = tf.random.stateless_uniform([_PROBE_INPUTS, *shape], (0, 0), *self.bounds)
+        outputs = run(x)
+        sums = tf.reduce_sum(outputs, axis=-1)
+        return bool(tf.reduce_all(outputs >= 0) & tf.reduce_all(tf.abs(sums - 1) <= 1e-3))
+
+    def _warn_of_probabilities(self) -> None:
+        warnings.warn(
+            "The softmax of this classifier is out of sight, so its log-probabilities are "
+            "attacked: where it is so sure that they underflow, an adversarial input looks robust "
+            f"and is missed; give its logits instead. Received: {_describe(self.model)}",
+            stacklevel=4,
+        )
+
+
+def _increasing(bounds: Any) -> tuple[float, float]:
+    try:
+        low, high = (float(bound) for bound in bounds)
+        valid = math.isfinite(low) and math.isfinite(high) and low < high
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise ValueError(f"`bounds` must be two increasing finite numbers. Received: {bounds}")
+    return low, high
+
+
+def _describe(model: keras.Model) -> str:
+    return f"{type(model).__name__} {model.name!r}"
+
+
+def _input_shape(model: keras.Model) -> tuple[int | None, ...]:
+    config = model.get_build_config() if model.built else None
+    shape = config.get("input_shape") if config else None
+    inputs = getattr(model, "inputs", None)
+    if inputs:
+        if len(inputs) != 1:
+            raise ValueError(
+                "The classifier must have one input. "
+                f"Received: {len(inputs)} inputs of {_describe(model)}"
+            )
+        shape = inputs[0].shape
+    if shape is None or not all(size is None or isinstance(size, int) for size in shape):
+        raise ValueError(
+            "The classifier must be built: call it on one batch of inputs first. "
+            f"Received: {_describe(model)}"
+        )
+    return tuple(shape[1:])
+
+
+def _single_output(model: keras.Model, x: tf.Tensor) -> tf.Tensor:
+    outputs = tf.nest.flatten(model(x, training=False))
+    if len(outputs) != 1:
+        raise ValueError(
+            "The classifier must have one output. "
+            f"Received: {len(outputs)} outputs of {_describe(model)}"
+        )
+    return tf.cast(outputs[0], tf.float32)
+
+
+def _activation_op(outputs: tf.Tensor) -> tf.Operation | None:
+    """Find the softmax or sigmoid that `outputs` come straight from, as Keras's own losses do."""
+    op = outputs.op
+    while op.type in _TRANSPARENT_OPS:
+        op = op.inputs[0].op
+    normalised = op.type == "Softmax" and op.outputs[0].shape[-1] == outputs.shape[-1]
+    return op if normalised or op.type == "Sigmoid" else None
+
+
+def _before_activation(outputs: tf.Tensor) -> tf.Tensor:
+    op = _activation_op(outputs)
+    assert op is not None
+    return tf.reshape(tf.cast(op.inputs[0], tf.float32), tf.shape(outputs))
+
+
+def _as_they_are(outputs: tf.Tensor) -> tf.Tensor:
+    return outputs
+
+
+def _log(probabilities: tf.Tensor) -> tf.Tensor:
+    return tf.math.log(tf.maximum(probabilities, np.finfo(np.float32).tiny))
+
+
+def _log_odds(probability: tf.Tensor) -> tf.Tensor:
+    return _log(tf.concat([1 - probability, probability], axis=-1))
+
+
+def _two_classes(to_logits: Callable, outputs: tf.Tensor) -> tf.Tensor:
+    logit = to_logits(outputs)
+    return tf.concat([tf.zeros_like(logit), logit], axis=-1)

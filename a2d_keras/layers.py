@@ -1,0 +1,414 @@
+"""`DetectorLayer`, and `GuardedModel`, the model that `guard` makes of a classifier."""
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from a2d_keras import inputs
+from a2d_keras.attacks import BIM, Attack
+from a2d_keras.attacks.loop import Loop
+from a2d_keras.classifier import Classifier
+from a2d_keras.costs import fingerprints
+from a2d_keras.verdicts import make_verdict
+
+_FIRST_STEP = 0.0006  # of the input range: the paper's, on MNIST
+_MOST_HALVINGS = 8  # beyond them a step comes near the resolution of float32
+_ROOM = 20  # steps that all but a few benign inputs should withstand
+_LEAST_THRESHOLD = 3
+_BATCH_IN_SLOTS = 8
+
+
+@keras.saving.register_keras_serializable(package="a2d_keras")
+class DetectorLayer(keras.layers.Layer):
+    """Tell for every input whether it is adversarial, inside any Keras model.
+
+    The layer runs the classifier, attacks each input, and judges by how many steps that takes.
+    Call `adapt` with benign inputs first. A verdict takes only as many steps as settle it.
+
+    Args:
+        model: The trained classifier, a built `keras.Model`. It is left as it is.
+        bounds: Smallest and largest value an input may hold. Defaults to (0.0, 1.0).
+        attacks: The attacks. By default one `BIM`, whose step `adapt` chooses: from 0.0006
+            downwards, by halves, until all but a share `false_positive_rate` of benign inputs
+            withstand 20 steps.
+        detector: `"zscore"`, a `ZScoreDetector` that learns from benign inputs alone, or
+            `"knn"`, the 100 nearest of benign and adversarial inputs. Defaults to `"zscore"`.
+        false_positive_rate: The rate of benign inputs that may be flagged; a `"knn"` detector
+            only chooses the step by it. Defaults to 0.05.
+        exact: Whether every attack runs to its end, for exact costs. Defaults to False.
+        on_invalid: What to do with inputs that are not finite or out of bounds: `"raise"`, or
+            `"flag"`, which flags them with score NaN and cost 0. Defaults to `"raise"`.
+        from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
+        slots: Inputs under attack at once. Defaults to 128.
+
+    Call arguments:
+        x: Inputs, (n, *input_shape).
+
+    Returns:
+        A dict: `predictions`, the model's own; `is_adversarial`, bool, (n,); `score`, float32,
+        (n,), higher is more adversarial; `cost`, int64, (n, attacks), 0 for an attack that was
+        not needed; `exact`, bool, (n,), whether all attacks ran to the end: where not, score and
+        cost are bounds.
+
+    Raises:
+        ValueError: If an argument is out of its range, an input is not what the classifier takes,
+            or the layer has not been adapted; inside a graph `tf.errors.InvalidArgumentError`.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> layer = DetectorLayer(model)
+        >>> layer.adapt(np.random.default_rng(0).uniform(size=(100, 4)))
+        >>> sorted(layer(np.full((2, 4), 0.5)))
+        ['cost', 'exact', 'is_adversarial', 'predictions', 'score']
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        bounds: tuple[float, float] = (0.0, 1.0),
+        attacks: Sequence[Attack] | None = None,
+        detector: str = "zscore",
+        false_positive_rate: float = 0.05,
+        exact: bool = False,
+        on_invalid: str = "raise",
+        from_logits: bool | None = None,
+        slots: int = 128,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
+        self.supports_jit = False  # Keras would compile dynamic shapes and checks with XLA unasked
+        if on_invalid not in ("raise", "flag"):
+            raise ValueError(f'`on_invalid` must be "raise" or "flag". Received: {on_invalid!r}')
+        self.model = model
+        self.classifier = Classifier(model, bounds, from_logits)
+        self.detector = detector
+        self.false_positive_rate = false_positive_rate
+        self.exact = exact
+        self.on_invalid = on_invalid
+        self.from_logits = from_logits
+        self.slots = slots
+        self._given_attacks = None if attacks is None else _untargeted(attacks)
+        first = keras.initializers.Constant(_FIRST_STEP)
+        self._eps_iter = self.add_weight(
+            name="eps_iter", shape=(), initializer=first, trainable=False
+        )
+        self._adapted = self.add_weight(
+            name="adapted", shape=(), dtype="bool", initializer="zeros", trainable=False
+        )
+        self.verdict = make_verdict(detector, self.attacks, false_positive_rate)
+        compiled = tf.function(self._detect, autograph=False)
+        self._detect_compiled = lambda *args: compiled(*args)  # export() would follow a function
+        self.built = True
+
+    @property
+    def attacks(self) -> tuple[Attack, ...]:
+        """The attacks, with the step that `adapt` chose."""
+        return self._given_attacks or (BIM(eps_iter=float(self._eps_iter)),)
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """The steps after which each attack has said all it can; int64, (attacks,).
+
+        For a `"zscore"` detector: the smallest cost that counts as benign.
+        """
+        return keras.ops.convert_to_numpy(self.verdict.budgets)
+
+    def adapt(self, benign: Any, adversarial: Any = None, verbose: int = 1) -> None:
+        """Learn what attacks cost on benign inputs.
+
+        Args:
+            benign: Benign inputs that the classifier was not trained on: an array or tensor
+                (n, *input_shape), or a `tf.data.Dataset` of batches of them, alone or as the
+                first of a tuple.
+            adversarial: Adversarial inputs, likewise; for a `"knn"` detector only.
+            verbose: 1 shows progress and what was learned, 0 is silent. Defaults to 1.
+
+        Raises:
+            ValueError: If inputs are not what the classifier takes, if they are too few for the
+                false positive rate, or if adversarial ones are missing or not wanted.
+        """
+        self.verdict.require_kinds(adversarial is not None)
+        chosen = None if self._given_attacks else self._choose_step(benign)
+        attacks = self._given_attacks or (chosen,)
+
+        def measure(x: Any) -> np.ndarray:
+            return fingerprints(self.classifier, attacks, x, self.slots, verbose)
+
+        self.verdict.learn(measure(benign), None if adversarial is None else measure(adversarial))
+        if chosen:
+            self._eps_iter.assign(chosen.eps_iter)
+        self._adapted.assign(True)
+        self.classifier.cache.clear()
+        self._report(verbose)
+
+    def check(self, x: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Refuse inputs that cannot be judged.
+
+        Args:
+            x: Inputs, (n, *input_shape).
+
+        Returns:
+            The inputs as float32, and which rows are invalid, bool, (n,).
+
+        Raises:
+            ValueError: If `adapt` was not called, or the inputs are not what the classifier takes;
+                inside a graph `tf.errors.InvalidArgumentError`.
+        """
+        images = inputs.to_images(x, self.classifier)
+        inputs.require(
+            tf.convert_to_tensor(self._adapted),
+            "The detector does not know yet what attacks cost: call `adapt` with benign inputs "
+            f"first. Received: {self.name!r}, not adapted",
+        )
+        invalid, sentence = inputs.find_invalid(images, self.classifier)
+        if self.on_invalid == "raise":
+            inputs.require(~tf.reduce_any(invalid), sentence)
+        return images, invalid
+
+    def call(self, x: Any) -> dict[str, Any]:
+        """Predict, and judge; see the class."""
+        images, invalid = self.check(x)
+        detect = self._detect_compiled if tf.executing_eagerly() else self._detect
+        return {"predictions": self.model(x, training=False), **detect(images, invalid)}
+
+    def compute_output_spec(self, x: Any) -> dict[str, Any]:
+        """Describe the outputs without running an attack."""
+        batch = x.shape[0]
+        return {
+            "predictions": self.model.compute_output_spec(x),
+            "is_adversarial": keras.KerasTensor((batch,), "bool"),
+            "score": keras.KerasTensor((batch,), "float32"),
+            "cost": keras.KerasTensor((batch, len(self.attacks)), "int64"),
+            "exact": keras.KerasTensor((batch,), "bool"),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, as Keras's serialization asks."""
+        attacks = self._given_attacks
+        return {
+            "name": self.name,
+            "model": keras.saving.serialize_keras_object(self.model),
+            "bounds": self.classifier.bounds,
+            "attacks": attacks and [keras.saving.serialize_keras_object(a) for a in attacks],
+            "detector": self.detector,
+            "false_positive_rate": self.false_positive_rate,
+            "exact": self.exact,
+            "on_invalid": self.on_invalid,
+            "from_logits": self.from_logits,
+            "slots": self.slots,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "DetectorLayer":
+        """Make a layer from what `get_config` returned."""
+        deserialized = {
+            name: keras.saving.deserialize_keras_object(config[name])
+            for name in ("model", "attacks")
+        }
+        return cls(**{**config, **deserialized})
+
+    def _choose_step(self, benign: Any) -> BIM:
+        """Halve BIM's step until nearly all benign inputs withstand enough of them to tell."""
+        for halvings in range(_MOST_HALVINGS + 1):
+            attack = BIM(eps_iter=_FIRST_STEP / 2**halvings)
+            costs = attack(self.classifier, benign, budget=_ROOM, slots=self.slots).cost
+            if np.quantile(costs, self.false_positive_rate, method="lower") >= _ROOM:
+                return attack
+        warnings.warn(
+            f"Even steps of {attack.eps_iter:.1e} of the input range change the prediction on "
+            f"benign inputs in fewer than {_ROOM}: this classifier is too fragile to guard well. "
+            f"Received: {type(self.model).__name__} {self.model.name!r}",
+            stacklevel=3,
+        )
+        return attack
+
+    def _report(self, verbose: int) -> None:
+        if verbose:
+            print(f"Adapted {self.detector} on {self.attacks}, thresholds {self.thresholds}.")
+        if (self.thresholds < _LEAST_THRESHOLD).any():
+            warnings.warn(
+                "Benign inputs withstand so few steps that nearly nothing can be flagged; take "
+                "smaller steps (`eps_iter`), or let `attacks=None` choose them. Received: "
+                f"thresholds {self.thresholds} for {self.attacks}",
+                stacklevel=3,
+            )
+
+    def _detect(self, images: tf.Tensor, invalid: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Attack the valid inputs, one attack after another, while that can change a verdict."""
+        low, high = self.classifier.bounds
+        column = tf.reshape(invalid, [-1] + [1] * (len(images.shape) - 1))
+        images = tf.clip_by_value(tf.where(column, low, images), low, high)
+        attacks = self._attacks_in_graph()
+        costs = tf.zeros([tf.shape(images)[0], len(attacks)], tf.int64)
+        exact = ~invalid
+        for index, attack in enumerate(attacks):
+            going = ~invalid if self.exact else ~invalid & self.verdict.undecided(costs)
+            cost, ended = self._attack(index, attack, images, going)
+            costs += cost[:, None] * tf.one_hot(index, len(attacks), dtype=tf.int64)
+            exact &= ended
+        flagged, score = self.verdict(costs)
+        return {
+            "is_adversarial": flagged | invalid,
+            "score": tf.where(invalid, np.nan, score),
+            "cost": costs,
+            "exact": exact,
+        }
+
+    def _attack(
+        self, index: int, attack: Attack, images: tf.Tensor, going: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Run one attack on some of the inputs; the others cost 0 and have not ended."""
+        most = attack.max_iterations
+        budget = tf.constant(most, tf.int64) if self.exact else self.verdict.budgets[index]
+        rows = tf.where(going)
+        chosen = tf.gather(images, rows[:, 0])
+        no_targets = tf.zeros_like(rows[:, 0])
+        result = Loop(attack, self.classifier, self.slots).run(chosen, no_targets, budget)
+        ended = result.success | (result.cost >= most)
+        count = tf.shape(going, tf.int64)
+        return tf.scatter_nd(rows, result.cost, count), tf.scatter_nd(rows, ended, count)
+
+    def _attacks_in_graph(self) -> tuple[Attack, ...]:
+        """The attacks, reading the step that `adapt` chose when the graph runs."""
+        step = tf.convert_to_tensor(self._eps_iter)
+        return self._given_attacks or (dataclasses.replace(BIM(), eps_iter=step),)
+
+
+@keras.saving.register_keras_serializable(package="a2d_keras")
+class GuardedModel(keras.Model):
+    """A classifier whose every prediction comes with a verdict: is the input adversarial?
+
+    Made by `guard`. It is predicted with, saved, loaded and exported as any Keras model, and the
+    detector travels with it. It is not trained: train the classifier, then adapt.
+
+    Args:
+        detector: The `DetectorLayer`, which holds the classifier.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> GuardedModel(DetectorLayer(model)).detector.detector
+        'zscore'
+    """
+
+    def __init__(self, detector: DetectorLayer, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.detector = detector
+        self.supports_jit = False
+        self(keras.KerasTensor((None, *detector.classifier.input_shape), "float32"))
+
+    def adapt(self, benign: Any, adversarial: Any = None, verbose: int = 1) -> None:
+        """Learn what attacks cost on benign inputs; see `DetectorLayer.adapt`."""
+        self.detector.adapt(benign, adversarial, verbose)
+
+    def call(self, x: Any) -> dict[str, Any]:
+        """Predict, and judge; see `DetectorLayer`."""
+        return self.detector(x)
+
+    def predict(
+        self, x: Any, batch_size: int | None = None, verbose: Any = "auto", **kwargs: Any
+    ) -> dict[str, np.ndarray]:
+        """Predict, and judge every input.
+
+        Args:
+            x: Inputs, (n, *input_shape), or whatever else `keras.Model.predict` takes.
+            batch_size: Inputs in a batch. Defaults to 8 times the detector's `slots`, for arrays.
+            verbose: As in `keras.Model.predict`.
+            **kwargs: As in `keras.Model.predict`.
+
+        Returns:
+            The outputs of `DetectorLayer`, as NumPy arrays.
+
+        Raises:
+            ValueError: If an array is not what the classifier takes, or `adapt` was not called.
+            tf.errors.InvalidArgumentError: Likewise, for a dataset.
+        """
+        if tf.is_tensor(x) or isinstance(x, (np.ndarray, list, tuple)):
+            x = x if tf.is_tensor(x) else np.asarray(x)
+            self.detector.check(x)
+            if len(x) == 0:
+                return {name: values.numpy() for name, values in self(x).items()}
+            batch_size = batch_size or _BATCH_IN_SLOTS * self.detector.slots
+        return super().predict(x, batch_size, verbose, **kwargs)
+
+    def fit(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: a guarded model is not trained."""
+        raise TypeError(_untrained("fit", self))
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: a guarded model has no loss."""
+        raise TypeError(_untrained("evaluate", self))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, as Keras's serialization asks."""
+        return {
+            "name": self.name,
+            "detector": keras.saving.serialize_keras_object(self.detector),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "GuardedModel":
+        """Make a model from what `get_config` returned."""
+        detector = keras.saving.deserialize_keras_object(config["detector"], custom_objects)
+        return cls(detector, name=config["name"])
+
+
+def guard(
+    model: keras.Model,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    attacks: Sequence[Attack] | None = None,
+    detector: str = "zscore",
+    false_positive_rate: float = 0.05,
+    exact: bool = False,
+    on_invalid: str = "raise",
+    from_logits: bool | None = None,
+    slots: int = 128,
+) -> GuardedModel:
+    """Guard a trained classifier: every prediction then comes with a verdict.
+
+    Args:
+        model: The trained classifier, a built `keras.Model`. It is left as it is.
+        bounds: Smallest and largest value an input may hold. Defaults to (0.0, 1.0).
+        attacks: The attacks; see `DetectorLayer`. Defaults to one `BIM` that suits the model.
+        detector: `"zscore"` or `"knn"`. Defaults to `"zscore"`.
+        false_positive_rate: The rate of benign inputs that may be flagged. Defaults to 0.05.
+        exact: Whether every attack runs to its end, for exact costs. Defaults to False.
+        on_invalid: `"raise"` or `"flag"`. Defaults to `"raise"`.
+        from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
+        slots: Inputs under attack at once. Defaults to 128.
+
+    Returns:
+        A `GuardedModel`, to be adapted.
+
+    Raises:
+        ValueError: If the model or an argument is not what `DetectorLayer` takes.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> guarded = guard(model)
+        >>> guarded.adapt(np.random.default_rng(0).uniform(size=(100, 4)), verbose=0)
+        >>> guarded.predict(np.full((2, 4), 0.5), verbose=0)["is_adversarial"].shape
+        (2,)
+    """
+    options = dict(locals())
+    return GuardedModel(DetectorLayer(**options))
+
+
+def _untargeted(attacks: Sequence[Attack]) -> tuple[Attack, ...]:
+    if not attacks or any(attack.targeted for attack in attacks):
+        raise ValueError(
+            "`attacks` must hold one attack or more, none of them targeted; None chooses one. "
+            f"Received: {attacks}"
+        )
+    return tuple(attacks)
+
+
+def _untrained(method: str, model: keras.Model) -> str:
+    return (
+        f"A guarded model cannot `{method}`: use the classifier, `guarded.detector.model`, then "
+        f"`adapt`. Received: {model.name!r}"
+    )

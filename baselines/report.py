@@ -1,0 +1,79 @@
+"""The results of Env1 as text, CSV and plots."""
+
+import csv
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+_BENIGN, _ADVERSARIAL = "#3b6fb6", ("#d1495b", "#edae49", "#66a182", "#8d6a9f")
+
+
+def table(rows):
+    """Lay the AUROCs out: a row for each attack, a column for each defence.
+
+    Args:
+        rows: Results, as from `baselines.env1.compare`.
+
+    Returns:
+        The table in Markdown, a string.
+    """
+    defences = list(dict.fromkeys(row["defence"] for row in rows))
+    lines = [["AUROC", "fooled", *defences], ["---"] * (2 + len(defences))]
+    for attack in dict.fromkeys(row["attack"] for row in rows):
+        cells = {row["defence"]: row for row in rows if row["attack"] == attack}
+        share = f"{cells[defences[0]]['fooled']:.1%}"
+        lines.append([attack, share, *(f"{cells[d]['auroc']:.4f}" for d in defences)])
+    return "\n".join("| " + " | ".join(f"{cell:>7}" for cell in line) + " |" for line in lines)
+
+
+def write(out, title, rows, costs):
+    """Write `auroc.csv`, `boxes.png` and `histograms.png`.
+
+    Args:
+        out: The folder, a `pathlib.Path`; made where it is missing.
+        title: The data set's name.
+        rows: Results, as from `baselines.env1.compare`.
+        costs: Costs, as from `baselines.env1.measure`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / "auroc.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows
+        )
+    _plot(out / "boxes.png", title, costs, _boxes)
+    _plot(out / "histograms.png", title, costs, _histogram)
+
+
+def _plot(path, title, costs, draw):
+    defences = list(costs["benign"])
+    size = (4.5 * len(defences), 3.4)
+    figure, axes = plt.subplots(1, len(defences), figsize=size, squeeze=False, layout="constrained")
+    for axis, defence in zip(axes[0], defences, strict=True):
+        draw(axis, {kind: by_defence[defence] for kind, by_defence in costs.items()})
+        axis.set_title(f"{title}: steps of {defence}")
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _boxes(axis, costs):
+    boxes = axis.boxplot(list(costs.values()), patch_artist=True, flierprops={"markersize": 2})
+    for box, color in zip(boxes["boxes"], (_BENIGN, *_ADVERSARIAL), strict=False):
+        box.set_facecolor(color)
+    plt.setp(boxes["medians"], color="black")
+    axis.set_xticks(range(1, len(costs) + 1), list(costs))
+    axis.set_ylabel("attack cost (steps)")
+
+
+def _histogram(axis, costs):
+    bins = np.linspace(0, max(values.max() for values in costs.values()), 41)
+    for (kind, values), color in zip(costs.items(), (_BENIGN, *_ADVERSARIAL), strict=False):
+        axis.hist(values, bins, color=color, alpha=0.65, label=kind)
+    axis.set_xlabel("attack cost (steps)")
+    axis.set_ylabel("inputs")
+    axis.legend(frameon=False)

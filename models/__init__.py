@@ -1,0 +1,1 @@
+"""The classifiers under test and their data: used from a checkout, never installed."""
