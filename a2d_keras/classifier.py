@@ -202,8 +202,9 @@ def _activation_op(outputs: tf.Tensor) -> tf.Operation | None:
     op = outputs.op
     while op.type in _TRANSPARENT_OPS:
         op = op.inputs[0].op
-    normalised = op.type == "Softmax" and op.outputs[0].shape[-1] == outputs.shape[-1]
-    return op if normalised or op.type == "Sigmoid" else None
+    classes = outputs.shape[-1]
+    softmax = op.type == "Softmax" and op.outputs[0].shape[-1] == classes > 1
+    return op if softmax or op.type == "Sigmoid" else None
 
 
 def _before_activation(outputs: tf.Tensor) -> tf.Tensor:

@@ -99,9 +99,9 @@ class AttackCosts(TransformerMixin, BaseEstimator):
             input_features: Ignored.
 
         Returns:
-            The attacks' names, numbered, such as `bim0`.
+            The attacks' names, numbered, such as `bim_0`.
         """
-        names = [f"{type(a).__name__.lower()}{i}" for i, a in enumerate(self.attacks)]
+        names = [f"{type(a).__name__.lower()}_{i}" for i, a in enumerate(self.attacks)]
         return np.asarray(names, dtype=object)
 
     def _classifier(self) -> Classifier:

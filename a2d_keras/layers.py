@@ -133,15 +133,14 @@ class DetectorLayer(keras.layers.Layer):
                 false positive rate, or if adversarial ones are missing or not wanted.
         """
         self.verdict.require_kinds(adversarial is not None)
-        chosen = None if self._given_attacks else self._choose_step(benign)
-        attacks = self._given_attacks or (chosen,)
+        attacks: tuple[Any, ...] = self._given_attacks or (self._choose_step(benign),)
 
         def measure(x: Any) -> np.ndarray:
             return fingerprints(self.classifier, attacks, x, self.slots, verbose)
 
         self.verdict.learn(measure(benign), None if adversarial is None else measure(adversarial))
-        if chosen:
-            self._eps_iter.assign(chosen.eps_iter)
+        if self._given_attacks is None:
+            self._eps_iter.assign(attacks[0].eps_iter)
         self._adapted.assign(True)
         self.classifier.cache.clear()
         self._report(verbose)

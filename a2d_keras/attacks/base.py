@@ -96,11 +96,7 @@ class Attack(abc.ABC):
         Raises:
             ValueError: If inputs, targets or budget do not fit the classifier or the attack.
         """
-        if self.targeted == (targets is None):
-            raise ValueError(
-                "A targeted attack needs `targets`, and no other attack takes them. "
-                f"Received: targeted={self.targeted}, targets={targets}"
-            )
+        self._require_call(targets, budget)
         loop = compiled_loop(self, classifier, slots, jit_compile)
         budget = self.max_iterations if budget is None else min(budget, self.max_iterations)
         bar = keras.utils.Progbar(inputs.count(x), verbose=verbose, unit_name="input")
@@ -108,11 +104,24 @@ class Attack(abc.ABC):
         for images in inputs.batches(x, classifier, _BATCH_IN_SLOTS * slots):
             size = len(images)
             labels = np.zeros(size) if targets is None else targets[done : done + size]
+            if len(labels) != size:
+                raise ValueError(
+                    f"There must be as many `targets` as inputs. Received: {len(targets)}"
+                )
             report = functools.partial(_report, bar, done) if verbose else None
             result = loop(images, tf.cast(labels, tf.int64), budget, report)
             results.append(tf.nest.map_structure(np.asarray, result))
             done += size
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *results)
+
+    def _require_call(self, targets: Any, budget: int | None) -> None:
+        if self.targeted == (targets is None):
+            raise ValueError(
+                "A targeted attack needs `targets`, and no other attack takes them. "
+                f"Received: targeted={self.targeted}, targets={targets}"
+            )
+        if budget is not None and budget < 1:
+            raise ValueError(f"`budget` must be one step or more. Received: {budget}")
 
     def get_config(self) -> dict[str, Any]:
         """Return the parameters, as Keras's serialization asks.

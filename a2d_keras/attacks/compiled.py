@@ -25,11 +25,12 @@ class CompiledLoop:
         loop = Loop(attack, classifier, slots)
         x = tf.TensorSpec((None, *classifier.input_shape), tf.float32)
         labels, count = tf.TensorSpec((None,), tf.int64), tf.TensorSpec((), tf.int64)
-        self._begin = tf.function(loop.begin, input_signature=[x, labels])
-        progress = self._begin.get_concrete_function().structured_outputs
-        progress = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), progress)
-        signature = [x, labels, count, progress, count]
-        self._advance = tf.function(loop.advance, input_signature=signature)
+        self._begin = tf.function(loop.begin).get_concrete_function(x, labels)
+        progress = tf.nest.map_structure(
+            lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), self._begin.structured_outputs
+        )
+        advance = tf.function(loop.advance)
+        self._advance = advance.get_concrete_function(x, labels, count, progress, count)
 
     def __call__(
         self,
@@ -49,9 +50,9 @@ class CompiledLoop:
         Returns:
             An `AttackResult` of tensors.
         """
-        progress = self._begin(x, targets)
+        progress, limit = self._begin(x, targets), tf.constant(budget, tf.int64)
         for goal in np.linspace(0, len(x), _REPORTS if report else 2, dtype="int64")[1:]:
-            progress = self._advance(x, targets, budget, progress, goal)
+            progress = self._advance(x, targets, limit, progress, tf.constant(goal))
             if report:
                 report(int(goal))
         return Loop.result(progress)

@@ -1,0 +1,1 @@
+"""What detection costs in time, and how it fares on photographs: used from a checkout."""

@@ -1,0 +1,86 @@
+"""Guard MobileNet on ImageNet photographs: `python -m benchmarks.imagenet --data-dir D`.
+
+D holds `imagenet1000.npz` (`x`, uint8, (n, 224, 224, 3)) and the ImageNet weights
+`mobilenet_075_224.weights.h5` of `keras.applications.MobileNet(alpha=0.75)`.
+"""
+
+import argparse
+import pathlib
+import time
+
+import keras
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+import a2d_keras as a2d
+
+ATTACKS = {
+    "BIM-a, step 0.0001": a2d.BIM(eps_iter=0.0001, max_iterations=50),
+    "FGSM, step 0.016": a2d.FGSM(eps=0.016),
+}
+
+
+def main(argv=None):
+    """Adapt on some photographs, judge others and their adversarial counterparts.
+
+    Args:
+        argv: Command line words. Defaults to those of the process.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.imagenet")
+    parser.add_argument("--data-dir", type=pathlib.Path, required=True)
+    parser.add_argument("--adapt", type=int, default=200, help="photographs to adapt on (200)")
+    parser.add_argument("--score", type=int, default=100, help="photographs to judge (100)")
+    arguments = parser.parse_args(argv)
+    photographs = load(arguments.data_dir, arguments.adapt + arguments.score)
+    model = keras.applications.MobileNet(alpha=0.75, weights=None)
+    model.load_weights(arguments.data_dir / "mobilenet_075_224.weights.h5")
+
+    guarded = a2d.guard(model, bounds=(-1, 1), exact=True, slots=32)
+    started = time.monotonic()
+    guarded.adapt(photographs[: arguments.adapt])
+    print(f"adapted in {time.monotonic() - started:.0f} s", flush=True)
+    benign = judge(guarded, "benign", photographs[arguments.adapt :])
+    for name, attack in ATTACKS.items():
+        crafted = attack(guarded.detector.classifier, photographs[arguments.adapt :], slots=32)
+        out = judge(guarded, name, crafted.adversarial)
+        scores = np.concatenate([benign["score"], out["score"]])
+        labels = np.arange(len(scores)) >= len(benign["score"])
+        fooled = crafted.success.mean()
+        print(f"{name}: AUROC {roc_auc_score(labels, scores):.4f}, fooled {fooled:.0%}", flush=True)
+
+
+def load(data_dir, count):
+    """Load photographs in a seeded order.
+
+    Args:
+        data_dir: The folder of `imagenet1000.npz`, a `pathlib.Path`.
+        count: How many.
+
+    Returns:
+        The photographs, float32 in [-1, 1], (count, 224, 224, 3).
+    """
+    with np.load(data_dir / "imagenet1000.npz") as arrays:
+        x = arrays["x"]
+    chosen = np.random.default_rng(0).permutation(len(x))[:count]
+    return x[chosen].astype("float32") / 127.5 - 1
+
+
+def judge(guarded, name, x):
+    """Judge inputs, and print how many are flagged.
+
+    Args:
+        guarded: The `GuardedModel`.
+        name: What the inputs are.
+        x: Inputs, float32, (n, 224, 224, 3).
+
+    Returns:
+        The model's outputs, a dict of arrays.
+    """
+    out = guarded.predict(x, batch_size=100, verbose=0)
+    flagged, cost = out["is_adversarial"].mean(), np.median(out["cost"])
+    print(f"{name}: {flagged:.0%} flagged, median cost {cost:.0f}", flush=True)
+    return out
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from a2d_keras import BIM, Attack, Classifier
+from a2d_keras.attacks.compiled import compiled_loop
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Countdown(Attack):
+    """Succeeds after as many steps as the first pixel says: costs known without any model."""
+
+    max_iterations: int = 50
+
+    def start(self, inputs):
+        return {"left": tf.cast(inputs[:, 0], tf.int64)}
+
+    def step(self, classifier, slots):
+        success = slots.state["left"] == 0
+        after = slots._replace(
+            x=slots.x + 1,
+            queries=slots.queries + 1,
+            state={"left": tf.maximum(slots.state["left"] - 1, 0)},
+        )
+        return after, success
+
+
+@pytest.fixture(scope="module")
+def anything():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    return Classifier(model, bounds=(0, 100))
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    steps=st.lists(st.integers(0, 70), max_size=40),
+    slots=st.sampled_from([1, 2, 3, 8, 128]),
+    budget=st.one_of(st.none(), st.sampled_from([1, 7, 50])),
+)
+def test_every_input_gets_its_own_result(anything, steps, slots, budget):
+    x = np.stack([np.array(steps), np.arange(len(steps))], axis=1).astype("float32")
+    result = Countdown()(anything, x, slots=slots, budget=budget)
+    limit = budget or 50
+    # Success is looked for from step 1 on, so an input that would need none costs one.
+    needed = np.maximum(x[:, 0], 1)
+    cost = np.minimum(needed, limit)
+    np.testing.assert_array_equal(result.cost, cost)
+    np.testing.assert_array_equal(result.success, needed <= limit)
+    np.testing.assert_array_equal(result.queries, cost + 1)
+    np.testing.assert_array_equal(result.gradient_evaluations, 0)
+    np.testing.assert_array_equal(result.adversarial, x + cost[:, None])
+
+
+def test_many_more_inputs_than_fit_one_batch(anything):
+    x = np.stack([np.arange(3000) % 61, np.zeros(3000)], axis=1)
+    result = Countdown()(anything, x, slots=128)
+    np.testing.assert_array_equal(result.cost, np.clip(x[:, 0], 1, 50))
+
+
+def test_xla_runs_the_same_loop(anything):
+    x = np.stack([np.arange(300) % 61, np.zeros(300)], axis=1)
+    result = Countdown()(anything, x, slots=16, jit_compile=True)
+    np.testing.assert_array_equal(result.cost, np.clip(x[:, 0], 1, 50))
+    np.testing.assert_array_equal(result.success, x[:, 0] <= 50)
+
+
+def test_costs_do_not_depend_on_batching(classifier, benign):
+    costs = [BIM()(classifier, benign, slots=slots).cost for slots in (1, 7, 128)]
+    for other in costs[1:]:
+        assert np.mean(costs[0] == other) >= 0.95
+
+
+def test_xla_costs(classifier, benign):
+    plain = BIM()(classifier, benign)
+    xla = BIM()(classifier, benign, jit_compile=True)
+    assert np.mean(plain.cost == xla.cost) >= 0.95
+    np.testing.assert_array_equal(plain.success, xla.success)
+
+
+def test_gradient_attack_counts(classifier, benign):
+    result = BIM()(classifier, benign)
+    np.testing.assert_array_equal(result.queries, result.cost + 1)
+    np.testing.assert_array_equal(result.gradient_evaluations, result.cost + 1)
+
+
+def test_budget_cuts_costs_short(classifier, benign):
+    full, short = BIM()(classifier, benign), BIM()(classifier, benign, budget=100)
+    np.testing.assert_array_equal(short.cost, np.minimum(full.cost, 100))
+    np.testing.assert_array_equal(short.success, full.success & (full.cost <= 100))
+    never_longer = BIM(max_iterations=100)(classifier, benign, budget=200)
+    np.testing.assert_array_equal(never_longer.cost, short.cost)
+
+
+def test_dataset_equals_array(classifier, benign):
+    dataset = tf.data.Dataset.from_tensor_slices((benign, np.zeros(len(benign)))).batch(7)
+    from_dataset, from_array = BIM()(classifier, dataset), BIM()(classifier, benign)
+    for left, right in zip(from_dataset, from_array, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_tensor_and_integers(anything):
+    x = np.array([[3, 0], [5, 0]])
+    for form in (x, x.astype("uint8"), tf.constant(x), x.tolist()):
+        np.testing.assert_array_equal(Countdown()(anything, form).cost, [3, 5])
+
+
+def test_compiled_once_for_any_number_of_inputs(anything):
+    traces = []
+
+    class Traced(Countdown):
+        def step(self, classifier, slots):
+            traces.append(slots)
+            return super().step(classifier, slots)
+
+    for n in (1, 5, 400):
+        Traced()(anything, np.ones((n, 2)))
+    assert len(traces) == 1
+
+
+def test_no_python_inside_the_loop(classifier):
+    loop = compiled_loop(BIM(), classifier, 128, False)
+    graph = loop._advance.graph.as_graph_def()
+    ops = {node.op for node in graph.node}
+    for function in graph.library.function:
+        ops |= {node.op for node in function.node_def}
+    assert "StatelessWhile" in ops or "While" in ops
+    assert not {op for op in ops if "PyFunc" in op}
+
+
+def test_progress_reports_every_input(anything, capsys):
+    Countdown()(anything, np.ones((30, 2)), verbose=1)
+    assert "30/30" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ([[0, np.nan], [1, 1]], "1 values that are not finite, 0 outside.*1 of 2 inputs"),
+        ([[0, 101], [-1, 1]], "2 outside the bounds, in 2 of 2 inputs, from -1 to 101"),
+        (np.zeros((2, 3)), r"shape \(None, 2\). Received: \(2, 3\)"),
+        (np.array([["a", "b"]]), "real numbers. Received: <U1"),
+        (np.array([[object(), 1]]), "real numbers. Received: object"),
+        (np.zeros((2, 2), complex), "real numbers. Received: complex128"),
+    ],
+)
+def test_refuses_other_inputs(anything, x, message):
+    with pytest.raises(ValueError, match=message):
+        Countdown()(anything, x)
+
+
+def test_refuses_other_inputs_from_datasets(anything):
+    dataset = tf.data.Dataset.from_tensor_slices([[0.0, 101.0]]).batch(1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="1 outside the bounds"):
+        Countdown()(anything, dataset)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="shape"):
+        Countdown()(anything, tf.data.Dataset.from_tensor_slices([[0.0]]).batch(1))
+
+
+def test_clips_what_lies_a_rounding_outside(anything):
+    result = Countdown()(anything, [[100.00005, -0.00005]])
+    assert result.adversarial.min() >= 50  # 50 steps of 1 from 0
+
+
+def test_refuses_other_parameters(anything):
+    with pytest.raises(ValueError, match="`max_iterations` must be .* Received: 0"):
+        Countdown(max_iterations=0)
+    with pytest.raises(ValueError, match="needs `targets`"):
+        Countdown(targeted=True)(anything, [[1, 1]])
+    with pytest.raises(ValueError, match="no other attack takes them"):
+        Countdown()(anything, [[1, 1]], targets=[1])
+    with pytest.raises(ValueError, match="`budget`.*Received: 0"):
+        Countdown()(anything, [[1, 1]], budget=0)
+    with pytest.raises(ValueError, match="as many `targets` as inputs. Received: 1"):
+        Countdown(targeted=True)(anything, [[1, 1], [2, 2]], targets=[1])
