@@ -62,7 +62,7 @@ class DetectorLayer(keras.layers.Layer):
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> layer = DetectorLayer(model)
-        >>> layer.adapt(np.random.default_rng(0).uniform(size=(100, 4)))
+        >>> layer.adapt(np.random.default_rng(0).uniform(size=(100, 4)), verbose=0)
         >>> sorted(layer(np.full((2, 4), 0.5)))
         ['cost', 'exact', 'is_adversarial', 'predictions', 'score']
     """
@@ -108,7 +108,10 @@ class DetectorLayer(keras.layers.Layer):
     @property
     def attacks(self) -> tuple[Attack, ...]:
         """The attacks, with the step that `adapt` chose."""
-        return self._given_attacks or (BIM(eps_iter=float(self._eps_iter)),)
+        if self._given_attacks:
+            return self._given_attacks
+        step = keras.ops.convert_to_numpy(self._eps_iter)
+        return (BIM(eps_iter=float(str(step))),)  # as the shortest decimal that float32 holds
 
     @property
     def thresholds(self) -> np.ndarray:
@@ -228,7 +231,8 @@ class DetectorLayer(keras.layers.Layer):
 
     def _report(self, verbose: int) -> None:
         if verbose:
-            print(f"Adapted {self.detector} on {self.attacks}, thresholds {self.thresholds}.")
+            for attack, threshold in zip(self.attacks, self.thresholds, strict=True):
+                print(f"{self.detector} adapted: {threshold} steps settle a verdict of {attack}")
         if (self.thresholds < _LEAST_THRESHOLD).any():
             warnings.warn(
                 "Benign inputs withstand so few steps that nearly nothing can be flagged; take "

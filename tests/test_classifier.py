@@ -137,9 +137,7 @@ def test_weights_are_shared(small_images):
     classifier = Classifier(model)
     before = classifier.logits(small_images)
     model.layers[-1].bias.assign(np.arange(5.0))
-    np.testing.assert_allclose(
-        classifier.logits(small_images), before + np.arange(5.0), atol=1e-5
-    )
+    np.testing.assert_allclose(classifier.logits(small_images), before + np.arange(5.0), atol=1e-5)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])

@@ -50,7 +50,14 @@ def test_bim_is_cleverhans(soft, images, attack, norm, unit):
     steps, eps, eps_iter = 8, 0.004, 0.0007  # the ball is reached before the last step
     ours = attack(eps=eps, eps_iter=eps_iter, max_iterations=steps)(soft, images)
     expected = basic_iterative_method(
-        soft.logits, images, eps * 3 * unit, eps_iter * 3 * unit, steps, norm, *BOUNDS, sanity_checks=False
+        soft.logits,
+        images,
+        eps * 3 * unit,
+        eps_iter * 3 * unit,
+        steps,
+        norm,
+        *BOUNDS,
+        sanity_checks=False,
     ).numpy()
     resisting = ~ours.success
     assert resisting.sum() >= 10
@@ -75,7 +82,9 @@ def test_success_is_the_first_change_of_the_prediction(classifier, benign):
     assert result.success.all()
     assert (found != label).all()
     before = np.maximum(result.cost - 1, 1)
-    one_less = [attack(classifier, x[None], budget=int(b)) for x, b in zip(benign, before, strict=True)]
+    one_less = [
+        attack(classifier, x[None], budget=int(b)) for x, b in zip(benign, before, strict=True)
+    ]
     stopped = np.array([r.success[0] for r in one_less])
     np.testing.assert_array_equal(stopped, result.cost == 1)
 
@@ -117,7 +126,9 @@ def float64_costs(factor, x):
             tape.watch(x)
             z = logits(x) @ kernel + bias
             others = tf.where(tf.one_hot(label, 10) > 0, tf.float64.min, z)
-            odds = tf.reduce_logsumexp(others, -1) - tf.reduce_sum(z * tf.one_hot(label, 10, dtype=z.dtype), -1)
+            odds = tf.reduce_logsumexp(others, -1) - tf.reduce_sum(
+                z * tf.one_hot(label, 10, dtype=z.dtype), -1
+            )
         return tf.argmax(z, -1), tape.gradient(odds, x)
 
     start = tf.constant(x, tf.float64)

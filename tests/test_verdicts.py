@@ -136,6 +136,6 @@ def test_keeps_only_so_many_references():
 
 def test_learns_again_from_fewer_or_more():
     verdict = NeighborsVerdict([500], 0.05)
-    for rows in (200, 20, 300):
-        verdict.learn(np.full((rows, 1), 100), np.full((rows, 1), 10))
-        assert judge(verdict, [[90], [20]])[0].tolist() == [rows < 50, True] or rows >= 100
+    for rows in (300, 150, 400):
+        verdict.learn(np.full((rows, 1), rows), np.full((rows, 1), 10))
+        assert judge(verdict, [[rows - 9], [rows // 4]])[0].tolist() == [False, True]

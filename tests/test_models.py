@@ -1,0 +1,115 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from models import datasets, zoo
+
+
+def test_digits_are_split_once_and_for_all(digits):
+    assert digits.x_train.shape == (1197, 8, 8, 1)
+    assert digits.x_test.shape == (600, 8, 8, 1)
+    assert digits.x_train.dtype == np.float32
+    assert digits.y_train.dtype == np.int64
+    assert digits.x_train.min() == 0
+    assert digits.x_train.max() == 1
+    for left, right in zip(digits, datasets.load("digits"), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    """A folder as the Keras cache has them, with a few made-up images."""
+    rng = np.random.default_rng(0)
+    for name, shape in (("mnist", (28, 28)), ("cifar10", (32, 32, 3))):
+        x = rng.integers(0, 256, size=(5, *shape), dtype="uint8")
+        y = np.arange(5, dtype="uint8")[:, None] if name == "cifar10" else np.arange(5)
+        np.savez(tmp_path / f"{name}.npz", x_train=x, y_train=y, x_test=x[:2], y_test=y[:2])
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "shape"), [("mnist", (28, 28, 1)), ("cifar10", (32, 32, 3))])
+def test_reads_a_data_folder(name, shape, data_dir, monkeypatch):
+    named = datasets.load(name, data_dir)
+    monkeypatch.setenv("A2D_DATA_DIR", str(data_dir))
+    from_environment = datasets.load(name)
+    for data in (named, from_environment):
+        assert data.x_train.shape == (5, *shape)
+        assert data.x_test.shape == (2, *shape)
+        assert 0 <= data.x_train.min() < data.x_train.max() <= 1
+        np.testing.assert_array_equal(data.y_train, np.arange(5))
+
+
+def test_says_where_it_looked(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"no mnist.npz.*Received: {tmp_path}"):
+        datasets.load("mnist", tmp_path)
+
+
+def test_offline_and_absent(monkeypatch):
+    def unreachable():
+        raise Exception("URL fetch failure on https://example.org: no route")
+
+    monkeypatch.delenv("A2D_DATA_DIR", raising=False)
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", unreachable)
+    with pytest.raises(FileNotFoundError, match="not in the Keras cache.*--data-dir.*no route"):
+        datasets.load("cifar10")
+
+
+def test_refuses_other_names():
+    with pytest.raises(ValueError, match="digits, mnist, cifar10. Received: 'svhn'"):
+        datasets.load("svhn")
+    with pytest.raises(ValueError, match="digits, mnist, cifar10. Received: 'svhn'"):
+        zoo.build("svhn")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("digits", 38_282), ("mnist", 1_218_634), ("cifar10", 2_915_114)],
+)
+def test_architectures(name, parameters):
+    model = zoo.build(name)
+    assert model.output_shape == (None, 10)
+    assert model.count_params() == parameters
+
+
+def test_digits_classifier_is_as_good_as_recorded(model, digits):
+    accuracy = np.mean(model.predict(digits.x_test, verbose=0).argmax(-1) == digits.y_test)
+    recorded = json.loads(zoo.MANIFEST.read_text())["digits"]["test_accuracy"]
+    assert accuracy == pytest.approx(recorded, abs=2e-3)
+    assert accuracy >= 0.975
+
+
+def test_mnist_weights_load():
+    model = zoo.load("mnist")
+    assert model.input_shape == (None, 28, 28, 1)
+    assert json.loads(zoo.MANIFEST.read_text())["mnist"]["test_accuracy"] >= 0.99
+
+
+@pytest.fixture
+def own_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(zoo, "MANIFEST", tmp_path / "manifest.json")
+    monkeypatch.setitem(zoo.EPOCHS, "digits", 2)
+    return tmp_path
+
+
+def test_trains_where_nothing_was_trained(own_weights, digits):
+    with pytest.raises(FileNotFoundError, match="models.train --dataset digits.*Received: digits"):
+        zoo.load("digits")
+    first = zoo.load_or_train("digits", digits)
+    entry = json.loads((own_weights / "manifest.json").read_text())["digits"]
+    assert entry["epochs"] == 2
+    assert entry["train_accuracy"] > 0.3
+    (own_weights / "digits.weights.h5").unlink()
+    again = zoo.load_or_train("digits", digits)  # seeded
+    for left, right in zip(first.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-4)
+
+
+def test_weights_that_were_changed_are_refused(own_weights, digits):
+    zoo.load_or_train("digits", digits)
+    path = own_weights / "digits.weights.h5"
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(ValueError, match="not the file that manifest.json records.*SHA-256"):
+        zoo.load("digits")
