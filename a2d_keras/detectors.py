@@ -75,6 +75,7 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
         Raises:
             ValueError: If `X` holds no finite numbers, or a parameter is out of its range.
         """
+        require_rate(self.false_positive_rate)
         X = validate_data(self, X, dtype="float64")
         self.k_ = self._checked_k(X.shape[1])
         if len(X) < _FEW_ROWS:
@@ -170,6 +171,21 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
         return float(np.sort(np.sort(z, axis=1)[:, -self.k_])[rank - 1])
 
 
+def require_rate(false_positive_rate: float) -> None:
+    """Refuse a false positive rate that does not lie between 0 and 1.
+
+    Args:
+        false_positive_rate: The rate α of benign inputs that may be flagged.
+
+    Raises:
+        ValueError: If α is 0 or less, 1 or more, or not a number.
+    """
+    if not 0 < false_positive_rate < 1:
+        raise ValueError(
+            f"`false_positive_rate` must lie between 0 and 1. Received: {false_positive_rate}"
+        )
+
+
 def rows_needed(false_positive_rate: float, attacks: int = 1) -> int:
     """Count the benign inputs below which a detector could flag nothing.
 
@@ -194,13 +210,7 @@ def conformal_rank(rows: int, false_positive_rate: float) -> int:
     Returns:
         ⌊α(m+1)⌋, the rank from below, from 1; 0 where m is too small.
 
-    Raises:
-        ValueError: If α does not lie between 0 and 1.
     """
-    if not 0 < false_positive_rate < 1:
-        raise ValueError(
-            f"`false_positive_rate` must lie between 0 and 1. Received: {false_positive_rate}"
-        )
     return math.floor(false_positive_rate * (rows + 1) + 1e-9)  # 0.29 * 100 is below 29
 
 

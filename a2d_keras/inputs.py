@@ -27,8 +27,8 @@ def to_images(x: Any, classifier: Classifier) -> tf.Tensor:
     """
     if not tf.is_tensor(x):
         x = np.asarray(x)
-    _require_spec(x, classifier, in_graph=not tf.executing_eagerly())
-    return tf.cast(x, tf.float32)
+    require_spec(x, classifier, in_graph=not tf.executing_eagerly())
+    return tf.ensure_shape(tf.cast(x, tf.float32), (None, *classifier.input_shape))
 
 
 def find_invalid(images: tf.Tensor, classifier: Classifier) -> tuple[tf.Tensor, tf.Tensor]:
@@ -122,10 +122,26 @@ def batches(x: Any, classifier: Classifier, size: int) -> Iterator[tf.Tensor]:
         for start in range(0, max(len(images), 1), size):
             yield images[start : start + size]
         return
+    require_dataset(x, classifier)
     if isinstance(x.element_spec, tuple):
         x = x.map(lambda images, *_: images)
-    _require_spec(x.element_spec, classifier, in_graph=True)
     yield from x.map(lambda images: checked(images, classifier)).rebatch(size)
+
+
+def first(x: Any, classifier: Classifier, most: int) -> np.ndarray:
+    """Take the first inputs.
+
+    Args:
+        x: Inputs, as for `batches`.
+        classifier: The `Classifier`.
+        most: How many to take at most.
+
+    Returns:
+        Checked inputs, float32, (n, *input_shape), n up to `most`.
+    """
+    if not is_dataset(x):
+        return checked(x[:most], classifier).numpy()
+    return next(batches(x, classifier, most)).numpy()
 
 
 def is_dataset(x: Any) -> bool:
@@ -152,7 +168,31 @@ def count(x: Any) -> int | None:
     return None if is_dataset(x) else len(x)
 
 
-def _require_spec(x: Any, classifier: Classifier, in_graph: bool) -> None:
+def require_dataset(x: tf.data.Dataset, classifier: Classifier) -> None:
+    """Refuse a dataset whose batches are not a classifier's inputs, before any is read.
+
+    Args:
+        x: A dataset of batches of inputs, alone or as the first of a tuple.
+        classifier: The `Classifier`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: If their dtype or shape does not fit.
+    """
+    spec = x.element_spec
+    require_spec(spec[0] if isinstance(spec, tuple) else spec, classifier, in_graph=True)
+
+
+def require_spec(x: Any, classifier: Classifier, in_graph: bool) -> None:
+    """Refuse what does not hold real numbers, or not in the shape of a classifier's inputs.
+
+    Args:
+        x: Anything with a `dtype` and a `shape`.
+        classifier: The `Classifier`.
+        in_graph: Whether the inputs come through a graph.
+
+    Raises:
+        ValueError: If `x` does not fit; in a graph `tf.errors.InvalidArgumentError`.
+    """
     dtype = tf.as_dtype(x.dtype) if x.dtype != object else tf.variant
     shape = tf.TensorShape([None, *classifier.input_shape])
     if not (dtype.is_floating or dtype.is_integer or dtype.is_bool):

@@ -1,6 +1,7 @@
 """`DetectorLayer`, and `GuardedModel`, the model that `guard` makes of a classifier."""
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +18,8 @@ from a2d_keras.costs import fingerprints
 from a2d_keras.verdicts import make_verdict
 
 _FIRST_STEP = 0.0006  # of the input range: the paper's, on MNIST
-_MOST_HALVINGS = 8  # beyond them a step comes near the resolution of float32
+_MOST_HALVINGS = 11  # beyond them a step comes near the resolution of float32
+_MOST_TO_CHOOSE_ON = 1000  # inputs
 _ROOM = 20  # steps that all but a few benign inputs should withstand
 _LEAST_THRESHOLD = 3
 _BATCH_IN_SLOTS = 8
@@ -216,10 +218,13 @@ class DetectorLayer(keras.layers.Layer):
 
     def _choose_step(self, benign: Any) -> BIM:
         """Halve BIM's step until nearly all benign inputs withstand enough of them to tell."""
+        weak = inputs.first(benign, self.classifier, _MOST_TO_CHOOSE_ON)
+        allowed = math.floor(self.false_positive_rate * (len(weak) - 1))
         for halvings in range(_MOST_HALVINGS + 1):
             attack = BIM(eps_iter=_FIRST_STEP / 2**halvings)
-            costs = attack(self.classifier, benign, budget=_ROOM, slots=self.slots).cost
-            if np.quantile(costs, self.false_positive_rate, method="lower") >= _ROOM:
+            costs = attack(self.classifier, weak, budget=_ROOM, slots=self.slots).cost
+            weak = weak[costs < _ROOM]  # what withstands large steps withstands small ones
+            if len(weak) <= allowed:
                 return attack
         warnings.warn(
             f"Even steps of {attack.eps_iter:.1e} of the input range change the prediction on "
@@ -336,6 +341,8 @@ class GuardedModel(keras.Model):
             if len(x) == 0:
                 return {name: values.numpy() for name, values in self(x).items()}
             batch_size = batch_size or _BATCH_IN_SLOTS * self.detector.slots
+        elif inputs.is_dataset(x):
+            inputs.require_dataset(x, self.detector.classifier)
         return super().predict(x, batch_size, verbose, **kwargs)
 
     def fit(self, *args: Any, **kwargs: Any) -> None:

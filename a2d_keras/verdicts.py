@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from a2d_keras.attacks import Attack
-from a2d_keras.detectors import ZScoreDetector, rows_needed
+from a2d_keras.detectors import ZScoreDetector, require_rate, rows_needed
 
 _MOST_REFERENCES = 10_000
 
@@ -30,6 +30,7 @@ class Verdict(keras.layers.Layer):
 
     def __init__(self, max_iterations: Sequence[int], false_positive_rate: float) -> None:
         super().__init__(dtype="float32", autocast=False)
+        require_rate(false_positive_rate)
         self.max_iterations = tuple(max_iterations)
         self.false_positive_rate = false_positive_rate
         self.budgets = self._state("budgets", (len(self.max_iterations),), "int64")

@@ -28,7 +28,7 @@ def nested():
 
 def functional_with_preprocessing():
     inputs = keras.Input(SHAPE)
-    x = layers.Normalization(mean=0.4, variance=0.1)(layers.Rescaling(0.5)(inputs))
+    x = layers.Normalization(mean=[0.4, 0.5], variance=[0.1, 0.2])(layers.Rescaling(0.5)(inputs))
     x = layers.BatchNormalization()(layers.Flatten()(x))
     return keras.Model(inputs, layers.Dense(5, "softmax")(x))
 

@@ -26,20 +26,28 @@ def test_is_a_scikit_learn_estimator(estimator, check):
         check(estimator)
 
 
-@pytest.mark.parametrize(("attacks", "rows", "rate"), [(1, 100, 0.05), (1, 60, 0.1), (4, 150, 0.1)])
-def test_false_positive_rate_is_kept(attacks, rows, rate):
+def tied_costs(rng, rows, attacks):
+    """Costs near enough to normal to need no transform, and tied by the dozen."""
+    return 10 * np.round(rng.normal(20, 4, size=(rows, 1)) + rng.normal(0, 2, size=(rows, attacks)))
+
+
+@pytest.mark.parametrize(
+    ("draw", "attacks", "rows", "rate"),
+    [(skewed_costs, 1, 40, 0.1), (tied_costs, 1, 100, 0.05), (tied_costs, 4, 150, 0.1)],
+)
+def test_false_positive_rate_is_kept(draw, attacks, rows, rate):
     """Over 1,000 calibrations, ties included, fresh benign inputs are flagged at most at `rate`."""
     rng = np.random.default_rng(7)
     rates = []
     for _ in range(1000):
-        detector = ZScoreDetector(false_positive_rate=rate).fit(skewed_costs(rng, rows, attacks))
-        rates.append(np.mean(detector.predict(skewed_costs(rng, 100, attacks)) == -1))
+        detector = ZScoreDetector(false_positive_rate=rate).fit(draw(rng, rows, attacks))
+        rates.append(np.mean(detector.predict(draw(rng, 100, attacks)) == -1))
     error = np.std(rates) / np.sqrt(len(rates))
     assert np.mean(rates) <= rate + 3 * error
-    assert np.mean(rates) >= rate / 3  # and the detector is not merely silent
+    assert np.mean(rates) >= rate / 4  # and the detector is not merely silent
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     k=st.integers(1, 4),
     h=st.floats(-3, 1),
