@@ -15,7 +15,8 @@ from a2d_keras.attacks import BIM, BIM2, FGSM, Attack, AttackResult
 from a2d_keras.classifier import Classifier
 from a2d_keras.costs import AttackCosts
 from a2d_keras.detectors import ZScoreDetector
-from a2d_keras.layers import DetectorLayer, GuardedModel, guard
+from a2d_keras.guarded_model import GuardedModel, guard
+from a2d_keras.layers import DetectorLayer
 from a2d_keras.version import __version__
 
 __all__ = [

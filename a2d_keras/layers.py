@@ -1,4 +1,4 @@
-"""`DetectorLayer`, and `GuardedModel`, the model that `guard` makes of a classifier."""
+"""`DetectorLayer`: verdicts on inputs, inside any Keras model."""
 
 import dataclasses
 import math
@@ -22,7 +22,6 @@ _MOST_HALVINGS = 11  # beyond them a step comes near the resolution of float32
 _MOST_TO_CHOOSE_ON = 1000  # inputs
 _ROOM = 20  # steps that all but a few benign inputs should withstand
 _LEAST_THRESHOLD = 3
-_BATCH_IN_SLOTS = 8
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -287,127 +286,6 @@ class DetectorLayer(keras.layers.Layer):
         return self._given_attacks or (dataclasses.replace(BIM(), eps_iter=step),)
 
 
-@keras.saving.register_keras_serializable(package="a2d_keras")
-class GuardedModel(keras.Model):
-    """A classifier whose every prediction comes with a verdict: is the input adversarial?
-
-    Made by `guard`. It is predicted with, saved, loaded and exported as any Keras model, and the
-    detector travels with it. It is not trained: train the classifier, then adapt.
-
-    Args:
-        detector: The `DetectorLayer`, which holds the classifier.
-
-    Example:
-        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-        >>> GuardedModel(DetectorLayer(model)).detector.detector
-        'zscore'
-    """
-
-    def __init__(self, detector: DetectorLayer, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32"})
-        self.detector = detector
-        self.supports_jit = False
-        self(keras.KerasTensor((None, *detector.classifier.input_shape), "float32"))
-
-    def adapt(self, benign: Any, adversarial: Any = None, verbose: int = 1) -> None:
-        """Learn what attacks cost on benign inputs; see `DetectorLayer.adapt`."""
-        self.detector.adapt(benign, adversarial, verbose)
-
-    def call(self, x: Any) -> dict[str, Any]:
-        """Predict, and judge; see `DetectorLayer`."""
-        return self.detector(x)
-
-    def predict(
-        self, x: Any, batch_size: int | None = None, verbose: Any = "auto", **kwargs: Any
-    ) -> dict[str, np.ndarray]:
-        """Predict, and judge every input.
-
-        Args:
-            x: Inputs, (n, *input_shape), or whatever else `keras.Model.predict` takes.
-            batch_size: Inputs in a batch. Defaults to 8 times the detector's `slots`, for arrays.
-            verbose: As in `keras.Model.predict`.
-            **kwargs: As in `keras.Model.predict`.
-
-        Returns:
-            The outputs of `DetectorLayer`, as NumPy arrays.
-
-        Raises:
-            ValueError: If an array is not what the classifier takes, or `adapt` was not called.
-            tf.errors.InvalidArgumentError: Likewise, for a dataset.
-        """
-        if tf.is_tensor(x) or isinstance(x, (np.ndarray, list, tuple)):
-            x = x if tf.is_tensor(x) else np.asarray(x)
-            self.detector.check(x)
-            if len(x) == 0:
-                return {name: values.numpy() for name, values in self(x).items()}
-            batch_size = batch_size or _BATCH_IN_SLOTS * self.detector.slots
-        elif inputs.is_dataset(x):
-            inputs.require_dataset(x, self.detector.classifier)
-        return super().predict(x, batch_size, verbose, **kwargs)
-
-    def fit(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse: a guarded model is not trained."""
-        raise TypeError(_untrained("fit", self))
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse: a guarded model has no loss."""
-        raise TypeError(_untrained("evaluate", self))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, as Keras's serialization asks."""
-        return {
-            "name": self.name,
-            "detector": keras.saving.serialize_keras_object(self.detector),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "GuardedModel":
-        """Make a model from what `get_config` returned."""
-        detector = keras.saving.deserialize_keras_object(config["detector"], custom_objects)
-        return cls(detector, name=config["name"])
-
-
-def guard(
-    model: keras.Model,
-    bounds: tuple[float, float] = (0.0, 1.0),
-    attacks: Sequence[Attack] | None = None,
-    detector: str = "zscore",
-    false_positive_rate: float = 0.05,
-    exact: bool = False,
-    on_invalid: str = "raise",
-    from_logits: bool | None = None,
-    slots: int = 128,
-) -> GuardedModel:
-    """Guard a trained classifier: every prediction then comes with a verdict.
-
-    Args:
-        model: The trained classifier, a built `keras.Model`. It is left as it is.
-        bounds: Smallest and largest value an input may hold. Defaults to (0.0, 1.0).
-        attacks: The attacks; see `DetectorLayer`. Defaults to one `BIM` that suits the model.
-        detector: `"zscore"` or `"knn"`. Defaults to `"zscore"`.
-        false_positive_rate: The rate of benign inputs that may be flagged. Defaults to 0.05.
-        exact: Whether every attack runs to its end, for exact costs. Defaults to False.
-        on_invalid: `"raise"` or `"flag"`. Defaults to `"raise"`.
-        from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
-        slots: Inputs under attack at once. Defaults to 128.
-
-    Returns:
-        A `GuardedModel`, to be adapted.
-
-    Raises:
-        ValueError: If the model or an argument is not what `DetectorLayer` takes.
-
-    Example:
-        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-        >>> guarded = guard(model)
-        >>> guarded.adapt(np.random.default_rng(0).uniform(size=(100, 4)), verbose=0)
-        >>> guarded.predict(np.full((2, 4), 0.5), verbose=0)["is_adversarial"].shape
-        (2,)
-    """
-    options = dict(locals())
-    return GuardedModel(DetectorLayer(**options))
-
-
 def _untargeted(attacks: Sequence[Attack]) -> tuple[Attack, ...]:
     if not attacks or any(attack.targeted for attack in attacks):
         raise ValueError(
@@ -415,10 +293,3 @@ def _untargeted(attacks: Sequence[Attack]) -> tuple[Attack, ...]:
             f"Received: {attacks}"
         )
     return tuple(attacks)
-
-
-def _untrained(method: str, model: keras.Model) -> str:
-    return (
-        f"A guarded model cannot `{method}`: use the classifier, `guarded.detector.model`, then "
-        f"`adapt`. Received: {model.name!r}"
-    )

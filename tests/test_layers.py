@@ -326,8 +326,7 @@ def test_learned_state_is_in_the_weights(guarded, model, held_out, benign):
 
 
 def test_is_not_compiled_with_xla_unasked(guarded):
-    assert not guarded.supports_jit
-    assert not guarded.detector.supports_jit
+    assert not guarded.jit_compile
 
 
 def test_no_warnings_in_everyday_use(model, held_out, benign):
