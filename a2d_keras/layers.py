@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.attacks import BIM, Attack
-from a2d_keras.attacks.loop import Loop
+from a2d_keras.attacks.loop import Loop, Task
 from a2d_keras.classifier import Classifier
 from a2d_keras.costs import fingerprints
 from a2d_keras.verdicts import make_verdict
@@ -274,8 +274,8 @@ class DetectorLayer(keras.layers.Layer):
         budget = tf.constant(most, tf.int64) if self.exact else self.verdict.budgets[index]
         rows = tf.where(going)
         chosen = tf.gather(images, rows[:, 0])
-        no_targets = tf.zeros_like(rows[:, 0])
-        result = Loop(attack, self.classifier, self.slots).run(chosen, no_targets, budget)
+        task = Task(chosen, tf.zeros_like(rows[:, 0]), budget)  # without targets
+        result = Loop(attack, self.classifier, self.slots).run(task)
         ended = result.success | (result.cost >= most)
         count = tf.shape(going, tf.int64)
         return tf.scatter_nd(rows, result.cost, count), tf.scatter_nd(rows, ended, count)

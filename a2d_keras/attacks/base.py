@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.attacks.compiled import compiled_loop
-from a2d_keras.attacks.loop import AttackResult, Slots
+from a2d_keras.attacks.loop import AttackResult, Slots, Task
 from a2d_keras.classifier import Classifier
 
 _BATCH_IN_SLOTS = 8  # inputs given to the loop at once, as a multiple of its slots
@@ -109,7 +109,8 @@ class Attack(abc.ABC):
                     f"There must be as many `targets` as inputs. Received: {len(targets)}"
                 )
             report = functools.partial(_report, bar, done) if verbose else None
-            result = loop(images, tf.cast(labels, tf.int64), budget, report)
+            task = Task(images, tf.cast(labels, tf.int64), tf.constant(budget, tf.int64))
+            result = loop(task, report)
             results.append(tf.nest.map_structure(np.asarray, result))
             done += size
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *results)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras.attacks.loop import AttackResult, Loop
+from a2d_keras.attacks.loop import AttackResult, Loop, Task
 from a2d_keras.classifier import Classifier
 
 _REPORTS = 50  # how often a run that reports does so
@@ -23,36 +23,29 @@ class CompiledLoop:
 
     def __init__(self, attack: Any, classifier: Classifier, slots: int) -> None:
         loop = Loop(attack, classifier, slots)
+        count = tf.TensorSpec((), tf.int64)
         x = tf.TensorSpec((None, *classifier.input_shape), tf.float32)
-        labels, count = tf.TensorSpec((None,), tf.int64), tf.TensorSpec((), tf.int64)
-        self._begin = tf.function(loop.begin).get_concrete_function(x, labels)
+        task = Task(x, tf.TensorSpec((None,), tf.int64), count)
+        self._begin = tf.function(loop.begin).get_concrete_function(task)
         progress = tf.nest.map_structure(
             lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), self._begin.structured_outputs
         )
-        advance = tf.function(loop.advance)
-        self._advance = advance.get_concrete_function(x, labels, count, progress, count)
+        self._advance = tf.function(loop.advance).get_concrete_function(task, progress, count)
 
-    def __call__(
-        self,
-        x: tf.Tensor,
-        targets: tf.Tensor,
-        budget: int,
-        report: Callable[[int], None] | None = None,
-    ) -> AttackResult:
+    def __call__(self, task: Task, report: Callable[[int], None] | None = None) -> AttackResult:
         """Attack all inputs.
 
         Args:
-            x: Inputs, float32, (n, *input_shape).
-            targets: The target of each, int64, (n,); untargeted attacks do not read it.
-            budget: Steps an input may take.
+            task: The `Task`.
             report: Called now and then with the number of inputs that have their result.
 
         Returns:
             An `AttackResult` of tensors.
         """
-        progress, limit = self._begin(x, targets), tf.constant(budget, tf.int64)
-        for goal in np.linspace(0, len(x), _REPORTS if report else 2, dtype="int64")[1:]:
-            progress = self._advance(x, targets, limit, progress, tf.constant(goal))
+        progress = self._begin(task)
+        goals = np.linspace(0, len(task.x), _REPORTS if report else 2, dtype="int64")
+        for goal in goals[1:]:
+            progress = self._advance(task, progress, tf.constant(goal))
             if report:
                 report(int(goal))
         return Loop.result(progress)
@@ -70,17 +63,11 @@ class XLALoop:
     def __init__(self, attack: Any, classifier: Classifier, slots: int) -> None:
         self._run = tf.function(Loop(attack, classifier, slots).run_static, jit_compile=True)
 
-    def __call__(
-        self,
-        x: tf.Tensor,
-        targets: tf.Tensor,
-        budget: int,
-        report: Callable[[int], None] | None = None,
-    ) -> AttackResult:
+    def __call__(self, task: Task, report: Callable[[int], None] | None = None) -> AttackResult:
         """Attack all inputs: as `CompiledLoop`, but it reports once, at the end."""
-        result = self._run(x, targets, tf.constant(budget, tf.int64))
+        result = self._run(task)
         if report:
-            report(len(x))
+            report(len(task.x))
         return result
 
 
@@ -96,7 +83,7 @@ def compiled_loop(
         jit_compile: Whether to compile with XLA.
 
     Returns:
-        The loop, to be called with inputs, targets and a budget.
+        The loop, to be called with a `Task`.
     """
     key = (attack, slots, jit_compile)
     if key not in classifier.cache:

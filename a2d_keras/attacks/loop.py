@@ -57,6 +57,20 @@ class AttackResult(NamedTuple):
     gradient_evaluations: Any
 
 
+class Task(NamedTuple):
+    """What a run is to do.
+
+    Attributes:
+        x: Inputs, float32, (n, *input_shape).
+        targets: The target of each, int64, (n,); untargeted attacks do not read it.
+        budget: Steps an input may take, int64; at most the attack's `max_iterations`.
+    """
+
+    x: Any
+    targets: Any
+    budget: Any
+
+
 class Progress(NamedTuple):
     """Where a run stands.
 
@@ -87,40 +101,35 @@ class Loop:
         self.classifier = classifier
         self.slots = slots
 
-    def run(self, x: tf.Tensor, targets: tf.Tensor, budget: tf.Tensor) -> AttackResult:
+    def run(self, task: Task) -> AttackResult:
         """Attack all inputs, from the first to the last.
 
         Args:
-            x: Inputs, float32, (n, *input_shape).
-            targets: The target of each, int64, (n,); untargeted attacks do not read it.
-            budget: Steps an input may take, int64; at most the attack's `max_iterations`.
+            task: The `Task`.
 
         Returns:
             An `AttackResult` of tensors.
         """
-        progress = self.begin(x, targets)
-        return self.result(self.advance(x, targets, budget, progress, _length(x)))
+        return self.result(self.advance(task, self.begin(task), _length(task.x)))
 
-    def run_static(self, x: tf.Tensor, targets: tf.Tensor, budget: tf.Tensor) -> AttackResult:
+    def run_static(self, task: Task) -> AttackResult:
         """Attack all inputs, with shapes known when traced, as XLA asks: slots shrink by quarters.
 
         Args:
-            x: Inputs, as for `run`, their number known when traced.
-            targets: Targets, as for `run`.
-            budget: Steps, as for `run`.
+            task: The `Task`, the number of its inputs known when traced.
 
         Returns:
             An `AttackResult` of tensors.
         """
-        progress = self.begin(x, targets)
+        progress = self.begin(task)
         width = progress.rows.shape[0]
         while width:
             floor = width // 4
 
             def full(progress: Progress, floor: int = floor) -> tf.Tensor:
-                return (progress.waiting < _length(x)) | (_live(progress) > floor)
+                return (progress.waiting < _length(task.x)) | (_live(progress) > floor)
 
-            progress = _while(full, self._pass(x, targets, budget), progress)
+            progress = _while(full, self._pass(task), progress)
             progress, width = _narrow(progress, floor), floor
         return self.result(progress)
 
@@ -136,32 +145,28 @@ class Loop:
         """
         return tf.nest.map_structure(lambda rows: rows[:-1], progress.result)
 
-    def begin(self, x: tf.Tensor, targets: tf.Tensor) -> Progress:
+    def begin(self, task: Task) -> Progress:
         """Fill the slots with the first inputs.
 
         Args:
-            x: Inputs, float32, (n, *input_shape).
-            targets: The target of each input, int64, (n,).
+            task: The `Task`.
 
         Returns:
             The `Progress` before the first pass.
         """
-        taken = tf.minimum(_length(x), self.slots)
+        shape = tf.shape(task.x)
+        taken = tf.minimum(_length(task.x), self.slots)
         rows = tf.range(taken)
-        counts = tf.zeros([_length(x) + 1], _COUNT)
-        images = tf.zeros(tf.concat([tf.shape(x)[:1] + 1, tf.shape(x)[1:]], 0), x.dtype)
+        images = tf.zeros(tf.concat([shape[:1] + 1, shape[1:]], axis=0), task.x.dtype)
+        counts = tf.zeros(shape[:1] + 1, _COUNT)
         result = AttackResult(images, tf.cast(counts, tf.bool), counts, counts, counts)
-        return Progress(taken, rows, self._load(x, targets, rows), result)
+        return Progress(taken, rows, self._load(task, rows), result)
 
-    def advance(
-        self, x: tf.Tensor, targets: tf.Tensor, budget: tf.Tensor, progress: Progress, goal: Any
-    ) -> Progress:
+    def advance(self, task: Task, progress: Progress, goal: tf.Tensor) -> Progress:
         """Go on until `goal` inputs have their result.
 
         Args:
-            x: Inputs, as given to `begin`.
-            targets: Targets, as given to `begin`.
-            budget: Steps an input may take, int64.
+            task: The `Task`, as given to `begin`.
             progress: Where the run stands.
             goal: How many results to reach, int64, at most n.
 
@@ -174,41 +179,36 @@ class Loop:
 
         def full(progress: Progress) -> tf.Tensor:
             filled = 4 * _live(progress) > 3 * _length(progress.rows)
-            return unfinished(progress) & ((progress.waiting < _length(x)) | filled)
+            return unfinished(progress) & ((progress.waiting < _length(task.x)) | filled)
 
         def shrink_and_go_on(progress: Progress) -> Progress:
-            return _while(full, self._pass(x, targets, budget), _compact(progress, _length(x)))
+            return _while(full, self._pass(task), _compact(progress))
 
         return _while(unfinished, shrink_and_go_on, progress)
 
-    def _pass(self, x: tf.Tensor, targets: tf.Tensor, budget: tf.Tensor) -> Callable:
+    def _pass(self, task: Task) -> Callable[[Progress], Progress]:
         def one_pass(progress: Progress) -> Progress:
             before = progress.slots
             after, success = self.attack.step(self.classifier, before)
             after = after._replace(steps=before.steps + 1)
             success &= before.steps > 0
-            ended = (progress.rows < _length(x)) & (success | (before.steps >= budget))
+            ended = _holds_input(progress) & (success | (before.steps >= task.budget))
 
             def settle() -> Progress:
                 found = AttackResult(
                     before.x, success, before.steps, after.queries, after.gradient_evaluations
                 )
-                return self._refill(x, targets, progress._replace(slots=after), ended, found)
+                return self._refill(task, progress._replace(slots=after), ended, found)
 
             return tf.cond(tf.reduce_any(ended), settle, lambda: progress._replace(slots=after))
 
         return one_pass
 
     def _refill(
-        self,
-        x: tf.Tensor,
-        targets: tf.Tensor,
-        progress: Progress,
-        ended: tf.Tensor,
-        found: AttackResult,
+        self, task: Task, progress: Progress, ended: tf.Tensor, found: AttackResult
     ) -> Progress:
         """Write what ended slots have found, and give them the next waiting inputs."""
-        count, nobody = tf.cast(ended, _COUNT), _length(x)
+        count, nobody = tf.cast(ended, _COUNT), _length(task.x)
         written = tf.where(ended, progress.rows, nobody)[:, None]
         result = tf.nest.map_structure(
             lambda rows, values: tf.tensor_scatter_nd_update(rows, written, values),
@@ -217,16 +217,16 @@ class Loop:
         )
         fresh = progress.waiting + tf.cumsum(count, exclusive=True)
         rows = tf.where(ended, tf.minimum(fresh, nobody), progress.rows)
-        loaded = self._load(x, targets, tf.minimum(rows, nobody - 1))
+        loaded = self._load(task, tf.minimum(rows, nobody - 1))
         slots = tf.nest.map_structure(
             lambda new, old: tf.where(_column(ended, new), new, old), loaded, progress.slots
         )
         waiting = tf.minimum(progress.waiting + tf.reduce_sum(count), nobody)
         return Progress(waiting, rows, slots, result)
 
-    def _load(self, x: tf.Tensor, targets: tf.Tensor, rows: tf.Tensor) -> Slots:
-        inputs, zeros = tf.gather(x, rows), tf.zeros_like(rows)
-        labels = tf.gather(targets, rows)
+    def _load(self, task: Task, rows: tf.Tensor) -> Slots:
+        inputs, zeros = tf.gather(task.x, rows), tf.zeros_like(rows)
+        labels = tf.gather(task.targets, rows)
         return Slots(inputs, inputs, labels, zeros, zeros, zeros, self.attack.start(inputs))
 
 
@@ -234,18 +234,21 @@ def _length(x: tf.Tensor) -> tf.Tensor:
     return tf.shape(x, _COUNT)[0]
 
 
+def _holds_input(progress: Progress) -> tf.Tensor:
+    return progress.rows < _length(progress.result.cost) - 1
+
+
 def _live(progress: Progress) -> tf.Tensor:
-    nobody = _length(progress.result.cost) - 1
-    return tf.reduce_sum(tf.cast(progress.rows < nobody, _COUNT))
+    return tf.math.count_nonzero(_holds_input(progress), dtype=_COUNT)
 
 
 def _column(mask: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     return tf.reshape(mask, [-1] + [1] * (len(like.shape) - 1))
 
 
-def _compact(progress: Progress, nobody: tf.Tensor) -> Progress:
+def _compact(progress: Progress) -> Progress:
     """Keep the slots that hold an input."""
-    return _gather(progress, tf.where(progress.rows < nobody)[:, 0])
+    return _gather(progress, tf.where(_holds_input(progress))[:, 0])
 
 
 def _narrow(progress: Progress, width: int) -> Progress:
