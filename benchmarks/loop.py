@@ -41,14 +41,14 @@ def main(argv=None):
     guarded.adapt(held_out, verbose=0)
     gradient = gradient_seconds(classifier, x)
 
-    def attack():
+    def attack(x):
         return a2d.BIM()(classifier, x).gradient_evaluations.sum()
 
-    def predict():
+    def predict(x):
         return (guarded.predict(x, verbose=0)["cost"] + 1).sum()
 
     for name, run in (("BIM costs", attack), ("guarded.predict", predict)):
-        print(report(name, run, gradient, arguments.repeats), flush=True)
+        print(report(name, run, x, gradient, arguments.repeats), flush=True)
 
 
 def gradient_seconds(classifier, x):
@@ -77,22 +77,23 @@ def gradient_seconds(classifier, x):
     return seconds
 
 
-def report(name, run, gradient, repeats):
+def report(name, run, x, gradient, repeats):
     """Time a run against its gradients, in turns.
 
     Args:
         name: What runs.
-        run: A function of nothing, to the number of gradient evaluations.
+        run: A function of inputs, to the number of gradient evaluations.
+        x: The inputs.
         gradient: A function of nothing, to the seconds of one.
         repeats: How often to take turns.
 
     Returns:
         One line with the median ratio and its spread.
     """
-    run()  # compile
+    run(x[:2])  # compile
     ratios, before = [], gradient()
     for _ in range(repeats):
-        elapsed, evaluations = timed(run)
+        elapsed, evaluations = timed(lambda: run(x))
         after = gradient()
         ratios.append(elapsed / (evaluations * (before + after) / 2))
         before = after

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from a2d_keras import BIM, Attack, Classifier
 from a2d_keras.attacks.compiled import compiled_loop
+from a2d_keras.attacks.loop import Loop, Task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,13 @@ def test_every_input_gets_its_own_result(anything, steps, slots, budget):
 def test_many_more_inputs_than_fit_one_batch(anything):
     x = np.stack([np.arange(3000) % 61, np.zeros(3000)], axis=1)
     result = Countdown()(anything, x, slots=128)
+    np.testing.assert_array_equal(result.cost, np.clip(x[:, 0], 1, 50))
+
+
+def test_number_of_inputs_known_when_traced(anything):
+    x = tf.constant([[n % 61, 0.0] for n in range(300)])
+    task = Task(x, tf.zeros(300, tf.int64), tf.constant(50, tf.int64))
+    result = tf.function(Loop(Countdown(), anything, 16).run)(task)
     np.testing.assert_array_equal(result.cost, np.clip(x[:, 0], 1, 50))
 
 

@@ -184,7 +184,7 @@ class Loop:
         def shrink_and_go_on(progress: Progress) -> Progress:
             return _while(full, self._pass(task), _compact(progress))
 
-        return _while(unfinished, shrink_and_go_on, progress)
+        return _while(unfinished, shrink_and_go_on, progress, any_width=True)
 
     def _pass(self, task: Task) -> Callable[[Progress], Progress]:
         def one_pass(progress: Progress) -> Progress:
@@ -263,7 +263,15 @@ def _gather(progress: Progress, slots: tf.Tensor) -> Progress:
     return progress._replace(rows=rows, slots=kept)
 
 
-def _while(condition: Callable, body: Callable, progress: Progress) -> Progress:
-    """Loop over slots; where their number is unknown, it may change."""
-    shapes = tf.nest.map_structure(lambda values: values.shape, progress)
+def _while(
+    condition: Callable, body: Callable, progress: Progress, any_width: bool = False
+) -> Progress:
+    """Loop over slots, whose number may change where any width is allowed."""
+    shapes = tf.nest.map_structure(lambda tensor: tensor.shape, progress)
+    if any_width:
+        rows, slots = tf.nest.map_structure(
+            lambda tensor: tf.TensorShape([None, *tensor.shape[1:]]),
+            (progress.rows, progress.slots),
+        )
+        shapes = shapes._replace(rows=rows, slots=slots)
     return tf.while_loop(condition, lambda progress: [body(progress)], [progress], [shapes])[0]
