@@ -4,6 +4,7 @@ A verdict knows for every attack how many steps settle its say (its budget), and
 not all attacks have seen yet whether the rest could still change the outcome.
 """
 
+import abc
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from a2d_keras.detectors import ZScoreDetector, require_rate, rows_needed
 _MOST_REFERENCES = 10_000
 
 
-class Verdict(keras.layers.Layer):
+class Verdict(keras.layers.Layer, abc.ABC):
     """Fingerprints to verdicts: the face that `DetectorLayer` knows.
 
     Args:
@@ -26,7 +27,10 @@ class Verdict(keras.layers.Layer):
 
     Attributes:
         budgets: Steps after which nothing more is to be learned, an int64 weight, (attacks,).
+        needs_adversarial: Whether it learns from adversarial inputs beside benign ones.
     """
+
+    needs_adversarial = False
 
     def __init__(self, max_iterations: Sequence[int], false_positive_rate: float) -> None:
         super().__init__(dtype="float32", autocast=False)
@@ -35,8 +39,6 @@ class Verdict(keras.layers.Layer):
         self.false_positive_rate = false_positive_rate
         self.budgets = self._state("budgets", (len(self.max_iterations),), "int64")
         self.built = True
-
-    needs_adversarial = False
 
     def require_kinds(self, adversarial: bool) -> None:
         """Refuse to learn from the wrong kinds of inputs, before their costs are measured.
@@ -54,6 +56,7 @@ class Verdict(keras.layers.Layer):
                 f"{type(self).__name__} learns from {wanted} inputs. Received: {given} inputs"
             )
 
+    @abc.abstractmethod
     def learn(self, benign: np.ndarray, adversarial: np.ndarray | None) -> None:
         """Learn from fingerprints.
 
@@ -61,8 +64,8 @@ class Verdict(keras.layers.Layer):
             benign: Costs of benign inputs, int64, (n, attacks).
             adversarial: Costs of adversarial inputs, likewise, or None.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def undecided(self, costs: tf.Tensor) -> tf.Tensor:
         """Tell which verdicts an attack that has not started could still change.
 
@@ -72,8 +75,8 @@ class Verdict(keras.layers.Layer):
         Returns:
             Whether to go on, bool, (n,).
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def call(self, costs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Give the verdicts.
 
@@ -84,7 +87,6 @@ class Verdict(keras.layers.Layer):
             Whether each input is adversarial, bool, (n,), and its score, float32, (n,), higher
             is more adversarial.
         """
-        raise NotImplementedError
 
     def _state(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
         return self.add_weight(
