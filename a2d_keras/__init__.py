@@ -11,7 +11,7 @@ if keras.backend.backend() != "tensorflow":
         f"before Keras is imported. Received: {keras.backend.backend()}"
     )
 
-from a2d_keras.attacks import BIM, BIM2, FGSM, Attack, AttackResult
+from a2d_keras.attacks import BIM, BIM2, FGSM, JSMA, Attack, AttackResult, PairJSMA, StepAttack
 from a2d_keras.classifier import Classifier
 from a2d_keras.costs import AttackCosts
 from a2d_keras.detectors import ZScoreDetector
@@ -23,12 +23,15 @@ __all__ = [
     "BIM",
     "BIM2",
     "FGSM",
+    "JSMA",
     "Attack",
     "AttackCosts",
     "AttackResult",
     "Classifier",
     "DetectorLayer",
     "GuardedModel",
+    "PairJSMA",
+    "StepAttack",
     "ZScoreDetector",
     "__version__",
     "guard",

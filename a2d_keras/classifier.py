@@ -87,11 +87,10 @@ class Classifier:
             x: Inputs, float32, (batch, *input_shape).
 
         Returns:
-            The logits, float32, (batch, classes), and a function, to be called once, from a
-            direction in their space, of the same shape and dtype, to the vector-Jacobian product,
-            a tensor like `x`.
+            The logits, float32, (batch, classes), and a function from a direction in their
+            space, of the same shape and dtype, to the vector-Jacobian product, a tensor like `x`.
         """
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(x)
             logits = self.logits(x)
 
@@ -100,7 +99,8 @@ class Classifier:
             if gradient is None:
                 raise ValueError(
                     "A gradient attack needs a classifier that is differentiable in its input; "
-                    f"use an attack without gradients. Received: {_describe(self.model)}"
+                    "use one that needs labels alone, DBA, or probabilities, LSA. "
+                    f"Received: {_describe(self.model)}"
                 )
             return gradient
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from a2d_keras import inputs
-from a2d_keras.attacks import Attack
+from a2d_keras.attacks import StepAttack
 from a2d_keras.layers import DetectorLayer
 
 _BATCH_IN_SLOTS = 8  # inputs in a batch of arrays, as a multiple of the slots
@@ -96,7 +96,7 @@ class GuardedModel(keras.Model):
 def guard(
     model: keras.Model,
     bounds: tuple[float, float] = (0.0, 1.0),
-    attacks: Sequence[Attack] | None = None,
+    attacks: Sequence[StepAttack] | None = None,
     detector: str = "zscore",
     false_positive_rate: float = 0.05,
     exact: bool = False,

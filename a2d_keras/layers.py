@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from a2d_keras import inputs
-from a2d_keras.attacks import BIM, Attack
+from a2d_keras.attacks import BIM, StepAttack
 from a2d_keras.attacks.loop import Loop, Task
 from a2d_keras.classifier import Classifier
 from a2d_keras.costs import fingerprints
@@ -72,7 +72,7 @@ class DetectorLayer(keras.layers.Layer):
         self,
         model: keras.Model,
         bounds: tuple[float, float] = (0.0, 1.0),
-        attacks: Sequence[Attack] | None = None,
+        attacks: Sequence[StepAttack] | None = None,
         detector: str = "zscore",
         false_positive_rate: float = 0.05,
         exact: bool = False,
@@ -93,7 +93,7 @@ class DetectorLayer(keras.layers.Layer):
         self.on_invalid = on_invalid
         self.from_logits = from_logits
         self.slots = slots
-        self._given_attacks = None if attacks is None else _untargeted(attacks)
+        self._given_attacks = None if attacks is None else _in_graph(attacks, self.classifier)
         first = keras.initializers.Constant(_FIRST_STEP)
         self._eps_iter = self.add_weight(
             name="eps_iter", shape=(), initializer=first, trainable=False
@@ -107,7 +107,7 @@ class DetectorLayer(keras.layers.Layer):
         self.built = True
 
     @property
-    def attacks(self) -> tuple[Attack, ...]:
+    def attacks(self) -> tuple[StepAttack, ...]:
         """The attacks, with the step that `adapt` chose."""
         if self._given_attacks:
             return self._given_attacks
@@ -267,7 +267,7 @@ class DetectorLayer(keras.layers.Layer):
         }
 
     def _attack(
-        self, index: int, attack: Attack, images: tf.Tensor, going: tf.Tensor
+        self, index: int, attack: StepAttack, images: tf.Tensor, going: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Run one attack on some of the inputs; the others cost 0 and have not ended."""
         most = attack.max_iterations
@@ -280,16 +280,19 @@ class DetectorLayer(keras.layers.Layer):
         count = tf.shape(going, tf.int64)
         return tf.scatter_nd(rows, result.cost, count), tf.scatter_nd(rows, ended, count)
 
-    def _attacks_in_graph(self) -> tuple[Attack, ...]:
+    def _attacks_in_graph(self) -> tuple[StepAttack, ...]:
         """The attacks, reading the step that `adapt` chose when the graph runs."""
         step = tf.convert_to_tensor(self._eps_iter)
         return self._given_attacks or (dataclasses.replace(BIM(), eps_iter=step),)
 
 
-def _untargeted(attacks: Sequence[Attack]) -> tuple[Attack, ...]:
-    if not attacks or any(attack.targeted for attack in attacks):
+def _in_graph(attacks: Sequence[StepAttack], classifier: Classifier) -> tuple[StepAttack, ...]:
+    fit = all(isinstance(attack, StepAttack) and not attack.targeted for attack in attacks)
+    if not attacks or not fit:
         raise ValueError(
-            "`attacks` must hold one attack or more, none of them targeted; None chooses one. "
-            f"Received: {attacks}"
+            "`attacks` must hold one attack or more that take steps, none of them targeted; None "
+            f"chooses one. Received: {attacks}"
         )
+    for attack in attacks:
+        attack.require(classifier)
     return tuple(attacks)

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras.attacks import Attack
+from a2d_keras.attacks import StepAttack
 from a2d_keras.detectors import ZScoreDetector, require_rate, rows_needed
 
 _MOST_REFERENCES = 10_000
@@ -216,7 +216,9 @@ def _squared_distances(costs: tf.Tensor, references: tf.Tensor) -> tf.Tensor:
 VERDICTS = {"zscore": ZScoreVerdict, "knn": NeighborsVerdict}
 
 
-def make_verdict(detector: str, attacks: Sequence[Attack], false_positive_rate: float) -> Verdict:
+def make_verdict(
+    detector: str, attacks: Sequence[StepAttack], false_positive_rate: float
+) -> Verdict:
     """Make the verdict of a detector that has learned nothing yet.
 
     Args:

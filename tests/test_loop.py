@@ -7,13 +7,13 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from a2d_keras import BIM, Attack, Classifier
+from a2d_keras import BIM, Classifier, StepAttack
 from a2d_keras.attacks.compiled import compiled_loop
 from a2d_keras.attacks.loop import Loop, Task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Countdown(Attack):
+class Countdown(StepAttack):
     """Succeeds after as many steps as the first pixel says: costs known without any model."""
 
     max_iterations: int = 50
@@ -25,10 +25,20 @@ class Countdown(Attack):
         success = slots.state["left"] == 0
         after = slots._replace(
             x=slots.x + 1,
+            steps=slots.steps + 1,
             queries=slots.queries + 1,
             state={"left": tf.maximum(slots.state["left"] - 1, 0)},
         )
         return after, success
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Impatient(Countdown):
+    """Has nothing left to try after 10 steps."""
+
+    def step(self, classifier, slots):
+        after, success = super().step(classifier, slots)
+        return after._replace(hopeless=slots.steps >= 10), success
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +67,17 @@ def test_every_input_gets_its_own_result(anything, steps, slots, budget):
     np.testing.assert_array_equal(result.queries, cost + 1)
     np.testing.assert_array_equal(result.gradient_evaluations, 0)
     np.testing.assert_array_equal(result.adversarial, x + cost[:, None])
+
+
+def test_hopeless_inputs_end_at_once_and_cost_the_most(anything):
+    x = np.stack([np.arange(30), np.zeros(30)], axis=1)
+    for budget in (None, 20):
+        result = Impatient()(anything, x, slots=4, budget=budget)
+        np.testing.assert_array_equal(result.success, x[:, 0] <= 10)
+        np.testing.assert_array_equal(
+            result.cost, np.where(x[:, 0] <= 10, np.maximum(x[:, 0], 1), 50)
+        )
+        assert result.queries.max() == 11
 
 
 def test_many_more_inputs_than_fit_one_batch(anything):
@@ -187,3 +208,6 @@ def test_refuses_other_parameters(anything):
         Countdown()(anything, [[1, 1]], budget=0)
     with pytest.raises(ValueError, match="as many `targets` as inputs. Received: 1"):
         Countdown(targeted=True)(anything, [[1, 1], [2, 2]], targets=[1])
+    for targets in ([3], [-1], [0.5], [[1]], ["a"], [True]):
+        with pytest.raises(ValueError, match="`targets` must be whole numbers from 0 to 2.*Rec"):
+            Countdown(targeted=True)(anything, [[1, 1]], targets=targets)

@@ -1,10 +1,11 @@
-"""`Attack`: the face of every attack."""
+"""`Attack`: the face of every attack; `StepAttack`: what the slot loop runs."""
 
 import abc
 import dataclasses
 import functools
 import math
 import numbers
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,15 +17,17 @@ from a2d_keras.attacks.compiled import compiled_loop
 from a2d_keras.attacks.loop import AttackResult, Slots, Task
 from a2d_keras.classifier import Classifier
 
+Runner = Callable[[Task, Callable[[int], None] | None], AttackResult]
 _BATCH_IN_SLOTS = 8  # inputs given to the loop at once, as a multiple of its slots
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Attack(abc.ABC):
-    """An attack is a step: it says how to start and how to take one step, and never loops.
+    """An attack: called on a classifier and inputs, it crafts, and counts the steps it takes.
 
     An attack is a value: immutable, and equal to another with the same parameters. A subclass is
-    a frozen dataclass, registered with `keras.saving.register_keras_serializable`.
+    a frozen dataclass, registered with `keras.saving.register_keras_serializable`. Nearly all
+    are `StepAttack`s.
 
     Args:
         max_iterations: Steps after which an input counts as resisting. Defaults to 500.
@@ -42,29 +45,28 @@ class Attack(abc.ABC):
                 f"Received: {self.max_iterations}"
             )
 
-    def start(self, inputs: tf.Tensor) -> Any:
-        """Make what the attack must remember of each input between its steps.
+    @abc.abstractmethod
+    def runner(self, classifier: Classifier, slots: int, jit_compile: bool) -> Runner:
+        """Make what runs the attack.
 
         Args:
-            inputs: Inputs, float32, (slots, *input_shape).
+            classifier: The `Classifier` under attack.
+            slots: Inputs under attack at once.
+            jit_compile: Whether to compile with XLA.
 
         Returns:
-            A nest of tensors of shape (slots, ...). Empty by default.
+            A function of a `Task`, and of one that is told now and then how many inputs have
+            their result, or None; to an `AttackResult` of tensors.
         """
-        return ()
 
-    @abc.abstractmethod
-    def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
-        """Take one step in every slot, and tell which had arrived before it.
+    def require(self, classifier: Classifier) -> None:
+        """Refuse a classifier that the attack cannot work on.
 
         Args:
             classifier: The `Classifier`.
-            slots: The `Slots`.
 
-        Returns:
-            The slots after the step: `x`, `state`, `queries`, `gradient_evaluations` and, for an
-            untargeted attack at step 0, `labels` are the attack's to set, the rest is the loop's.
-            And whether `slots.x`, as received, was a success already; bool, (slots,).
+        Raises:
+            ValueError: If so. By default every classifier will do.
         """
 
     def __call__(
@@ -96,31 +98,34 @@ class Attack(abc.ABC):
         Raises:
             ValueError: If inputs, targets or budget do not fit the classifier or the attack.
         """
-        self._require_call(targets, budget)
-        loop = compiled_loop(self, classifier, slots, jit_compile)
+        self._require_call(classifier, targets, budget)
+        run = self.runner(classifier, slots, jit_compile)
         budget = self.max_iterations if budget is None else min(budget, self.max_iterations)
         bar = keras.utils.Progbar(inputs.count(x), verbose=verbose, unit_name="input")
         results, done = [], 0
         for images in inputs.batches(x, classifier, _BATCH_IN_SLOTS * slots):
             size = len(images)
-            labels = np.zeros(size) if targets is None else targets[done : done + size]
+            labels = np.zeros(size) if targets is None else np.asarray(targets)[done : done + size]
             if len(labels) != size:
                 raise ValueError(
                     f"There must be as many `targets` as inputs. Received: {len(targets)}"
                 )
             report = functools.partial(_report, bar, done) if verbose else None
             task = Task(images, tf.cast(labels, tf.int64), tf.constant(budget, tf.int64))
-            result = loop(task, report)
+            result = run(task, report)
             results.append(tf.nest.map_structure(np.asarray, result))
             done += size
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *results)
 
-    def _require_call(self, targets: Any, budget: int | None) -> None:
+    def _require_call(self, classifier: Classifier, targets: Any, budget: int | None) -> None:
+        self.require(classifier)
         if self.targeted == (targets is None):
             raise ValueError(
                 "A targeted attack needs `targets`, and no other attack takes them. "
                 f"Received: targeted={self.targeted}, targets={targets}"
             )
+        if targets is not None:
+            _require_labels(targets, classifier.classes)
         if budget is not None and budget < 1:
             raise ValueError(f"`budget` must be one step or more. Received: {budget}")
 
@@ -146,6 +151,40 @@ class Attack(abc.ABC):
         return cls(**config)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepAttack(Attack):
+    """An attack that is a step: it says how to start and how to take one step, and never loops."""
+
+    def start(self, inputs: tf.Tensor) -> Any:
+        """Make what the attack must remember of each input between its steps.
+
+        Args:
+            inputs: Inputs, float32, (slots, *input_shape).
+
+        Returns:
+            A nest of tensors of shape (slots, ...). Empty by default.
+        """
+        return ()
+
+    @abc.abstractmethod
+    def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
+        """Take one step in every slot, and tell which had arrived before it.
+
+        Args:
+            classifier: The `Classifier`.
+            slots: The `Slots`.
+
+        Returns:
+            The slots after the step: `inputs` are as received, all else is the attack's to set
+            (`labels` only where it chooses them itself, at step 0). And whether `slots.x`, as
+            received, was a success already; bool, (slots,), not heeded at step 0.
+        """
+
+    def runner(self, classifier: Classifier, slots: int, jit_compile: bool) -> Runner:
+        """Make what runs the attack: the slot loop; see `Attack.runner`."""
+        return compiled_loop(self, classifier, slots, jit_compile)
+
+
 def require_fraction(name: str, value: Any) -> None:
     """Refuse a parameter that is not a positive number.
 
@@ -161,6 +200,16 @@ def require_fraction(name: str, value: Any) -> None:
     if not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
         raise ValueError(
             f"`{name}` must be a positive number, a fraction of the input range. Received: {value}"
+        )
+
+
+def _require_labels(targets: Any, classes: int) -> None:
+    labels = np.asarray(targets)
+    whole = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
+    if not whole or not ((labels >= 0) & (labels < classes)).all():
+        raise ValueError(
+            f"`targets` must be whole numbers from 0 to {classes - 1}, one for each input. "
+            f"Received: {targets}"
         )
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import tensorflow as tf
 from cleverhans.tf2.utils import clip_eta, optimize_linear
 
-from a2d_keras.attacks.base import Attack, require_fraction
+from a2d_keras.attacks.base import StepAttack, require_fraction
 from a2d_keras.attacks.loop import Slots
 from a2d_keras.classifier import Classifier
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FGSM(Attack):
+class FGSM(StepAttack):
     """Fast Gradient Sign Method (Goodfellow et al. 2015): one step of length `eps`, L-inf.
 
     Equal to CleverHans's `fast_gradient_method`, whose `eps` is ours times the input range,
@@ -46,7 +46,7 @@ class FGSM(Attack):
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BIM(Attack):
+class BIM(StepAttack):
     """Basic Iterative Method (Kurakin et al. 2017): repeated sign steps within an L-inf ball.
 
     The defaults are the defence BIM_d of Zhao et al. 2021 on MNIST. With `eps_iter` 0.01 and
@@ -152,6 +152,7 @@ def _ascend(
     after = slots._replace(
         x=tf.clip_by_value(slots.inputs + change, *classifier.bounds),
         labels=labels,
+        steps=slots.steps + 1,
         queries=slots.queries + 1,
         gradient_evaluations=slots.gradient_evaluations + 1,
     )

@@ -26,6 +26,7 @@ class Slots(NamedTuple):
         steps: Steps taken, int64, (slots,).
         queries: Forward passes, with or without a gradient, int64, (slots,).
         gradient_evaluations: Backward passes, int64, (slots,).
+        hopeless: Whether the attack has nothing left to try, bool, (slots,).
         state: What the attack's `start` returned, as its `step` left it; (slots, ...) each.
     """
 
@@ -35,6 +36,7 @@ class Slots(NamedTuple):
     steps: Any
     queries: Any
     gradient_evaluations: Any
+    hopeless: Any
     state: Any
 
 
@@ -45,7 +47,8 @@ class AttackResult(NamedTuple):
         adversarial: The first iterate that succeeded, else the last; float32, (n, *input_shape).
         success: Whether the prediction left the label attacked (targeted: reached the target);
             bool, (n,).
-        cost: Steps taken when success was first seen, else the budget; int64, (n,), at least 1.
+        cost: Steps taken when success was first seen, else the budget; of an input that left the
+            attack nothing to try, its `max_iterations`; int64, (n,), at least 1.
         queries: Forward passes, with or without a gradient; int64, (n,).
         gradient_evaluations: Backward passes; int64, (n,).
     """
@@ -190,13 +193,16 @@ class Loop:
         def one_pass(progress: Progress) -> Progress:
             before = progress.slots
             after, success = self.attack.step(self.classifier, before)
-            after = after._replace(steps=before.steps + 1)
             success &= before.steps > 0
-            ended = _holds_input(progress) & (success | (before.steps >= task.budget))
+            hopeless = after.hopeless & ~success
+            ended = success | hopeless | (before.steps >= task.budget)
+            ended &= _holds_input(progress)
 
             def settle() -> Progress:
+                most = tf.constant(self.attack.max_iterations, _COUNT)
+                cost = tf.where(hopeless, most, before.steps)
                 found = AttackResult(
-                    before.x, success, before.steps, after.queries, after.gradient_evaluations
+                    before.x, success, cost, after.queries, after.gradient_evaluations
                 )
                 return self._refill(task, progress._replace(slots=after), ended, found)
 
@@ -226,8 +232,9 @@ class Loop:
 
     def _load(self, task: Task, rows: tf.Tensor) -> Slots:
         inputs, zeros = tf.gather(task.x, rows), tf.zeros_like(rows)
-        labels = tf.gather(task.targets, rows)
-        return Slots(inputs, inputs, labels, zeros, zeros, zeros, self.attack.start(inputs))
+        labels, hopeless = tf.gather(task.targets, rows), tf.zeros_like(rows, tf.bool)
+        state = self.attack.start(inputs)
+        return Slots(inputs, inputs, labels, zeros, zeros, zeros, hopeless, state)
 
 
 def _length(x: tf.Tensor) -> tf.Tensor:

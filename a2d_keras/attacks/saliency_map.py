@@ -1,0 +1,233 @@
+"""JSMA: the few pixels that count most for the target, changed by much."""
+
+import dataclasses
+import math
+import numbers
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from a2d_keras.attacks import draws
+from a2d_keras.attacks.base import StepAttack, require_fraction
+from a2d_keras.attacks.gradient_sign import cross_entropy_direction
+from a2d_keras.attacks.loop import Slots
+from a2d_keras.classifier import Classifier
+
+_PAIRS_AT_ONCE = 2**15  # of one input, so that the scores of a batch stay in the cache
+
+
+@keras.saving.register_keras_serializable(package="a2d_keras")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JSMA(StepAttack):
+    """Jacobian-based Saliency Map Attack, one pixel a step (Papernot et al. 2016), L0.
+
+    The form that Zhao et al. 2021 defend with (JSMA_d; their defaults are ours). The target is
+    the second most likely class. Each step moves, against its sign, the largest component of the
+    gradient of the target's cross-entropy (the largest, not the largest in size: so the authors'
+    code has it, and pixels are nearly always lowered). A pixel that a step takes to a bound, or
+    that was changed `max_changes` times, leaves the search and counts as 0; where 0 is the
+    largest, nothing can move, and the input resists. A pixel is one channel of one place.
+
+    Args:
+        theta: Length of a step in its pixel, as a fraction of the input range. Defaults to 0.1.
+        max_changes: How often a pixel may be changed. Defaults to 7.
+        max_iterations: Steps after which an input counts as resisting. Defaults to 2000.
+        targeted: Whether to reach a given target instead. Defaults to False.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> JSMA()(Classifier(model), np.full((2, 4), 0.5)).adversarial.shape
+        (2, 4)
+    """
+
+    theta: float = 0.1
+    max_changes: int = 7
+    max_iterations: int = 2000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_fraction("theta", self.theta)
+        if not isinstance(self.max_changes, numbers.Integral) or self.max_changes < 1:
+            raise ValueError(
+                f"`max_changes` must be a whole number, at least 1. Received: {self.max_changes}"
+            )
+
+    def start(self, inputs: tf.Tensor) -> Any:
+        """Let all pixels into the search. Their float64 values are kept: as in the authors' code,
+        whether a pixel has come to a bound must not hang on the rounding of float32.
+        """
+        searched = tf.ones_like(inputs, tf.bool)
+        return {
+            "pixels": tf.cast(inputs, tf.float64),
+            "changes": tf.zeros_like(inputs),
+            "searched": searched,
+        }
+
+    def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
+        """Take one step in every slot; see `StepAttack.step`."""
+        logits, pullback = classifier.vjp(slots.x)
+        labels = slots.labels
+        if not self.targeted:
+            labels = tf.where(slots.steps == 0, _second_most_likely(logits), labels)
+        gradient = pullback(cross_entropy_direction(logits, labels))
+        pixels, changes, searched = (slots.state[k] for k in ("pixels", "changes", "searched"))
+        salience = _flat(tf.where(searched, gradient, 0.0))
+        chosen = tf.one_hot(tf.argmax(salience, axis=-1), tf.shape(salience)[-1])
+        chosen = tf.reshape(chosen, tf.shape(slots.x))
+        moves = tf.cast(chosen * tf.sign(gradient), tf.float64)
+        pixels -= moves * self.theta * classifier.range
+        changes += chosen
+        low, high = classifier.bounds
+        spent = (pixels <= low) | (pixels >= high) | (changes >= self.max_changes)
+        pixels = tf.clip_by_value(pixels, low, high)
+        searched &= ~(spent & (chosen > 0))
+        after = slots._replace(
+            x=tf.cast(pixels, tf.float32),
+            labels=labels,
+            steps=slots.steps + 1,
+            queries=slots.queries + 1,
+            gradient_evaluations=slots.gradient_evaluations + 1,
+            hopeless=tf.reduce_max(salience, axis=-1) == 0,
+            state={"pixels": pixels, "changes": changes, "searched": searched},
+        )
+        return after, tf.argmax(logits, axis=-1) == labels
+
+
+@keras.saving.register_keras_serializable(package="a2d_keras")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairJSMA(StepAttack):
+    """Jacobian-based Saliency Map Attack, two pixels a step (Papernot et al. 2016), L0.
+
+    The published algorithm, as CleverHans 3 had it; with the defaults the JSMA of Zhao et al. 2021
+    (Table 5). Each step changes, by `theta`, the pair of pixels with the largest saliency: the
+    product of what the pair adds to the target's logit and of what it takes from the sum of the
+    others. A changed pixel leaves the search, as does one at the bound. The target is a random
+    other class, the same for equal inputs, or a given one.
+
+    Args:
+        theta: Change of a pixel, as a fraction of the input range; it falls where negative.
+            Defaults to 1.0.
+        gamma: Share of the pixels that may be changed. Defaults to 0.1.
+        seed: Seed of the random targets. Defaults to 0.
+        max_iterations: Steps that an input which resists counts. Defaults to 2000.
+        targeted: Whether the targets are given. Defaults to False.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> PairJSMA(gamma=0.5)(Classifier(model), np.full((2, 4), 0.5)).adversarial.shape
+        (2, 4)
+    """
+
+    theta: float = 1.0
+    gamma: float = 0.1
+    seed: int = 0
+    max_iterations: int = 2000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_fraction("theta", abs(self.theta))
+        require_fraction("gamma", self.gamma)
+
+    def require(self, classifier: Classifier) -> None:
+        """Refuse a classifier with so few pixels that not one pair may be changed."""
+        if None not in classifier.input_shape:
+            pixels = math.prod(classifier.input_shape)
+            if self.gamma * pixels < 2:
+                raise ValueError(
+                    "`gamma` must allow a pair of pixels: at least 2 divided by their number. "
+                    f"Received: gamma={self.gamma} for {pixels} pixels"
+                )
+
+    def start(self, inputs: tf.Tensor) -> Any:
+        """Let all pixels into the search, and remember the key of the random target."""
+        searched = tf.ones_like(inputs, tf.bool)
+        return {"searched": searched, "key": draws.keys(inputs, self.seed)}
+
+    def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
+        """Take one step in every slot; see `StepAttack.step`."""
+        logits, pullback = classifier.vjp(slots.x)
+        labels = slots.labels
+        if not self.targeted:
+            other = _random_other(logits, slots.state["key"])
+            labels = tf.where(slots.steps == 0, other, labels)
+        target = tf.one_hot(labels, classifier.classes)
+        low, high = classifier.bounds
+        at_bound = slots.x >= high if self.theta > 0 else slots.x <= low
+        searched = slots.state["searched"] & ~at_bound
+        sign = 1.0 if self.theta > 0 else -1.0
+        gains, losses = _flat(sign * pullback(target)), _flat(-sign * pullback(1 - target))
+        salience, pair = _best_pair(gains, losses, _flat(searched))
+        pixels = tf.shape(gains)[-1]
+        chosen = (
+            tf.reduce_sum(tf.one_hot(pair, pixels), axis=1)
+            * tf.cast(salience > 0, tf.float32)[:, None]
+        )
+        moved = tf.reshape(chosen, tf.shape(slots.x))
+        after = slots._replace(
+            x=tf.clip_by_value(slots.x + moved * self.theta * classifier.range, low, high),
+            labels=labels,
+            steps=slots.steps + 1,
+            queries=slots.queries + 1,
+            gradient_evaluations=slots.gradient_evaluations + 2,
+            hopeless=(salience <= 0) | (slots.steps >= self._most_pairs(pixels)),
+            state={**slots.state, "searched": slots.state["searched"] & ~(moved > 0)},
+        )
+        return after, tf.argmax(logits, axis=-1) == labels
+
+    def _most_pairs(self, pixels: Any) -> tf.Tensor:
+        return tf.cast(tf.floor(self.gamma * tf.cast(pixels, tf.float64) / 2), tf.int64)
+
+
+def _second_most_likely(logits: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.math.top_k(logits, 2).indices[:, 1], tf.int64)
+
+
+def _random_other(logits: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
+    """Choose, for every slot, one of the classes that are not predicted."""
+    predicted, classes = tf.argmax(logits, axis=-1), tf.shape(logits, tf.int64)[-1]
+    share = draws.uniform(keys, tf.zeros_like(predicted), ())
+    further = 1 + tf.cast(share * tf.cast(classes - 1, tf.float32), tf.int64)
+    return (predicted + tf.minimum(further, classes - 1)) % classes
+
+
+def _best_pair(
+    gains: tf.Tensor, losses: tf.Tensor, searched: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Find the pair of pixels with the largest saliency, some first pixels at a time.
+
+    Args:
+        gains: What each pixel adds to the target's logit, (slots, pixels).
+        losses: What it takes from the sum of the other logits, likewise.
+        searched: Which pixels may be chosen, bool, likewise.
+
+    Returns:
+        The saliency of the best pair, float32, (slots,), 0 where there is none; and its pixels,
+        int64, (slots, 2).
+    """
+    pixels = tf.shape(gains, tf.int64)[-1]
+    rows = tf.maximum(_PAIRS_AT_ONCE // pixels, 1)
+
+    def look(first: tf.Tensor, best: tf.Tensor, pair: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        at = tf.minimum(tf.range(rows) + first, pixels - 1)
+
+        def together(values: tf.Tensor) -> tf.Tensor:
+            return tf.gather(values, at, axis=1)[:, :, None] + values[:, None, :]
+
+        gain, loss = together(gains), together(losses)
+        allowed = tf.gather(searched, at, axis=1)[:, :, None] & searched[:, None, :]
+        allowed &= (gain > 0) & (loss > 0) & (at[:, None] < tf.range(pixels))
+        salience = _flat(tf.where(allowed, gain * loss, 0.0))
+        found, place = tf.reduce_max(salience, axis=-1), tf.argmax(salience, axis=-1)
+        here = tf.stack([tf.gather(at, place // pixels), place % pixels], axis=-1)
+        pair = tf.where((found > best)[:, None], here, pair)
+        return first + rows, tf.maximum(found, best), pair
+
+    none = tf.zeros_like(gains[:, 0])
+    start = (tf.zeros_like(pixels), none, tf.zeros([tf.shape(gains)[0], 2], tf.int64))
+    _, salience, pair = tf.while_loop(lambda first, *_: first < pixels, look, start)
+    return salience, pair
+
+
+def _flat(x: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(x, [tf.shape(x)[0], -1])
