@@ -39,11 +39,7 @@ class Attack(abc.ABC):
     targeted: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.max_iterations, numbers.Integral) or self.max_iterations < 1:
-            raise ValueError(
-                "`max_iterations` must be a whole number, at least 1. "
-                f"Received: {self.max_iterations}"
-            )
+        require_whole("max_iterations", self.max_iterations)
 
     @abc.abstractmethod
     def runner(self, classifier: Classifier, slots: int, jit_compile: bool) -> Runner:
@@ -59,7 +55,7 @@ class Attack(abc.ABC):
             their result, or None; to an `AttackResult` of tensors.
         """
 
-    def require(self, classifier: Classifier) -> None:
+    def require(self, classifier: Classifier) -> None:  # noqa: B027 (most ask for nothing)
         """Refuse a classifier that the attack cannot work on.
 
         Args:
@@ -183,6 +179,35 @@ class StepAttack(Attack):
     def runner(self, classifier: Classifier, slots: int, jit_compile: bool) -> Runner:
         """Make what runs the attack: the slot loop; see `Attack.runner`."""
         return compiled_loop(self, classifier, slots, jit_compile)
+
+
+def require_whole(name: str, value: Any, least: int = 1) -> None:
+    """Refuse a parameter that is not a whole number.
+
+    Args:
+        name: The parameter's name.
+        value: Its value.
+        least: The least it may be. Defaults to 1.
+
+    Raises:
+        ValueError: If `value` is not a whole number, or less.
+    """
+    if not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"`{name}` must be a whole number, at least {least}. Received: {value}")
+
+
+def require_positive(name: str, value: Any) -> None:
+    """Refuse a parameter that is not a positive finite number.
+
+    Args:
+        name: The parameter's name.
+        value: Its value.
+
+    Raises:
+        ValueError: If `value` is not a positive finite number.
+    """
+    if not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
+        raise ValueError(f"`{name}` must be a positive number. Received: {value}")
 
 
 def require_fraction(name: str, value: Any) -> None:

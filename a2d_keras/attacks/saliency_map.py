@@ -2,14 +2,13 @@
 
 import dataclasses
 import math
-import numbers
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from a2d_keras.attacks import draws
-from a2d_keras.attacks.base import StepAttack, require_fraction
+from a2d_keras.attacks.base import StepAttack, require_fraction, require_positive, require_whole
 from a2d_keras.attacks.gradient_sign import cross_entropy_direction
 from a2d_keras.attacks.loop import Slots
 from a2d_keras.classifier import Classifier
@@ -48,14 +47,13 @@ class JSMA(StepAttack):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_fraction("theta", self.theta)
-        if not isinstance(self.max_changes, numbers.Integral) or self.max_changes < 1:
-            raise ValueError(
-                f"`max_changes` must be a whole number, at least 1. Received: {self.max_changes}"
-            )
+        require_whole("max_changes", self.max_changes)
 
     def start(self, inputs: tf.Tensor) -> Any:
-        """Let all pixels into the search. Their float64 values are kept: as in the authors' code,
-        whether a pixel has come to a bound must not hang on the rounding of float32.
+        """Let all pixels into the search, and keep their values in float64.
+
+        As in the authors' code, whether a pixel has come to a bound must not hang on the rounding
+        of float32.
         """
         searched = tf.ones_like(inputs, tf.bool)
         return {
@@ -127,12 +125,14 @@ class PairJSMA(StepAttack):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_fraction("theta", abs(self.theta))
-        require_fraction("gamma", self.gamma)
+        require_positive("gamma", self.gamma)
+        require_whole("seed", self.seed, least=0)
 
     def require(self, classifier: Classifier) -> None:
         """Refuse a classifier with so few pixels that not one pair may be changed."""
-        if None not in classifier.input_shape:
-            pixels = math.prod(classifier.input_shape)
+        sizes = [size for size in classifier.input_shape if size]
+        if len(sizes) == len(classifier.input_shape):
+            pixels = math.prod(sizes)
             if self.gamma * pixels < 2:
                 raise ValueError(
                     "`gamma` must allow a pair of pixels: at least 2 divided by their number. "
