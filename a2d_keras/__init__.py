@@ -11,7 +11,7 @@ if keras.backend.backend() != "tensorflow":
         f"before Keras is imported. Received: {keras.backend.backend()}"
     )
 
-from a2d_keras.attacks import BIM, BIM2, FGSM, JSMA, Attack, AttackResult, PairJSMA, StepAttack
+from a2d_keras.attacks import BIM, BIM2, DBA, FGSM, JSMA, Attack, AttackResult, PairJSMA, StepAttack
 from a2d_keras.classifier import Classifier
 from a2d_keras.costs import AttackCosts
 from a2d_keras.detectors import ZScoreDetector
@@ -22,6 +22,7 @@ from a2d_keras.version import __version__
 __all__ = [
     "BIM",
     "BIM2",
+    "DBA",
     "FGSM",
     "JSMA",
     "Attack",

@@ -1,7 +1,8 @@
 """Guard MobileNet on ImageNet photographs: `python -m benchmarks.imagenet --data-dir D`.
 
-D holds `imagenet1000.npz` (`x`, uint8, (n, 224, 224, 3)) and the ImageNet weights
-`mobilenet_075_224.weights.h5` of `keras.applications.MobileNet(alpha=0.75)`.
+D holds `imagenet1000.npz` (`x`, uint8, (n, 224, 224, 3), and `y`, the labels, (n,)) and the
+ImageNet weights `mobilenet_075_224.weights.h5` of `keras.applications.MobileNet(alpha=0.75)`.
+As in Env1, only photographs that the classifier gets right count as benign, unless `--all`.
 """
 
 import argparse
@@ -15,7 +16,6 @@ from sklearn.metrics import roc_auc_score
 import a2d_keras as a2d
 
 _SLOTS = 32
-_MOST_STEPS = 200  # to tell costs apart by; higher ones tie
 ATTACKS = {
     "BIM-a, step 0.0001": a2d.BIM(eps_iter=0.0001, max_iterations=50),
     "FGSM, step 0.016": a2d.FGSM(eps=0.016),
@@ -32,10 +32,14 @@ def main(argv=None):
     parser.add_argument("--data-dir", type=pathlib.Path, required=True)
     parser.add_argument("--adapt", type=int, default=200, help="photographs to adapt on (200)")
     parser.add_argument("--score", type=int, default=100, help="photographs to judge (100)")
+    parser.add_argument("--all", action="store_true", help="also those that are misclassified")
     arguments = parser.parse_args(argv)
-    photographs = load(arguments.data_dir, arguments.adapt + arguments.score)
     model = keras.applications.MobileNet(alpha=0.75, weights=None)
     model.load_weights(arguments.data_dir / "mobilenet_075_224.weights.h5")
+    photographs, labels = load(arguments.data_dir)
+    if not arguments.all:
+        photographs = photographs[model.predict(photographs, verbose=0).argmax(-1) == labels]
+    photographs = photographs[: arguments.adapt + arguments.score]
 
     guarded = a2d.guard(model, bounds=(-1, 1), slots=_SLOTS)
     started = time.monotonic()
@@ -51,20 +55,19 @@ def main(argv=None):
         print(f"{name}: AUROC {auroc:.4f}, fooled {crafted.success.mean():.0%}", flush=True)
 
 
-def load(data_dir, count):
-    """Load photographs in a seeded order.
+def load(data_dir):
+    """Load all photographs in a seeded order.
 
     Args:
         data_dir: The folder of `imagenet1000.npz`, a `pathlib.Path`.
-        count: How many.
 
     Returns:
-        The photographs, float32 in [-1, 1], (count, 224, 224, 3).
+        The photographs, float32 in [-1, 1], (n, 224, 224, 3), and their labels, int, (n,).
     """
     with np.load(data_dir / "imagenet1000.npz") as arrays:
-        x = arrays["x"]
-    chosen = np.random.default_rng(0).permutation(len(x))[:count]
-    return x[chosen].astype("float32") / 127.5 - 1
+        x, y = arrays["x"], arrays["y"]
+    order = np.random.default_rng(0).permutation(len(x))
+    return x[order].astype("float32") / 127.5 - 1, y[order]
 
 
 def judge(guarded, name, x):
@@ -76,11 +79,11 @@ def judge(guarded, name, x):
         x: Inputs, float32, (n, 224, 224, 3).
 
     Returns:
-        Their costs, at most 200, int64, (n,).
+        Their costs, int64, (n,).
     """
     flagged = guarded.predict(x, batch_size=len(x), verbose=0)["is_adversarial"].mean()
     (attack,) = guarded.detector.attacks
-    cost = attack(guarded.detector.classifier, x, budget=_MOST_STEPS, slots=_SLOTS).cost
+    cost = attack(guarded.detector.classifier, x, slots=_SLOTS).cost
     print(f"{name}: {flagged:.0%} flagged, median cost {np.median(cost):.0f}", flush=True)
     return cost
 

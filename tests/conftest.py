@@ -1,3 +1,5 @@
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -50,3 +52,24 @@ def _seeded():
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """What the authors' own code counted, on its classifier: see `tests/data/README.md`."""
+    arrays = np.load(pathlib.Path(__file__).parent / "data" / "digits_reference.npz")
+    model = zoo.build("digits")
+    model.set_weights([arrays[f"weight_{i}"] for i in range(8)])
+    x = np.concatenate([arrays["benign"], arrays["adversarial"]])
+    kinds = ("benign", "adversarial")
+    names = ("bim", "bim2", "jsma", "dba")
+    counts = {name: np.concatenate([arrays[f"{name}_{kind}"] for kind in kinds]) for name in names}
+    return model, x, counts
+
+
+@pytest.fixture(scope="session")
+def labels_only(model):
+    """A classifier that answers with a label and has no gradient."""
+    inputs = keras.Input((8, 8, 1))
+    label = keras.layers.Lambda(lambda p: keras.ops.one_hot(keras.ops.argmax(p, -1), 10))
+    return a2d.Classifier(keras.Model(inputs, label(model(inputs))), from_logits=True)

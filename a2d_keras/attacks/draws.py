@@ -1,55 +1,65 @@
-"""Random numbers that belong to an input: the same whatever it is batched with."""
+"""Random numbers that belong to an input: the same whatever it is batched with.
+
+TensorFlow's stateless generators take one seed a call, and give other numbers under XLA. So these
+come from SplitMix64 (Steele, Lea, Flood 2014), in integer arithmetic that is exact everywhere.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-_ALGORITHM = "philox"  # the same numbers on every device
-_MULTIPLIERS = (2021, 7)  # the seed of the hash function itself
+_GOLDEN = -7046029254386353131  # 2**64 divided by the golden ratio, as int64
+_FIRST, _SECOND = -4658895280553007687, -7723592293110705685  # multipliers of SplitMix64
 
 
 def keys(inputs: tf.Tensor, seed: int) -> tf.Tensor:
-    """Give every input a key of its own: a hash of its float32 bits, beside the seed.
-
-    The hash is a sum of the bits of each pixel times a random 64-bit number, modulo 2**64.
+    """Give every input a key of its own: a hash of its float32 bits and the seed.
 
     Args:
         inputs: Inputs, float32, (slots, *input_shape).
         seed: The attack's seed.
 
     Returns:
-        The keys, int64, (slots, 2).
+        The keys, int64, (slots,).
     """
     bits = tf.reshape(tf.bitcast(inputs, tf.int32), [tf.shape(inputs)[0], -1])
-    multipliers = tf.random.stateless_uniform(
-        tf.shape(bits)[1:], _MULTIPLIERS, None, None, tf.int64, _ALGORITHM
-    )
-    hashes = tf.reduce_sum(tf.cast(bits, tf.int64) * multipliers, axis=-1)
-    return tf.stack([hashes, tf.fill(tf.shape(hashes), tf.constant(seed, tf.int64))], axis=-1)
+    weights = _mix(tf.range(1, tf.shape(bits, tf.int64)[1] + 1) * _GOLDEN)
+    hashes = tf.reduce_sum(tf.cast(bits, tf.int64) * weights, axis=1)
+    return _mix(hashes + _mix(tf.constant(seed, tf.int64) + _GOLDEN))
 
 
-def normal(keys: tf.Tensor, draws: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
-    """Draw standard normal numbers for every slot.
+def uniform(keys: tf.Tensor, draws: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
+    """Draw numbers from (0, 1) for every slot.
 
     Args:
-        keys: The keys, int64, (slots, 2).
+        keys: The keys, int64, (slots,).
         draws: Which draw of its input each slot is at, int64, (slots,).
         shape: Shape of one slot's numbers.
 
     Returns:
-        The numbers, float32, (slots, *shape).
+        The numbers, float32, (slots, *shape), whole multiples of 2**-24 less a half.
     """
-    return _draw(tf.random.stateless_normal, keys, draws, shape)
+    count = tf.reduce_prod(tf.cast(shape, tf.int64))
+    streams = _mix(keys + draws * _GOLDEN)
+    words = _mix(streams[:, None] + tf.range(1, count + 1) * _GOLDEN)
+    numbers = (tf.cast(_shift(words, 40), tf.float32) + 0.5) * 2.0**-24
+    return tf.reshape(numbers, [-1, *shape])
 
 
-def uniform(keys: tf.Tensor, draws: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
-    """Draw numbers from [0, 1) for every slot; see `normal`."""
-    return _draw(tf.random.stateless_uniform, keys, draws, shape)
+def normal(keys: tf.Tensor, draws: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
+    """Draw standard normal numbers for every slot; see `uniform`."""
+    return tf.math.ndtri(uniform(keys, draws, shape))
 
 
-def _draw(sample: Any, keys: tf.Tensor, draws: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
-    seeds = keys + tf.stack([draws, tf.zeros_like(draws)], axis=-1)
-    return tf.map_fn(
-        lambda seed: sample(shape, seed, alg=_ALGORITHM), seeds, fn_output_signature=tf.float32
-    )
+def _mix(words: tf.Tensor) -> tf.Tensor:
+    """Scramble 64 bits so that each depends on all."""
+    words = tf.bitwise.bitwise_xor(words, _shift(words, 30)) * _FIRST
+    words = tf.bitwise.bitwise_xor(words, _shift(words, 27)) * _SECOND
+    return tf.bitwise.bitwise_xor(words, _shift(words, 31))
+
+
+def _shift(words: tf.Tensor, by: int) -> tf.Tensor:
+    unsigned = tf.bitcast(words, tf.uint64)
+    shifted = tf.bitwise.right_shift(unsigned, tf.constant(by, tf.uint64))
+    return tf.bitcast(shifted, tf.int64)

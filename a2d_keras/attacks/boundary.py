@@ -1,0 +1,314 @@
+"""DBA: the boundary attack, which asks for labels alone."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from a2d_keras.attacks import draws
+from a2d_keras.attacks.base import (
+    StepAttack,
+    require_fraction,
+    require_positive,
+    require_whole,
+)
+from a2d_keras.attacks.loop import Slots
+from a2d_keras.classifier import Classifier
+
+_AT_ONCE = 4  # queries of one input in a pass
+_CHECKED_STEP = 10  # every tenth step tests its proposals on the sphere first, to adapt both steps
+_MOST_NOISE = 1000  # images of noise, until one is misclassified
+_FINEST_BLEND = 0.001
+_SPHERICAL_WINDOW, _FULL_WINDOW = 100, 30
+_CONVERGED = 1e-7  # source step
+_UNKNOWN = -1.0  # in a window that is not full
+
+_DRAW, _BLEND, _SPHERE, _WALK = range(4)
+
+
+class _Path(NamedTuple):
+    """Where each slot is on its way."""
+
+    key: Any  # of its random draws
+    phase: Any  # draw noise, blend it with the input, try proposals on the sphere, walk
+    blend: Any  # shares of noise: the largest known to be too little, the smallest that does
+    tried: Any  # proposals of this step
+    on_sphere: Any  # which proposals of this pass may still be taken
+    moved: Any  # whether any step was taken
+    spherical_step: Any
+    source_step: Any
+    spherical_window: Any  # which of the last proposals were adversarial on the sphere
+    full_window: Any  # and which, of these, after the step towards the source
+
+
+@keras.saving.register_keras_serializable(package="a2d_keras")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DBA(StepAttack):
+    """Decision-Based Attack, the boundary attack (Brendel et al. 2018), L2. It needs no gradient.
+
+    It starts from uniform noise, blended with the input as far as it stays misclassified, and
+    walks along the boundary towards the input. Each step tries proposals, a random direction on
+    the sphere around the input and then a little towards it, and takes the first that is
+    adversarial and nearer. It ends when the mean squared distance falls below `distance`; so the
+    cost tells how far from the boundary, and how crooked that is. The defaults are the defence
+    DBA_d of Zhao et al. 2021 on MNIST. Proposals are evaluated four at a time.
+
+    A walk whose source step shrinks below 1e-7 has converged, and an input for which 1,000 images
+    of noise are classified as it is has no start: both resist.
+
+    Args:
+        distance: Mean squared distance at which the walk ends, as a fraction of the squared input
+            range. Defaults to 0.02.
+        proposals: Proposals a step may try. Defaults to 25.
+        spherical_step: First length of a proposal on the sphere, as a fraction of the distance.
+            Defaults to 0.01.
+        source_step: First length of a step towards the input, likewise. Defaults to 0.01.
+        step_adaptation: Factor by which both are adapted to their success. Defaults to 1.5.
+        seed: Seed of the random draws, which belong to each input. Defaults to 0.
+        max_iterations: Steps after which an input counts as resisting. Defaults to 5000.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> DBA(max_iterations=5)(Classifier(model), np.full((2, 4), 0.5)).gradient_evaluations
+        array([0, 0])
+    """
+
+    distance: float = 0.02
+    proposals: int = 25
+    spherical_step: float = 0.01
+    source_step: float = 0.01
+    step_adaptation: float = 1.5
+    seed: int = 0
+    max_iterations: int = 5000
+    targeted: bool = dataclasses.field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_fraction("distance", self.distance)
+        require_whole("proposals", self.proposals)
+        require_whole("seed", self.seed, least=0)
+        require_positive("spherical_step", self.spherical_step)
+        require_positive("source_step", self.source_step)
+        require_positive("step_adaptation", self.step_adaptation)
+
+    def start(self, inputs: tf.Tensor) -> Any:
+        """Stand at the beginning of a path; see `StepAttack.start`."""
+        count = tf.shape(inputs)[0]
+
+        def fill(value: Any, *shape: int) -> tf.Tensor:
+            return tf.fill([count, *shape], tf.convert_to_tensor(value))
+
+        return _Path(
+            key=draws.keys(inputs, self.seed),
+            phase=fill(np.int64(_DRAW)),
+            blend=tf.stack([fill(0.0), fill(1.0)], axis=1),
+            tried=fill(np.int64(0)),
+            on_sphere=fill(True, _AT_ONCE),
+            moved=fill(False),
+            spherical_step=fill(np.float32(self.spherical_step)),
+            source_step=fill(np.float32(self.source_step)),
+            spherical_window=fill(_UNKNOWN, _SPHERICAL_WINDOW),
+            full_window=fill(_UNKNOWN, _FULL_WINDOW),
+        )
+
+    def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
+        """Evaluate a few images of every slot: a whole step, or a part of one."""
+        path, shape = slots.state, tf.shape(slots.x)
+        source, x = _flat(slots.inputs), _flat(slots.x)
+        images = self._images(classifier, slots, source, x)
+        batch = tf.reshape(images, tf.concat([[-1], shape[1:]], axis=0))
+        batch = tf.ensure_shape(batch, [None, *slots.x.shape[1:]])
+        predicted = tf.reshape(tf.argmax(classifier.logits(batch), axis=-1), [-1, _AT_ONCE])
+        labels = tf.where(slots.queries == 0, predicted[:, 0], slots.labels)
+        adversarial = predicted != labels[:, None]
+
+        distance = _mean_square(x - source)
+        nearer = _mean_square(images - source[:, None]) < distance[:, None]
+        number = tf.range(_AT_ONCE, dtype=tf.int64)
+        within = path.tried[:, None] + number < self.proposals
+        checked = (slots.steps + 1) % _CHECKED_STEP == 0
+        options = [
+            _drawn(path, adversarial),
+            _blended(path, adversarial),
+            _tried_on_sphere(path, adversarial & within, within),
+            _walked(path, adversarial & path.on_sphere & within, nearer, checked),
+        ]
+        path, candidates = _by_phase(path.phase, options)
+        found, x = _first(candidates, images, x)
+        path, steps = self._finish(slots, path, found)
+        queries = slots.queries + _AT_ONCE
+        arrived = slots.state.moved & (distance < self.distance * classifier.range**2)
+        no_start = (path.phase == _DRAW) & (queries >= _MOST_NOISE)
+        after = slots._replace(
+            x=tf.reshape(x, shape),
+            labels=labels,
+            steps=steps,
+            queries=queries,
+            hopeless=no_start | (path.source_step < _CONVERGED),
+            state=path,
+        )
+        return after, arrived
+
+    def _images(
+        self, classifier: Classifier, slots: Slots, source: tf.Tensor, x: tf.Tensor
+    ) -> tf.Tensor:
+        """Make the images to ask about, as the phase wants them; (slots, _AT_ONCE, pixels)."""
+        path = slots.state
+        walking = path.phase >= _SPHERE
+        draw = tf.where(walking, slots.steps * self.proposals + path.tried, -1 - slots.queries)
+        normal = draws.normal(path.key, draw, [_AT_ONCE, tf.shape(x)[1]])
+        options = [
+            _noise(classifier, source, normal),
+            _blends(path, source, x),
+            *_proposals(classifier, path, source, x, normal),
+        ]
+        return _by_phase(path.phase, options)
+
+    def _finish(self, slots: Slots, path: _Path, found: tf.Tensor) -> tuple[_Path, tf.Tensor]:
+        """Finish the steps that found their way, or have tried enough, and prepare the next."""
+        walking = slots.state.phase >= _SPHERE
+        taken = walking & found
+        done = taken | (path.tried >= self.proposals)
+        steps = slots.steps + tf.cast(done, tf.int64)
+        both, spherical_window = self._factor(path.spherical_window, done)
+        source, full_window = self._factor(path.full_window, done)
+        checked = (steps + 1) % _CHECKED_STEP == 0
+        first = tf.where(checked, np.int64(_SPHERE), np.int64(_WALK))
+        path = path._replace(
+            phase=tf.where(done, first, path.phase),
+            tried=tf.where(done, np.int64(0), path.tried),
+            on_sphere=path.on_sphere | done[:, None],
+            moved=path.moved | taken,
+            spherical_step=path.spherical_step * both,
+            source_step=path.source_step * both * source,
+            spherical_window=spherical_window,
+            full_window=full_window,
+        )
+        return path, steps
+
+    def _factor(self, window: tf.Tensor, done: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        share = tf.reduce_mean(window, axis=1)
+        known = done & (tf.reduce_min(window, axis=1) > _UNKNOWN)
+        grow, shrink = known & (share > 0.5), known & (share < 0.2)
+        factor = tf.where(grow, self.step_adaptation, tf.where(shrink, 1 / self.step_adaptation, 1))
+        return factor, tf.where((grow | shrink)[:, None], _UNKNOWN, window)
+
+
+def _noise(classifier: Classifier, source: tf.Tensor, normal: tf.Tensor) -> tf.Tensor:
+    """Make uniform noise; image 0 is the input itself, whose label is asked for too."""
+    uniform = classifier.bounds[0] + classifier.range * 0.5 * (1 + tf.math.erf(normal / np.sqrt(2)))
+    return tf.where(tf.range(_AT_ONCE)[:, None] == 0, source[:, None], uniform)
+
+
+def _blends(path: _Path, source: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Blend with shares of noise between the two that are known; `x` holds the larger."""
+    least, most = tf.unstack(path.blend[:, :, None], axis=1)
+    part = tf.range(1, _AT_ONCE + 1, dtype=tf.float32) / (_AT_ONCE + 1)
+    shares = (least + (most - least) * part) / most
+    return source[:, None] + shares[:, :, None] * (x - source)[:, None]
+
+
+def _proposals(
+    classifier: Classifier, path: _Path, source: tf.Tensor, x: tf.Tensor, normal: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Propose: a random direction on the sphere around the source, then a little towards it."""
+    spherical, length = path.spherical_step[:, None, None], path.source_step[:, None, None]
+    away = (x - source)[:, None]
+    radius = tf.norm(away, axis=2, keepdims=True)
+    outward = tf.math.divide_no_nan(away, radius)
+    tangent = normal - tf.reduce_sum(normal * outward, axis=2, keepdims=True) * outward
+    tangent *= spherical * radius / tf.norm(tangent, axis=2, keepdims=True)
+    around = source[:, None] + (tangent + away) / tf.sqrt(spherical**2 + 1)
+    around = tf.clip_by_value(around, *classifier.bounds)
+    back = source[:, None] - around
+    width = tf.norm(back, axis=2, keepdims=True)
+    # Clipping has changed the radius: the step makes up for it.
+    share = tf.math.divide_no_nan(tf.maximum(length * radius + width - radius, 0), width)
+    return around, tf.clip_by_value(around + share * back, *classifier.bounds)
+
+
+def _drawn(path: _Path, adversarial: tf.Tensor) -> tuple[_Path, tf.Tensor]:
+    """Go on to blend once an image of noise is misclassified."""
+    found = tf.reduce_any(adversarial, axis=1)
+    phase = tf.where(found, np.int64(_BLEND), np.int64(_DRAW))
+    return path._replace(phase=phase), adversarial
+
+
+def _blended(path: _Path, adversarial: tf.Tensor) -> tuple[_Path, tf.Tensor]:
+    """Narrow the share of noise down to where the prediction changes."""
+    found = tf.reduce_any(adversarial, axis=1)
+    least, most = tf.unstack(path.blend, axis=1)
+    part = (most - least) / (_AT_ONCE + 1)
+    missed = tf.where(found, _index(adversarial), np.int64(_AT_ONCE))
+    least += part * tf.cast(missed, tf.float32)
+    most = tf.where(found, least + part, most)
+    phase = tf.where(most - least <= _FINEST_BLEND, np.int64(_WALK), np.int64(_BLEND))
+    return path._replace(blend=tf.stack([least, most], axis=1), phase=phase), adversarial
+
+
+def _tried_on_sphere(
+    path: _Path, adversarial: tf.Tensor, within: tf.Tensor
+) -> tuple[_Path, tf.Tensor]:
+    """Let those that are adversarial on the sphere go on towards the source."""
+    some = tf.reduce_any(adversarial, axis=1)
+    path = path._replace(
+        phase=tf.where(some, np.int64(_WALK), np.int64(_SPHERE)),
+        tried=tf.where(some, path.tried, path.tried + _AT_ONCE),
+        on_sphere=adversarial,
+        spherical_window=_push(path.spherical_window, adversarial, within),
+    )
+    return path, tf.zeros_like(adversarial)
+
+
+def _walked(
+    path: _Path, adversarial: tf.Tensor, nearer: tf.Tensor, checked: tf.Tensor
+) -> tuple[_Path, tf.Tensor]:
+    """Try proposals towards the source."""
+    path = path._replace(
+        phase=tf.where(checked, np.int64(_SPHERE), np.int64(_WALK)),
+        tried=path.tried + _AT_ONCE,
+        full_window=_push(path.full_window, adversarial, checked[:, None] & path.on_sphere),
+    )
+    return path, adversarial & nearer
+
+
+def _push(window: tf.Tensor, values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Put those values that count into a window, before the older ones."""
+    for value, counts in zip(tf.unstack(values, axis=1), tf.unstack(count, axis=1), strict=True):
+        pushed = tf.concat([tf.cast(value, tf.float32)[:, None], window[:, :-1]], axis=1)
+        window = tf.where(counts[:, None], pushed, window)
+    return window
+
+
+def _first(mask: tf.Tensor, images: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Find which slots have an image in the mask, and the first one there; else `x`."""
+    found = tf.reduce_any(mask, axis=1)
+    first = tf.gather(images, _index(mask), axis=1, batch_dims=1)
+    return found, tf.where(found[:, None], first, x)
+
+
+def _index(mask: tf.Tensor) -> tf.Tensor:
+    return tf.argmax(tf.cast(mask, tf.float32), axis=1)
+
+
+def _by_phase(phase: tf.Tensor, options: list) -> Any:
+    """Choose, for every slot, what belongs to its phase."""
+
+    def choose(*values: tf.Tensor) -> tf.Tensor:
+        column = tf.reshape(phase, [-1] + [1] * (len(values[0].shape) - 1))
+        chosen = values[-1]
+        for number, value in enumerate(values[:-1]):
+            chosen = tf.where(column == number, value, chosen)
+        return chosen
+
+    return tf.nest.map_structure(choose, *options)
+
+
+def _mean_square(x: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(x * x, axis=-1)
+
+
+def _flat(x: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(x, [tf.shape(x)[0], -1])
