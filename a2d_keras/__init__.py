@@ -11,7 +11,23 @@ if keras.backend.backend() != "tensorflow":
         f"before Keras is imported. Received: {keras.backend.backend()}"
     )
 
-from a2d_keras.attacks import BIM, BIM2, DBA, FGSM, JSMA, Attack, AttackResult, PairJSMA, StepAttack
+from a2d_keras.attacks import (
+    BIM,
+    BIM2,
+    DBA,
+    FGSM,
+    JSMA,
+    LBFGS,
+    LSA,
+    Attack,
+    AttackResult,
+    CarliniWagner,
+    DeepFool,
+    PairJSMA,
+    StepAttack,
+    Transfer,
+    train_substitute,
+)
 from a2d_keras.classifier import Classifier
 from a2d_keras.costs import AttackCosts
 from a2d_keras.detectors import ZScoreDetector
@@ -25,15 +41,21 @@ __all__ = [
     "DBA",
     "FGSM",
     "JSMA",
+    "LBFGS",
+    "LSA",
     "Attack",
     "AttackCosts",
     "AttackResult",
+    "CarliniWagner",
     "Classifier",
+    "DeepFool",
     "DetectorLayer",
     "GuardedModel",
     "PairJSMA",
     "StepAttack",
+    "Transfer",
     "ZScoreDetector",
     "__version__",
     "guard",
+    "train_substitute",
 ]

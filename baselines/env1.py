@@ -15,7 +15,17 @@ import numpy as np
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
-from a2d_keras import BIM, BIM2, FGSM, AttackCosts, Classifier
+from a2d_keras import (
+    BIM,
+    BIM2,
+    DBA,
+    FGSM,
+    JSMA,
+    AttackCosts,
+    CarliniWagner,
+    Classifier,
+    PairJSMA,
+)
 from baselines import report
 from models import datasets, zoo
 
@@ -27,20 +37,40 @@ class Setting(NamedTuple):
     defences: dict
 
 
+_CARLINI_WAGNER = CarliniWagner(
+    initial_c=0.02, learning_rate=0.01, binary_search_steps=5, search_iterations=200
+)
 SETTINGS = {
     "digits": Setting(
-        {"FGSM": FGSM(eps=0.2), "BIM-a": BIM(eps=0.3, eps_iter=0.01, max_iterations=50)},
-        {"BIM_d": BIM(), "BIM2_d": BIM2()},
+        {
+            "FGSM": FGSM(eps=0.2),
+            "BIM-a": BIM(eps=0.3, eps_iter=0.01, max_iterations=50),
+            "JSMA": PairJSMA(theta=1.0, gamma=0.3),
+            "C&W": _CARLINI_WAGNER,
+        },
+        {"JSMA_d": JSMA(), "BIM_d": BIM(), "BIM2_d": BIM2(), "DBA_d": DBA()},
     ),
     "mnist": Setting(
-        {"FGSM": FGSM(eps=0.3), "BIM-a": BIM(eps=0.3, eps_iter=0.01, max_iterations=50)},
-        {"BIM_d": BIM(), "BIM2_d": BIM2()},
+        {
+            "FGSM": FGSM(eps=0.3),
+            "BIM-a": BIM(eps=0.3, eps_iter=0.01, max_iterations=50),
+            "JSMA": PairJSMA(theta=1.0, gamma=0.1),
+            "C&W": _CARLINI_WAGNER,
+        },
+        {"JSMA_d": JSMA(), "BIM_d": BIM(), "BIM2_d": BIM2(), "DBA_d": DBA()},
     ),
     "cifar10": Setting(
-        {"FGSM": FGSM(eps=0.05), "BIM-a": BIM(eps=0.05, eps_iter=0.005, max_iterations=50)},
         {
+            "FGSM": FGSM(eps=0.05),
+            "BIM-a": BIM(eps=0.05, eps_iter=0.005, max_iterations=50),
+            "JSMA": PairJSMA(theta=1.0, gamma=0.1),
+            "C&W": _CARLINI_WAGNER,
+        },
+        {
+            "JSMA_d": JSMA(),
             "BIM_d": BIM(eps=0.03, eps_iter=0.00006),
             "BIM2_d": BIM2(eps=0.01, eps_iter=0.00002),
+            "DBA_d": DBA(distance=5e-5),
         },
     ),
 }
@@ -100,18 +130,35 @@ def measure(model, benign, setting, verbose=0):
         defence's name to its costs, int64, (n,); and the share of each attack's examples that
         fool the classifier, a dict from its name to a float.
     """
-    kinds, fooled = {"benign": benign}, {}
-    classifier = Classifier(model)
-    for name, attack in setting.attacks.items():
-        print(f"crafting {name}: {attack}")
-        result = attack(classifier, benign, verbose=verbose)
-        kinds[name], fooled[name] = result.adversarial, float(result.success.mean())
+    kinds, fooled = craft(Classifier(model), benign, setting.attacks, verbose)
     defences = AttackCosts(model, list(setting.defences.values()), verbose=verbose)
     costs = {}
     for kind, x in kinds.items():
         print(f"measuring {', '.join(setting.defences)} on {kind}")
         costs[kind] = dict(zip(setting.defences, defences.transform(x).T, strict=True))
     return costs, fooled
+
+
+def craft(classifier, benign, attacks, verbose=0):
+    """Craft adversarial examples.
+
+    Args:
+        classifier: The `a2d_keras.Classifier`.
+        benign: Benign inputs, float32, (n, height, width, channels).
+        attacks: The attacks by name, a dict.
+        verbose: 1 shows progress bars. Defaults to 0.
+
+    Returns:
+        Inputs, a dict from their kind ("benign", or the attack's name) to float32, (n, height,
+        width, channels); and the share of each attack's examples that fool the classifier, a
+        dict from its name to a float.
+    """
+    kinds, fooled = {"benign": benign}, {}
+    for name, attack in attacks.items():
+        print(f"crafting {name}: {attack}")
+        result = attack(classifier, benign, verbose=verbose)
+        kinds[name], fooled[name] = result.adversarial, float(result.success.mean())
+    return kinds, fooled
 
 
 def compare(costs, fooled):

@@ -1,4 +1,4 @@
-"""The results of Env1 as text, CSV and plots."""
+"""The results of the comparisons as text, CSV and plots."""
 
 import csv
 
@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 _BENIGN, _ADVERSARIAL = "#3b6fb6", ("#d1495b", "#edae49", "#66a182", "#8d6a9f")
+_STEPS = "attack cost (steps)"
 
 
 def table(rows):
@@ -45,35 +46,52 @@ def write(out, title, rows, costs):
         writer.writerows(
             {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows
         )
-    _plot(out / "boxes.png", title, costs, _boxes)
-    _plot(out / "histograms.png", title, costs, _histogram)
+    title = f"{title}: steps of"
+    boxes(out / "boxes.png", title, _STEPS, costs)
+    _plot(out / "histograms.png", title, _STEPS, costs, _histogram)
 
 
-def _plot(path, title, costs, draw):
+def boxes(path, title, unit, values):
+    """Draw a box for each kind of input, in a panel for each defence.
+
+    Args:
+        path: The file.
+        title: Begins the title of every panel; the defence's name ends it.
+        unit: What the values are.
+        values: A dict from the kind of input to a dict from the defence to an array (n,).
+    """
+    _plot(path, title, unit, values, _boxes)
+
+
+def _plot(path, title, unit, costs, draw):
     defences = list(costs["benign"])
-    size = (4.5 * len(defences), 3.4)
-    figure, axes = plt.subplots(1, len(defences), figsize=size, squeeze=False, layout="constrained")
-    for axis, defence in zip(axes[0], defences, strict=True):
-        draw(axis, {kind: by_defence[defence] for kind, by_defence in costs.items()})
-        axis.set_title(f"{title}: steps of {defence}")
+    rows = -(-len(defences) // 2)
+    figure, axes = plt.subplots(
+        rows, 2, figsize=(9, 3.4 * rows), squeeze=False, layout="constrained"
+    )
+    for axis, defence in zip(axes.flat, defences, strict=False):
+        draw(axis, unit, {kind: by_defence[defence] for kind, by_defence in costs.items()})
+        axis.set_title(f"{title} {defence}")
         axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes.flat[len(defences) :]:
+        axis.remove()
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
 
-def _boxes(axis, costs):
+def _boxes(axis, unit, costs):
     boxes = axis.boxplot(list(costs.values()), patch_artist=True, flierprops={"markersize": 2})
     for box, color in zip(boxes["boxes"], (_BENIGN, *_ADVERSARIAL), strict=False):
         box.set_facecolor(color)
     plt.setp(boxes["medians"], color="black")
     axis.set_xticks(range(1, len(costs) + 1), list(costs))
-    axis.set_ylabel("attack cost (steps)")
+    axis.set_ylabel(unit)
 
 
-def _histogram(axis, costs):
+def _histogram(axis, unit, costs):
     bins = np.linspace(0, max(values.max() for values in costs.values()), 41)
     for (kind, values), color in zip(costs.items(), (_BENIGN, *_ADVERSARIAL), strict=False):
         axis.hist(values, bins, color=color, alpha=0.65, label=kind)
-    axis.set_xlabel("attack cost (steps)")
+    axis.set_xlabel(unit)
     axis.set_ylabel("inputs")
     axis.legend(frameon=False)

@@ -1,4 +1,5 @@
 import csv
+import itertools
 
 import numpy as np
 import pytest
@@ -17,14 +18,12 @@ def test_runs_on_the_digits(tmp_path, capsys):
     }
     with open(tmp_path / "auroc.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["attack"], row["defence"]) for row in rows] == [
-        ("FGSM", "BIM_d"),
-        ("FGSM", "BIM2_d"),
-        ("BIM-a", "BIM_d"),
-        ("BIM-a", "BIM2_d"),
-    ]
+    attacks, defences = ["FGSM", "BIM-a", "JSMA", "C&W"], ["JSMA_d", "BIM_d", "BIM2_d", "DBA_d"]
+    expected = list(itertools.product(attacks, defences))
+    assert [(row["attack"], row["defence"]) for row in rows] == expected
     for row in rows:
-        assert float(row["auroc"]) > (0.98 if row["attack"] == "BIM-a" else 0.85)
+        easy = row["attack"] in ("BIM-a", "C&W") and row["defence"] != "DBA_d"
+        assert float(row["auroc"]) > (0.98 if easy else 0.65)
         assert f"{float(row['auroc']):.4f}" in printed
         assert float(row["adversarial_cost"]) < float(row["benign_cost"])
 

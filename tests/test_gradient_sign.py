@@ -71,6 +71,22 @@ def test_perturbation_stays_in_ball_and_bounds(soft, images, attack):
     assert result.adversarial.max() <= BOUNDS[1]
 
 
+@pytest.mark.parametrize("attack", [BIM, BIM2])
+def test_bim_b_is_the_last_iterate(classifier, benign, attack):
+    parameters = {"eps_iter": 0.01, "max_iterations": 50, "eps": 0.3}
+    first = attack(**parameters)(classifier, benign)
+    last = attack(**parameters, stop_at_success=False)(classifier, benign)
+    np.testing.assert_array_equal(last.cost, 50)
+    label = classifier.logits(benign).numpy().argmax(-1)
+    found = classifier.logits(last.adversarial).numpy().argmax(-1)
+    np.testing.assert_array_equal(last.success, found != label)
+    assert last.success.all()
+    further = [
+        np.abs(x - benign).mean(axis=(1, 2, 3)) for x in (last.adversarial, first.adversarial)
+    ]
+    assert (further[0] > further[1]).mean() > 0.9
+
+
 def test_success_is_the_first_change_of_the_prediction(classifier, benign):
     attack = BIM(eps_iter=0.01, max_iterations=50)
     result = attack(classifier, benign)

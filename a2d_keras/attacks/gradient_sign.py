@@ -51,12 +51,15 @@ class BIM(StepAttack):
 
     The defaults are the defence BIM_d of Zhao et al. 2021 on MNIST. With `eps_iter` 0.01 and
     `max_iterations` 50 it crafts the examples that they call BIM-a (Table 5): the first iterate
-    that fools, else the last. With a fixed number of steps it equals CleverHans's
-    `basic_iterative_method`, whose `eps` and `eps_iter` are ours times the input range.
+    that fools, else the last; with `stop_at_success=False` as well, those called BIM-b: the last
+    iterate. With a fixed number of steps it equals CleverHans's `basic_iterative_method`, whose
+    `eps` and `eps_iter` are ours times the input range.
 
     Args:
         eps: Largest change of a pixel, as a fraction of the input range. Defaults to 0.3.
         eps_iter: Length of a step, likewise. Defaults to 0.0006.
+        stop_at_success: Whether to stop at the first iterate that succeeds. If not, all inputs
+            take `max_iterations` steps, and success is that of the last. Defaults to True.
         max_iterations: Steps after which an input counts as resisting. Defaults to 500.
         targeted: Whether to step towards a target. Defaults to False.
 
@@ -69,6 +72,7 @@ class BIM(StepAttack):
 
     eps: float = 0.3
     eps_iter: float = 0.0006
+    stop_at_success: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,7 +82,12 @@ class BIM(StepAttack):
     def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
         """Take one step in every slot; see `Attack.step`."""
         eps, eps_iter = _absolute(self.eps, classifier), _absolute(self.eps_iter, classifier)
-        return _ascend(classifier, slots, self.targeted, np.inf, eps, eps_iter)
+        after, success = _ascend(classifier, slots, self.targeted, np.inf, eps, eps_iter)
+        return after, self._counts(slots, success)
+
+    def _counts(self, slots: Slots, success: tf.Tensor) -> tf.Tensor:
+        """Heed success at any step, or at the last alone."""
+        return success if self.stop_at_success else success & (slots.steps >= self.max_iterations)
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -92,6 +101,7 @@ class BIM2(BIM):
         eps: Largest root mean square of the change (its L2 norm divided by the root of the
             number of pixels), as a fraction of the input range. Defaults to 0.1.
         eps_iter: Root mean square of a step, likewise. Defaults to 0.0002.
+        stop_at_success: Whether to stop at the first iterate that succeeds. Defaults to True.
         max_iterations: Steps after which an input counts as resisting. Defaults to 500.
         targeted: Whether to step towards a target. Defaults to False.
 
@@ -109,7 +119,8 @@ class BIM2(BIM):
         pixels = tf.size(slots.x[0], tf.int32)
         root = tf.sqrt(tf.cast(pixels, tf.float32))
         eps, eps_iter = _absolute(self.eps, classifier), _absolute(self.eps_iter, classifier)
-        return _ascend(classifier, slots, self.targeted, 2, eps * root, eps_iter * root)
+        after, success = _ascend(classifier, slots, self.targeted, 2, eps * root, eps_iter * root)
+        return after, self._counts(slots, success)
 
 
 def cross_entropy_direction(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -36,7 +36,7 @@ class JSMA(StepAttack):
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-        >>> JSMA()(Classifier(model), np.full((2, 4), 0.5)).adversarial.shape
+        >>> JSMA()(Classifier(model), keras.ops.full((2, 4), 0.5)).adversarial.shape
         (2, 4)
     """
 
@@ -113,7 +113,7 @@ class PairJSMA(StepAttack):
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-        >>> PairJSMA(gamma=0.5)(Classifier(model), np.full((2, 4), 0.5)).adversarial.shape
+        >>> PairJSMA(gamma=0.5)(Classifier(model), keras.ops.full((2, 4), 0.5)).adversarial.shape
         (2, 4)
     """
 

@@ -1,0 +1,273 @@
+"""Carlini and Wagner's attack: the nearest adversarial example that optimisation can find."""
+
+import dataclasses
+import math
+import numbers
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from a2d_keras.attacks.base import StepAttack, require_positive, require_whole
+from a2d_keras.attacks.loop import Slots
+from a2d_keras.classifier import Classifier
+
+_INSIDE = 0.999999  # what scales inputs, from -1 to 1, to where arctanh is finite
+_LARGEST_C = 1e10
+_CHECKS = 10  # of a search's progress
+_PROGRESS = 0.9999  # what the objective must fall below between two checks, as a share
+_MEAN_DECAY, _SQUARE_DECAY, _EPSILON = 0.9, 0.999, 1e-8
+
+
+class _Descent(NamedTuple):
+    """Adam on each input; images, (slots, *input_shape).
+
+    Attributes:
+        shift: What is added to the input in tanh space.
+        mean: Adam's running mean of the gradient.
+        square: Adam's running mean of its square.
+    """
+
+    shift: Any
+    mean: Any
+    square: Any
+
+
+class _Search(NamedTuple):
+    """Where each input stands among its searches; numbers, (slots,).
+
+    Attributes:
+        done: Searches that are over, int64.
+        iteration: Iterations of the present one, int64.
+        c: Its weight of the margin, float32.
+        lower: The largest weight that is known to fail, float32.
+        upper: The smallest that is known to do, float32.
+        found: Whether the present one does, bool.
+        checked: The objective at the last check of its progress, float32.
+        nearest: Squared distance of the best example so far, float32; infinite without one.
+    """
+
+    done: Any
+    iteration: Any
+    c: Any
+    lower: Any
+    upper: Any
+    found: Any
+    checked: Any
+    nearest: Any
+
+
+class _Iterate(NamedTuple):
+    """What a pass finds out about each input's iterate.
+
+    Attributes:
+        x: The iterate, (slots, *input_shape).
+        labels: The label attacked or aimed at, int64, (slots,).
+        gradient: The objective's, in tanh space, (slots, *input_shape).
+        distance: Squared distance from the input, as a fraction of the input range, (slots,).
+        objective: What the search minimises, (slots,).
+        success: Whether the iterate leads by the confidence asked for, bool, (slots,).
+    """
+
+    x: Any
+    labels: Any
+    gradient: Any
+    distance: Any
+    objective: Any
+    success: Any
+
+
+@keras.saving.register_keras_serializable(package="a2d_keras")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CarliniWagner(StepAttack):
+    """Carlini and Wagner's L2 attack (2017, Section VI.A): the nearest adversarial example.
+
+    Adam minimises, in tanh space, where no bound can be left, the squared L2 distance from the
+    input plus c times the margin by which the logits still fall short. A binary search over c,
+    for each input its own, repeats that `binary_search_steps` times: c grows tenfold until the
+    first success, and is bisected from then on.
+
+    An input's cost is all the steps of all its searches; it succeeds when they are over, if
+    anything was found, and otherwise costs `max_iterations`. Whatever ends it, `adversarial` is
+    the nearest example so far; a budget that ends the searches early leaves `success` False
+    beside it. Where the input itself is a success, its one step is all.
+
+    Args:
+        confidence: Margin by which an adversarial logit must lead; 0 asks for the prediction
+            alone. Defaults to 0.0.
+        initial_c: The first weight of the margin, in logits, against the squared distance, as a
+            fraction of the input range. Defaults to 0.01.
+        learning_rate: Adam's, in tanh space. Defaults to 0.005.
+        binary_search_steps: Searches, each with its c. Defaults to 5.
+        search_iterations: Most steps of a search. Defaults to 1000.
+        early_abort: Whether a search ends once a tenth of `search_iterations` brings no
+            progress. Defaults to True.
+        targeted: Whether to reach a given target instead. Defaults to False.
+
+    Attributes:
+        max_iterations: `binary_search_steps` times `search_iterations`.
+
+    Raises:
+        ValueError: If a number is not as described.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> attack = CarliniWagner(search_iterations=20)
+        >>> attack.max_iterations
+        100
+        >>> attack(Classifier(model), keras.ops.ones((2, 4))).adversarial.shape
+        (2, 4)
+    """
+
+    confidence: float = 0.0
+    initial_c: float = 0.01
+    learning_rate: float = 0.005
+    binary_search_steps: int = 5
+    search_iterations: int = 1000
+    early_abort: bool = True
+    max_iterations: int = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        require_whole("binary_search_steps", self.binary_search_steps)
+        require_whole("search_iterations", self.search_iterations)
+        most = self.binary_search_steps * self.search_iterations
+        object.__setattr__(self, "max_iterations", most)  # the dataclass is frozen
+        super().__post_init__()
+        require_positive("initial_c", self.initial_c)
+        require_positive("learning_rate", self.learning_rate)
+        _require_confidence(self.confidence)
+
+    def start(self, inputs: tf.Tensor) -> Any:
+        """Begin the first search at the input; see `StepAttack.start`."""
+        still = tf.zeros_like(inputs)
+        zero = tf.zeros(tf.shape(inputs)[:1])
+        count, infinite = tf.cast(zero, tf.int64), zero + math.inf
+        search = _Search(
+            done=count,
+            iteration=count,
+            c=zero + self.initial_c,
+            lower=zero,
+            upper=zero + _LARGEST_C,
+            found=tf.cast(zero, tf.bool),
+            checked=infinite,
+            nearest=infinite,
+        )
+        return _Descent(still, still, still), search
+
+    def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
+        """Take one step in every slot; see `StepAttack.step`."""
+        descent, search = slots.state
+        iterate = self._evaluate(classifier, slots)
+        over = search.done >= self.binary_search_steps
+        found = tf.math.is_finite(search.nearest)
+        shown = iterate.success & (iterate.distance < search.nearest) | ~found
+        descent = self._descend(descent, iterate.gradient, search.iteration)
+        search = self._record(search, iterate)
+        after = slots._replace(
+            x=tf.where(_column(shown, iterate.x), iterate.x, slots.x),
+            labels=iterate.labels,
+            steps=slots.steps + 1,
+            queries=slots.queries + 1,
+            gradient_evaluations=slots.gradient_evaluations + 1,
+            hopeless=over,
+            state=(_restart(descent, search.iteration == 0), search),
+        )
+        return after, over & found
+
+    def _evaluate(self, classifier: Classifier, slots: Slots) -> _Iterate:
+        descent, search = slots.state
+        low, high = classifier.bounds
+        half = classifier.range / 2
+        origin = (slots.inputs - low) / half - 1
+        tanh = tf.tanh(tf.atanh(_INSIDE * origin) + descent.shift)
+        x = tf.clip_by_value(low + half * (1 + tanh), low, high)
+        logits, pullback = classifier.vjp(x)
+        labels = slots.labels
+        if not self.targeted:
+            labels = tf.where(slots.steps == 0, tf.argmax(logits, axis=-1), labels)
+        direction = _margin_direction(logits, labels, self.targeted)
+        margin = tf.reduce_sum(direction * logits, axis=-1)
+        missing = tf.maximum(margin + self.confidence, 0.0)
+        weight = tf.where(missing > 0, search.c * classifier.range, 0.0)
+        change = tanh - origin  # twice that of x, as a fraction of the range
+        distance = tf.reduce_sum(_flat(change) ** 2, axis=-1) / 4
+        return _Iterate(
+            x=x,
+            labels=labels,
+            gradient=(change + pullback(weight[:, None] * direction)) * (1 - tanh**2) / 2,
+            distance=distance,
+            objective=distance + search.c * missing,
+            success=(missing == 0) & (margin < 0),
+        )
+
+    def _descend(self, descent: _Descent, gradient: tf.Tensor, iteration: tf.Tensor) -> _Descent:
+        """Take one step of Adam."""
+        mean = _MEAN_DECAY * descent.mean + (1 - _MEAN_DECAY) * gradient
+        square = _SQUARE_DECAY * descent.square + (1 - _SQUARE_DECAY) * gradient**2
+        taken = tf.cast(_column(iteration, gradient) + 1, tf.float32)
+        unbiased_mean = mean / (1 - _MEAN_DECAY**taken)
+        unbiased_square = square / (1 - _SQUARE_DECAY**taken)
+        step = self.learning_rate * unbiased_mean / (tf.sqrt(unbiased_square) + _EPSILON)
+        return _Descent(descent.shift - step, mean, square)
+
+    def _record(self, search: _Search, iterate: _Iterate) -> _Search:
+        """Count the iterate, and where its search is over begin the next."""
+        found = search.found | iterate.success
+        ended, checked = self._check(search, iterate.objective)
+        lower = tf.where(ended & ~found, search.c, search.lower)
+        upper = tf.where(ended & found, search.c, search.upper)
+        itself = iterate.success & (search.iteration == 0)  # no example is nearer than the input
+        done = search.done + tf.cast(ended, tf.int64)
+        return _Search(
+            done=tf.where(itself, tf.constant(self.binary_search_steps, tf.int64), done),
+            iteration=tf.where(ended, tf.zeros_like(done), search.iteration + 1),
+            # Before the first success, `upper` is too large to matter here.
+            c=tf.where(ended, tf.minimum(10 * search.c, (lower + upper) / 2), search.c),
+            lower=lower,
+            upper=upper,
+            found=found & ~ended,
+            checked=tf.where(ended, math.inf, checked),
+            nearest=tf.where(
+                iterate.success, tf.minimum(iterate.distance, search.nearest), search.nearest
+            ),
+        )
+
+    def _check(self, search: _Search, objective: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Tell which searches end with this iteration, and keep the objective to check against."""
+        last = search.iteration + 1 >= self.search_iterations
+        if not self.early_abort:
+            return last, search.checked
+        due = search.iteration % max(self.search_iterations // _CHECKS, 1) == 0
+        progress = objective < _PROGRESS * search.checked
+        return last | due & ~progress, tf.where(due, objective, search.checked)
+
+
+def _margin_direction(logits: tf.Tensor, labels: tf.Tensor, targeted: bool) -> tf.Tensor:
+    """Compute the gradient, at the logits, of the margin that keeps the attack from success.
+
+    Untargeted, that is the lead of the label over the largest other logit; targeted, its lag.
+    """
+    label = tf.one_hot(labels, tf.shape(logits)[-1])
+    rival = tf.argmax(tf.where(label > 0, logits.dtype.min, logits), axis=-1)
+    lead = label - tf.one_hot(rival, tf.shape(logits)[-1])
+    return -lead if targeted else lead
+
+
+def _restart(descent: _Descent, restarts: tf.Tensor) -> _Descent:
+    """Take the inputs whose next search begins back to where they began."""
+    return tf.nest.map_structure(
+        lambda values: tf.where(_column(restarts, values), 0.0, values), descent
+    )
+
+
+def _column(numbers: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(numbers, [-1] + [1] * (len(like.shape) - 1))
+
+
+def _flat(x: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(x, [tf.shape(x)[0], -1])
+
+
+def _require_confidence(confidence: Any) -> None:
+    if not isinstance(confidence, numbers.Real) or not 0 <= float(confidence) < math.inf:
+        raise ValueError(f"`confidence` must be a number, at least 0. Received: {confidence}")

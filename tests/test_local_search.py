@@ -1,0 +1,215 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from a2d_keras import Classifier
+from a2d_keras.attacks import draws
+from a2d_keras.attacks.local_search import LSA
+
+ATTACK = LSA(r=1.2, t=16, max_iterations=20)  # fools many of the digits, few at once
+
+
+@pytest.fixture(scope="module")
+def found(classifier, benign):
+    return ATTACK(classifier, benign[:20])
+
+
+def random_classifier(shape, bounds=(0.0, 1.0)):
+    keras.utils.set_random_seed(3)
+    stack = [keras.layers.Flatten(), keras.layers.Dense(4)]
+    return Classifier(keras.Sequential([keras.Input(shape), *stack]), bounds)
+
+
+def plain(attack, classifier, image):
+    """LocSearchAdv of one image, written plainly; returns the image, cost and queries."""
+    low, high = classifier.bounds
+    value = (image - (low + high) / 2) / (high - low)
+    height, width = image.shape[:2]
+    key = draws.keys(tf.constant(image[None]), attack.seed)
+
+    def logits(values):
+        images = np.stack(values) * (high - low) + (low + high) / 2
+        return classifier.logits(tf.constant(images, tf.float32)).numpy().astype("float64")
+
+    def cyclic(number):
+        number = attack.r * number
+        return number + 1 if number < -0.5 else number - 1 if number > 0.5 else number
+
+    label = logits([value])[0].argmax()
+    places = [divmod(i, width) for i in range(height * width)]
+    most, queries = min(128, max(height * width // 10, 1)), 0
+    for step in range(attack.max_iterations):
+        draw = draws.uniform(key, tf.constant([step], tf.int64), [height * width]).numpy()[0]
+        candidates = sorted(places, key=lambda at: -draw[at[0] * width + at[1]])[:most]
+        trials = []
+        for at in candidates:
+            trial = value.copy()
+            trial[at] = attack.p * np.sign(trial[at])
+            trials.append(trial)
+        z = logits(trials)
+        others = np.log(np.exp(np.delete(z, label, axis=1)).sum(axis=1))
+        chosen = np.argsort(z[:, label] - others, kind="stable")[: attack.t]
+        chosen = [candidates[i] for i in chosen]
+        for at in chosen:
+            value[at] = np.vectorize(cyclic)(value[at])
+        queries += 1 + len(trials)
+        if logits([value])[0].argmax() != label:
+            break
+        d, most = attack.d, 128
+        places = sorted(
+            {
+                (row, column)
+                for y, x in chosen
+                for row in range(max(y - d, 0), min(y + d + 1, height))
+                for column in range(max(x - d, 0), min(x + d + 1, width))
+            }
+        )
+    return value * (high - low) + (low + high) / 2, step + 1, queries
+
+
+@pytest.mark.parametrize("attack", [ATTACK, LSA(r=2.0, t=16, d=2, max_iterations=12, seed=5)])
+def test_is_local_search_written_plainly(classifier, benign, attack):
+    result = attack(classifier, benign[:12])
+    images, costs, queries = zip(*(plain(attack, classifier, x) for x in benign[:12]), strict=True)
+    equal = np.abs(result.adversarial - images).max(axis=(1, 2, 3)) < 1e-4
+    assert np.mean(equal & (result.cost == costs)) >= 0.95
+    assert len(set(costs)) >= 3
+    assert (result.queries >= queries).all()
+    assert (result.queries <= np.add(queries, 8)).all()  # the last pass, which tests success
+
+
+def test_is_local_search_in_wide_images_with_channels():
+    classifier = random_classifier((9, 31, 3), bounds=(-1.0, 3.0))
+    images = np.random.default_rng(2).uniform(-1, 3, size=(3, 9, 31, 3)).astype("float32")
+    attack = LSA(d=1, p=0.5, max_iterations=7)
+    result = attack(classifier, images)
+    for x, adversarial, cost in zip(images, result.adversarial, result.cost, strict=True):
+        expected, expected_cost, _ = plain(attack, classifier, x)
+        np.testing.assert_allclose(adversarial, expected, atol=1e-4)
+        assert cost == expected_cost
+
+
+def test_success_is_a_change_of_the_prediction(classifier, benign, found):
+    label = classifier.logits(benign[:20]).numpy().argmax(-1)
+    predicted = classifier.logits(found.adversarial).numpy().argmax(-1)
+    np.testing.assert_array_equal(predicted != label, found.success)
+    assert 0.2 < found.success.mean() < 1
+    assert found.adversarial.min() >= 0
+    assert found.adversarial.max() <= 1
+    np.testing.assert_array_equal(found.gradient_evaluations, 0)
+
+
+def test_changes_t_pixels_in_all_channels(small_images):
+    result = LSA(t=3, max_iterations=1)(random_classifier((6, 6, 2)), small_images)
+    changed = result.adversarial != small_images
+    np.testing.assert_array_equal(changed[..., 0], changed[..., 1])
+    np.testing.assert_array_equal(changed[..., 0].sum(axis=(1, 2)), 3)
+
+
+def test_goes_on_near_the_changed_pixels(small_images):
+    once, twice = (
+        LSA(t=1, d=1, max_iterations=steps)(random_classifier((6, 6, 2)), small_images)
+        for steps in (1, 2)
+    )
+    going = twice.cost == 2
+    assert going.sum() > 5
+    for before, after, x in zip(
+        once.adversarial[going], twice.adversarial[going], small_images[going], strict=True
+    ):
+        first, then = (np.argwhere((a != b).any(-1))[0] for a, b in ((x, before), (before, after)))
+        assert np.abs(first - then).max() <= 1
+
+
+@pytest.mark.parametrize("slots", [1, 7])
+def test_costs_do_not_hang_on_slots(classifier, benign, found, slots):
+    result = ATTACK(classifier, benign[:20], slots=slots)
+    assert np.mean(result.cost == found.cost) >= 0.95
+    assert np.mean(result.queries == found.queries) >= 0.95
+
+
+def test_xla_gives_the_same(classifier, benign, found):
+    result = ATTACK(classifier, benign[:20], slots=3, jit_compile=True)
+    assert np.mean(result.cost == found.cost) >= 0.95
+    equal = np.abs(result.adversarial - found.adversarial).max(axis=(1, 2, 3)) < 1e-4
+    assert equal.mean() >= 0.95
+
+
+def test_draws_belong_to_the_input_and_the_seed(classifier, benign):
+    attack = LSA(max_iterations=2)
+    result = attack(classifier, np.repeat(benign[:2], 3, axis=0), slots=4)
+    for same in np.split(result.adversarial, 2):
+        np.testing.assert_array_equal(same, same[:1].repeat(3, axis=0))
+    other = dataclasses.replace(attack, seed=1)(classifier, benign[:2])
+    assert (other.adversarial != result.adversarial[::3]).any(axis=(1, 2, 3)).all()
+
+
+def test_needs_no_gradient(benign):
+    layers = [
+        keras.Input((8, 8, 1)),
+        keras.layers.Flatten(),
+        keras.layers.Dense(10),
+        keras.layers.Lambda(tf.stop_gradient, output_shape=(10,)),
+    ]
+    result = LSA(r=1.2, t=16, max_iterations=30)(Classifier(keras.Sequential(layers)), benign[:10])
+    assert result.success.mean() > 0.5
+
+
+def test_images_without_channels():
+    images = np.random.default_rng(6).uniform(size=(3, 6, 6)).astype("float32")
+    result = LSA(t=2, max_iterations=1)(random_classifier((6, 6)), images)
+    np.testing.assert_array_equal((result.adversarial != images).sum(axis=(1, 2)), 2)
+
+
+def test_nothing_moves_in_the_middle_of_the_range():
+    grey = np.full((2, 6, 6, 1), 0.5, "float32")
+    result = LSA()(random_classifier((6, 6, 1)), grey)
+    np.testing.assert_array_equal(result.cost, 150)
+    np.testing.assert_array_equal(result.success, False)
+    np.testing.assert_array_equal(result.adversarial, grey)
+    assert result.queries.max() <= 8
+
+
+@pytest.mark.parametrize(
+    ("r", "value", "expected"), [(2.0, 0.9, 0.3), (2.0, 0.0, 0.5), (1.5, 0.25, 0.125)]
+)
+def test_values_come_back_in_at_the_other_end(r, value, expected):
+    image = np.full((1, 4, 4, 1), value, "float32")
+    result = LSA(r=r, t=1, max_iterations=1)(random_classifier((4, 4, 1)), image)
+    assert result.adversarial[result.adversarial != image] == pytest.approx(expected)
+
+
+def test_refuses_what_are_not_images():
+    with pytest.raises(ValueError, match=r"LSA needs a classifier of images.*Received: .*\(12,\)"):
+        LSA()(random_classifier((12,)), np.zeros((1, 12)))
+
+
+def test_is_a_value_that_keras_serializes():
+    attack = LSA(r=1.2, p=3.0, d=2, t=7, seed=4, max_iterations=9)
+    restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(attack))
+    assert restored == attack
+    assert hash(restored) == hash(attack)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("r", [0, -1.0, 2.1, np.nan, "1", None]),
+        ("p", [0, -1.0, np.inf, np.nan, "1", None]),
+        ("d", [-1, 1.5, "1", None]),
+        ("t", [0, -1, 1.5, "1", None]),
+        ("seed", [-1, 1.5, "1", None]),
+        ("max_iterations", [0, 1.5, None]),
+    ],
+)
+def test_refuses_other_parameters(name, values):
+    for value in values:
+        with pytest.raises(ValueError, match=f"`{name}` must be a .*Received: {value}"):
+            LSA(**{name: value})
+
+
+def test_has_no_targets():
+    with pytest.raises(TypeError, match="targeted"):
+        LSA(targeted=True)
