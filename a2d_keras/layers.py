@@ -13,6 +13,7 @@ import tensorflow as tf
 from a2d_keras import inputs
 from a2d_keras.attacks import BIM, StepAttack
 from a2d_keras.attacks.loop import Loop, Task
+from a2d_keras.attacks.shapes import column
 from a2d_keras.classifier import Classifier
 from a2d_keras.costs import fingerprints
 from a2d_keras.verdicts import make_verdict
@@ -248,8 +249,7 @@ class DetectorLayer(keras.layers.Layer):
     def _detect(self, images: tf.Tensor, invalid: tf.Tensor) -> dict[str, tf.Tensor]:
         """Attack the valid inputs, one attack after another, while that can change a verdict."""
         low, high = self.classifier.bounds
-        column = tf.reshape(invalid, [-1] + [1] * (len(images.shape) - 1))
-        images = tf.clip_by_value(tf.where(column, low, images), low, high)
+        images = tf.clip_by_value(tf.where(column(invalid, images), low, images), low, high)
         attacks = self._attacks_in_graph()
         costs = tf.zeros([tf.shape(images)[0], len(attacks)], tf.int64)
         exact = ~invalid

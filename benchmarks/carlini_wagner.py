@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 import a2d_keras as a2d
-from a2d_keras.attacks.carlini_wagner import CarliniWagner
 from baselines.env1 import correctly_classified
 from benchmarks.loop import gradient_seconds, report, timed
 from models import datasets, zoo
@@ -61,9 +60,9 @@ def our_attack():
     """Make our attack.
 
     Returns:
-        The `CarliniWagner`.
+        The `a2d_keras.CarliniWagner`.
     """
-    return CarliniWagner(
+    return a2d.CarliniWagner(
         binary_search_steps=SEARCHES,
         search_iterations=STEPS,
         learning_rate=LEARNING_RATE,

@@ -1,8 +1,9 @@
-"""What the slot loop adds to its gradients: `python -m benchmarks.loop --data-dir D`.
+"""What the slot loop adds to its passes: `python -m benchmarks.loop --data-dir D`.
 
 Prints, on MNIST, the time of BIM costs over that of their gradient evaluations alone, at the time
-of one in a batch of 128, measured in the same run; and likewise for `guarded.predict`. Gradients
-and loop take turns, so that a slow moment of the machine meets both.
+of one in a batch of 128, measured in the same run; likewise for `guarded.predict` and for JSMA
+costs; and the time of DBA costs over that of their queries alone. Passes and loop take turns, so
+that a slow moment of the machine meets both.
 """
 
 import argparse
@@ -21,7 +22,7 @@ _BATCHES_TIMED = 40
 
 
 def main(argv=None):
-    """Measure and print both ratios.
+    """Measure and print the ratios.
 
     Args:
         argv: Command line words. Defaults to those of the process.
@@ -30,6 +31,7 @@ def main(argv=None):
     parser.add_argument("--dataset", choices=datasets.NAMES, default="mnist")
     parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
     parser.add_argument("--inputs", type=int, default=1000, help="benign inputs (1000)")
+    parser.add_argument("--fewer", type=int, default=200, help="of them for JSMA and DBA (200)")
     parser.add_argument("--repeats", type=int, default=3, help="of each measurement (3)")
     arguments = parser.parse_args(argv)
     data = datasets.load(arguments.dataset, arguments.data_dir)
@@ -39,16 +41,27 @@ def main(argv=None):
     classifier = a2d.Classifier(model)
     guarded = a2d.guard(model)
     guarded.adapt(held_out, verbose=0)
-    gradient = gradient_seconds(classifier, x)
+    gradient, query = gradient_seconds(classifier, x), query_seconds(classifier, x)
+    few = x[: arguments.fewer]
 
-    def attack(x):
-        return a2d.BIM()(classifier, x).gradient_evaluations.sum()
+    def gradients(attack):
+        return lambda x: attack(classifier, x).gradient_evaluations.sum()
 
     def predict(x):
         return (guarded.predict(x, verbose=0)["cost"] + 1).sum()
 
-    for name, run in (("BIM costs", attack), ("guarded.predict", predict)):
-        print(report(name, run, x, gradient, arguments.repeats), flush=True)
+    def queries(x):
+        result = a2d.DBA()(classifier, x)
+        print(f"DBA: {result.queries.sum() / result.cost.sum():.1f} queries a step")
+        return result.queries.sum()
+
+    for name, run, some, unit, what in (
+        ("BIM costs", gradients(a2d.BIM()), x, gradient, "gradient evaluations"),
+        ("guarded.predict", predict, x, gradient, "gradient evaluations"),
+        ("JSMA costs", gradients(a2d.JSMA()), few, gradient, "gradient evaluations"),
+        ("DBA costs", queries, few, query, "queries"),
+    ):
+        print(report(name, run, some, unit, arguments.repeats, what), flush=True)
 
 
 def gradient_seconds(classifier, x):
@@ -67,6 +80,15 @@ def gradient_seconds(classifier, x):
         logits, pullback = classifier.vjp(batch)
         return pullback(cross_entropy_direction(logits, tf.argmax(logits, axis=-1)))
 
+    return _seconds(evaluate, x)
+
+
+def query_seconds(classifier, x):
+    """Make a measurement of one forward pass's time, in a batch; see `gradient_seconds`."""
+    return _seconds(tf.function(classifier.logits), x)
+
+
+def _seconds(evaluate, x):
     batch = tf.constant(x[:_BATCH])
     evaluate(batch)
 
@@ -77,29 +99,30 @@ def gradient_seconds(classifier, x):
     return seconds
 
 
-def report(name, run, x, gradient, repeats):
-    """Time a run against its gradients, in turns.
+def report(name, run, x, unit, repeats, what="gradient evaluations"):
+    """Time a run against its passes, in turns.
 
     Args:
         name: What runs.
-        run: A function of inputs, to the number of gradient evaluations.
+        run: A function of inputs, to the number of passes.
         x: The inputs.
-        gradient: A function of nothing, to the seconds of one.
+        unit: A function of nothing, to the seconds of one pass.
         repeats: How often to take turns.
+        what: What the passes are. Defaults to "gradient evaluations".
 
     Returns:
         One line with the median ratio and its spread.
     """
     run(x[:2])  # compile
-    ratios, before = [], gradient()
+    ratios, before = [], unit()
     for _ in range(repeats):
-        elapsed, evaluations = timed(lambda: run(x))
-        after = gradient()
-        ratios.append(elapsed / (evaluations * (before + after) / 2))
+        elapsed, passes = timed(lambda: run(x))
+        after = unit()
+        ratios.append(elapsed / (passes * (before + after) / 2))
         before = after
     return (
         f"{name}: {np.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}) times its "
-        f"{evaluations} gradient evaluations of {1e6 * before:.0f} µs; {elapsed:.1f} s"
+        f"{passes} {what} of {1e6 * before:.0f} µs; {elapsed:.1f} s"
     )
 
 

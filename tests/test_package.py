@@ -54,6 +54,14 @@ def test_examples_run(name):
     assert result.failed == 0
 
 
+def test_the_document_of_the_attacks_is_right_and_whole():
+    path = ROOT / "docs" / "attacks.md"
+    assert doctest.testfile(str(path), module_relative=False).failed == 0
+    named = {name for name in a2d_keras.__all__ if f"`{name}`" in path.read_text()}
+    attacks = {n for n in a2d_keras.attacks.__all__ if n not in ("Attack", "StepAttack")}
+    assert attacks <= named
+
+
 def test_every_public_class_and_function_shows_an_example():
     public = [getattr(a2d_keras, name) for name in a2d_keras.__all__ if name[0] != "_"]
     documented_elsewhere = {a2d_keras.Attack, a2d_keras.AttackResult}  # abstract; a record

@@ -149,7 +149,24 @@ class Attack(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepAttack(Attack):
-    """An attack that is a step: it says how to start and how to take one step, and never loops."""
+    """An attack that is a step: it says how to start and how to take one step, and never loops.
+
+    Example:
+        >>> class Brighten(StepAttack):
+        ...     def step(self, classifier, slots):
+        ...         predicted = tf.argmax(classifier.logits(slots.x), axis=-1)
+        ...         labels = tf.where(slots.steps == 0, predicted, slots.labels)
+        ...         after = slots._replace(
+        ...             x=tf.minimum(slots.x + 0.01 * classifier.range, classifier.bounds[1]),
+        ...             labels=labels,
+        ...             steps=slots.steps + 1,
+        ...             queries=slots.queries + 1,
+        ...         )
+        ...         return after, predicted != labels
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> Brighten()(Classifier(model), np.full((2, 4), 0.5)).adversarial.shape
+        (2, 4)
+    """
 
     def start(self, inputs: tf.Tensor) -> Any:
         """Make what the attack must remember of each input between its steps.

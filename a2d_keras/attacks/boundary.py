@@ -15,6 +15,7 @@ from a2d_keras.attacks.base import (
     require_whole,
 )
 from a2d_keras.attacks.loop import Slots
+from a2d_keras.attacks.shapes import column, flat
 from a2d_keras.classifier import Classifier
 
 _AT_ONCE = 4  # queries of one input in a pass
@@ -116,7 +117,7 @@ class DBA(StepAttack):
     def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
         """Evaluate a few images of every slot: a whole step, or a part of one."""
         path, shape = slots.state, tf.shape(slots.x)
-        source, x = _flat(slots.inputs), _flat(slots.x)
+        source, x = flat(slots.inputs), flat(slots.x)
         images = self._images(classifier, slots, source, x)
         batch = tf.reshape(images, tf.concat([[-1], shape[1:]], axis=0))
         batch = tf.ensure_shape(batch, [None, *slots.x.shape[1:]])
@@ -297,10 +298,9 @@ def _by_phase(phase: tf.Tensor, options: list) -> Any:
     """Choose, for every slot, what belongs to its phase."""
 
     def choose(*values: tf.Tensor) -> tf.Tensor:
-        column = tf.reshape(phase, [-1] + [1] * (len(values[0].shape) - 1))
         chosen = values[-1]
         for number, value in enumerate(values[:-1]):
-            chosen = tf.where(column == number, value, chosen)
+            chosen = tf.where(column(phase == number, value), value, chosen)
         return chosen
 
     return tf.nest.map_structure(choose, *options)
@@ -308,7 +308,3 @@ def _by_phase(phase: tf.Tensor, options: list) -> Any:
 
 def _mean_square(x: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(x * x, axis=-1)
-
-
-def _flat(x: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(x, [tf.shape(x)[0], -1])

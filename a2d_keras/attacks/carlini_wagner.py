@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from a2d_keras.attacks.base import StepAttack, require_positive, require_whole
 from a2d_keras.attacks.loop import Slots
+from a2d_keras.attacks.shapes import column, flat
 from a2d_keras.classifier import Classifier
 
 _INSIDE = 0.999999  # what scales inputs, from -1 to 1, to where arctanh is finite
@@ -164,7 +165,7 @@ class CarliniWagner(StepAttack):
         descent = self._descend(descent, iterate.gradient, search.iteration)
         search = self._record(search, iterate)
         after = slots._replace(
-            x=tf.where(_column(shown, iterate.x), iterate.x, slots.x),
+            x=tf.where(column(shown, iterate.x), iterate.x, slots.x),
             labels=iterate.labels,
             steps=slots.steps + 1,
             queries=slots.queries + 1,
@@ -190,7 +191,7 @@ class CarliniWagner(StepAttack):
         missing = tf.maximum(margin + self.confidence, 0.0)
         weight = tf.where(missing > 0, search.c * classifier.range, 0.0)
         change = tanh - origin  # twice that of x, as a fraction of the range
-        distance = tf.reduce_sum(_flat(change) ** 2, axis=-1) / 4
+        distance = tf.reduce_sum(flat(change) ** 2, axis=-1) / 4
         return _Iterate(
             x=x,
             labels=labels,
@@ -204,7 +205,7 @@ class CarliniWagner(StepAttack):
         """Take one step of Adam."""
         mean = _MEAN_DECAY * descent.mean + (1 - _MEAN_DECAY) * gradient
         square = _SQUARE_DECAY * descent.square + (1 - _SQUARE_DECAY) * gradient**2
-        taken = tf.cast(_column(iteration, gradient) + 1, tf.float32)
+        taken = tf.cast(column(iteration, gradient) + 1, tf.float32)
         unbiased_mean = mean / (1 - _MEAN_DECAY**taken)
         unbiased_square = square / (1 - _SQUARE_DECAY**taken)
         step = self.learning_rate * unbiased_mean / (tf.sqrt(unbiased_square) + _EPSILON)
@@ -256,16 +257,8 @@ def _margin_direction(logits: tf.Tensor, labels: tf.Tensor, targeted: bool) -> t
 def _restart(descent: _Descent, restarts: tf.Tensor) -> _Descent:
     """Take the inputs whose next search begins back to where they began."""
     return tf.nest.map_structure(
-        lambda values: tf.where(_column(restarts, values), 0.0, values), descent
+        lambda values: tf.where(column(restarts, values), 0.0, values), descent
     )
-
-
-def _column(numbers: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(numbers, [-1] + [1] * (len(like.shape) - 1))
-
-
-def _flat(x: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(x, [tf.shape(x)[0], -1])
 
 
 def _require_confidence(confidence: Any) -> None:

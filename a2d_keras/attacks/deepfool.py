@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from a2d_keras.attacks.base import StepAttack, require_positive, require_whole
 from a2d_keras.attacks.loop import Slots
+from a2d_keras.attacks.shapes import column
 from a2d_keras.classifier import Classifier
 
 _LEAST_MOVE = 1e-4  # as a fraction of the input range, to leave a boundary
@@ -76,7 +77,7 @@ class DeepFool(StepAttack):
         distance, direction = functools.reduce(_nearer, boundaries)
         reachable = tf.math.is_finite(distance)
         length = tf.maximum(distance, _LEAST_MOVE * classifier.range)
-        move = _column(tf.where(reachable, length, 0.0), direction) * direction
+        move = column(tf.where(reachable, length, 0.0), direction) * direction
         total = slots.state["total"] + move
         x = slots.inputs + (1 + self.overshoot) * total
         after = slots._replace(
@@ -120,8 +121,4 @@ def _nearer(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Choose, for every slot, the nearer of two boundaries, given as distance and direction."""
     swap = other[0] < one[0]
-    return tf.where(swap, other[0], one[0]), tf.where(_column(swap, one[1]), other[1], one[1])
-
-
-def _column(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(values, [-1] + [1] * (len(like.shape) - 1))
+    return tf.where(swap, other[0], one[0]), tf.where(column(swap, one[1]), other[1], one[1])

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from a2d_keras.attacks.shapes import column
 from a2d_keras.classifier import Classifier
 
 # Counts and labels are int64: TensorFlow keeps int32 tensors in the host's memory.
@@ -225,7 +226,7 @@ class Loop:
         rows = tf.where(ended, tf.minimum(fresh, nobody), progress.rows)
         loaded = self._load(task, tf.minimum(rows, nobody - 1))
         slots = tf.nest.map_structure(
-            lambda new, old: tf.where(_column(ended, new), new, old), loaded, progress.slots
+            lambda new, old: tf.where(column(ended, new), new, old), loaded, progress.slots
         )
         waiting = tf.minimum(progress.waiting + tf.reduce_sum(count), nobody)
         return Progress(waiting, rows, slots, result)
@@ -247,10 +248,6 @@ def _holds_input(progress: Progress) -> tf.Tensor:
 
 def _live(progress: Progress) -> tf.Tensor:
     return tf.math.count_nonzero(_holds_input(progress), dtype=_COUNT)
-
-
-def _column(mask: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(mask, [-1] + [1] * (len(like.shape) - 1))
 
 
 def _compact(progress: Progress) -> Progress:

@@ -11,6 +11,7 @@ from a2d_keras.attacks import draws
 from a2d_keras.attacks.base import StepAttack, require_fraction, require_positive, require_whole
 from a2d_keras.attacks.gradient_sign import cross_entropy_direction
 from a2d_keras.attacks.loop import Slots
+from a2d_keras.attacks.shapes import flat
 from a2d_keras.classifier import Classifier
 
 _PAIRS_AT_ONCE = 2**15  # of one input, so that the scores of a batch stay in the cache
@@ -70,7 +71,7 @@ class JSMA(StepAttack):
             labels = tf.where(slots.steps == 0, _second_most_likely(logits), labels)
         gradient = pullback(cross_entropy_direction(logits, labels))
         pixels, changes, searched = (slots.state[k] for k in ("pixels", "changes", "searched"))
-        salience = _flat(tf.where(searched, gradient, 0.0))
+        salience = flat(tf.where(searched, gradient, 0.0))
         chosen = tf.one_hot(tf.argmax(salience, axis=-1), tf.shape(salience)[-1])
         chosen = tf.reshape(chosen, tf.shape(slots.x))
         moves = tf.cast(chosen * tf.sign(gradient), tf.float64)
@@ -156,8 +157,8 @@ class PairJSMA(StepAttack):
         at_bound = slots.x >= high if self.theta > 0 else slots.x <= low
         searched = slots.state["searched"] & ~at_bound
         sign = 1.0 if self.theta > 0 else -1.0
-        gains, losses = _flat(sign * pullback(target)), _flat(-sign * pullback(1 - target))
-        salience, pair = _best_pair(gains, losses, _flat(searched))
+        gains, losses = flat(sign * pullback(target)), flat(-sign * pullback(1 - target))
+        salience, pair = _best_pair(gains, losses, flat(searched))
         pixels = tf.shape(gains)[-1]
         chosen = (
             tf.reduce_sum(tf.one_hot(pair, pixels), axis=1)
@@ -217,7 +218,7 @@ def _best_pair(
         gain, loss = together(gains), together(losses)
         allowed = tf.gather(searched, at, axis=1)[:, :, None] & searched[:, None, :]
         allowed &= (gain > 0) & (loss > 0) & (at[:, None] < tf.range(pixels))
-        salience = _flat(tf.where(allowed, gain * loss, 0.0))
+        salience = flat(tf.where(allowed, gain * loss, 0.0))
         found, place = tf.reduce_max(salience, axis=-1), tf.argmax(salience, axis=-1)
         here = tf.stack([tf.gather(at, place // pixels), place % pixels], axis=-1)
         pair = tf.where((found > best)[:, None], here, pair)
@@ -227,7 +228,3 @@ def _best_pair(
     start = (tf.zeros_like(pixels), none, tf.zeros([tf.shape(gains)[0], 2], tf.int64))
     _, salience, pair = tf.while_loop(lambda first, *_: first < pixels, look, start)
     return salience, pair
-
-
-def _flat(x: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(x, [tf.shape(x)[0], -1])

@@ -1,0 +1,28 @@
+"""Shapes of what slots hold: one value, or one image, for each."""
+
+import tensorflow as tf
+
+
+def flat(x: tf.Tensor) -> tf.Tensor:
+    """Lay every slot's values out in one row.
+
+    Args:
+        x: Values, (slots, ...).
+
+    Returns:
+        The same, (slots, values).
+    """
+    return tf.reshape(x, [tf.shape(x)[0], -1])
+
+
+def column(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Shape one value for each slot so that it broadcasts against something larger.
+
+    Args:
+        values: Values, (slots,).
+        like: What they shall broadcast against, (slots, ...).
+
+    Returns:
+        The same values, (slots, 1, ..., 1).
+    """
+    return tf.reshape(values, [-1] + [1] * (len(like.shape) - 1))
