@@ -84,6 +84,24 @@ def test_an_exported_model_refuses_with_the_same_sentence(guarded, x, tmp_path):
         serve(tmp_path / "serving", x + 1)
 
 
+def test_the_ensemble_of_the_paper_is_saved(held_out, x, tmp_path):
+    attacks = [a2d.JSMA(), a2d.BIM(), a2d.BIM2(), a2d.DBA()]
+    ensemble = a2d.guard(zoo.load("digits"), attacks=attacks, false_positive_rate=0.1)
+    ensemble.adapt(held_out[:120], verbose=0)
+    before = ensemble.predict(x[100:], verbose=0)
+    assert before["is_adversarial"][40:].mean() > 0.9 > 0.4 > before["is_adversarial"][:40].mean()
+    ensemble.save(tmp_path / "ensemble.keras")
+    loaded = keras.models.load_model(tmp_path / "ensemble.keras")
+    assert loaded.detector.attacks == tuple(attacks)
+    assert_equal(before, loaded.predict(x[100:], verbose=0))
+
+
+@pytest.mark.parametrize("attack", [a2d.LBFGS(), a2d.JSMA(targeted=True)])
+def test_guards_with_untargeted_steps_alone(attack):
+    with pytest.raises(ValueError, match="that take steps, none of them targeted.* Received: "):
+        a2d.guard(zoo.load("digits"), attacks=[attack])
+
+
 def test_an_exported_model_takes_an_empty_batch(guarded, x, tmp_path):
     try:
         guarded.detector.model(x[:0])
