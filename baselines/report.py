@@ -31,7 +31,7 @@ def table(rows):
 
 
 def write(out, title, rows, costs):
-    """Write `auroc.csv`, `boxes.png` and `histograms.png`.
+    """Write `auroc.csv`, `costs.csv` (a row for each input), `boxes.png` and `histograms.png`.
 
     Args:
         out: The folder, a `pathlib.Path`; made where it is missing.
@@ -45,6 +45,11 @@ def write(out, title, rows, costs):
         writer.writeheader()
         writer.writerows(
             {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows
+        )
+    columns = {f"{kind} {name}": c for kind, named in costs.items() for name, c in named.items()}
+    with open(out / "costs.csv", "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(
+            [list(columns), *zip(*columns.values(), strict=True)]
         )
     title = f"{title}: steps of"
     boxes(out / "boxes.png", title, _STEPS, costs)
@@ -91,7 +96,8 @@ def _boxes(axis, unit, costs):
 def _histogram(axis, unit, costs):
     bins = np.linspace(0, max(values.max() for values in costs.values()), 41)
     for (kind, values), color in zip(costs.items(), (_BENIGN, *_ADVERSARIAL), strict=False):
-        axis.hist(values, bins, color=color, alpha=0.65, label=kind)
+        fill = {"alpha": 0.65} if kind == "benign" else {"histtype": "step", "linewidth": 1.5}
+        axis.hist(values, bins, color=color, label=kind, **fill)
     axis.set_xlabel(unit)
     axis.set_ylabel("inputs")
     axis.legend(frameon=False)

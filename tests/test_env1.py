@@ -14,8 +14,13 @@ def test_runs_on_the_digits(tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {
         "auroc.csv",
         "boxes.png",
+        "costs.csv",
         "histograms.png",
     }
+    with open(tmp_path / "costs.csv") as file:
+        costs = list(csv.DictReader(file))
+    assert len(costs) == 30
+    assert len(costs[0]) == 5 * 4
     with open(tmp_path / "auroc.csv") as file:
         rows = list(csv.DictReader(file))
     attacks, defences = ["FGSM", "BIM-a", "JSMA", "C&W"], ["JSMA_d", "BIM_d", "BIM2_d", "DBA_d"]
@@ -26,6 +31,8 @@ def test_runs_on_the_digits(tmp_path, capsys):
         assert float(row["auroc"]) > (0.95 if easy else 0.65)
         assert f"{float(row['auroc']):.4f}" in printed
         assert float(row["adversarial_cost"]) < float(row["benign_cost"])
+        column = [int(one[f"benign {row['defence']}"]) for one in costs]
+        assert np.mean(column) == pytest.approx(float(row["benign_cost"]), abs=1e-4)
 
 
 def test_auroc_counts_every_example_and_ties_by_half():
