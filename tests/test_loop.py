@@ -206,8 +206,11 @@ def test_refuses_other_parameters(anything):
         Countdown()(anything, [[1, 1]], targets=[1])
     with pytest.raises(ValueError, match="`budget`.*Received: 0"):
         Countdown()(anything, [[1, 1]], budget=0)
-    with pytest.raises(ValueError, match="as many `targets` as inputs. Received: 1"):
-        Countdown(targeted=True)(anything, [[1, 1], [2, 2]], targets=[1])
+    dataset = tf.data.Dataset.from_tensor_slices([[1.0, 1], [2, 2]]).batch(1)
+    for x in ([[1, 1], [2, 2]], dataset):
+        for targets in ([1], [1, 1, 1]):
+            with pytest.raises(ValueError, match="as many `targets` as inputs. Received: [13]$"):
+                Countdown(targeted=True)(anything, x, targets=targets)
     for targets in ([3], [-1], [0.5], [[1]], ["a"], [True]):
         with pytest.raises(ValueError, match="`targets` must be whole numbers from 0 to 2.*Rec"):
             Countdown(targeted=True)(anything, [[1, 1]], targets=targets)

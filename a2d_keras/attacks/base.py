@@ -94,23 +94,23 @@ class Attack(abc.ABC):
         Raises:
             ValueError: If inputs, targets or budget do not fit the classifier or the attack.
         """
+        count = inputs.count(x)
         self._require_call(classifier, targets, budget)
+        _require_as_many(targets, count, count)
         run = self.runner(classifier, slots, jit_compile)
         budget = self.max_iterations if budget is None else min(budget, self.max_iterations)
-        bar = keras.utils.Progbar(inputs.count(x), verbose=verbose, unit_name="input")
+        bar = keras.utils.Progbar(count, verbose=verbose, unit_name="input")
         results, done = [], 0
         for images in inputs.batches(x, classifier, _BATCH_IN_SLOTS * slots):
             size = len(images)
+            _require_as_many(targets, done + size, None)
             labels = np.zeros(size) if targets is None else np.asarray(targets)[done : done + size]
-            if len(labels) != size:
-                raise ValueError(
-                    f"There must be as many `targets` as inputs. Received: {len(targets)}"
-                )
             report = functools.partial(_report, bar, done) if verbose else None
             task = Task(images, tf.cast(labels, tf.int64), tf.constant(budget, tf.int64))
             result = run(task, report)
             results.append(tf.nest.map_structure(np.asarray, result))
             done += size
+        _require_as_many(targets, done, done)
         return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *results)
 
     def _require_call(self, classifier: Classifier, targets: Any, budget: int | None) -> None:
@@ -253,6 +253,14 @@ def _require_labels(targets: Any, classes: int) -> None:
             f"`targets` must be whole numbers from 0 to {classes - 1}, one for each input. "
             f"Received: {targets}"
         )
+
+
+def _require_as_many(targets: Any, least: int | None, most: int | None) -> None:
+    if targets is None:
+        return
+    given = len(targets)
+    if (least is not None and given < least) or (most is not None and given > most):
+        raise ValueError(f"There must be as many `targets` as inputs. Received: {given}")
 
 
 def _report(bar: keras.utils.Progbar, before: int, finished: int) -> None:
