@@ -10,6 +10,7 @@ import zipfile
 import pytest
 
 import a2d_keras
+import baselines
 import models
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -48,7 +49,7 @@ def test_the_wheel_holds_the_package_alone(tmp_path):
     assert "Name: a2d-keras\nVersion: 0.1.0\n" in metadata
 
 
-@pytest.mark.parametrize("name", modules(a2d_keras) + modules(models))
+@pytest.mark.parametrize("name", modules(a2d_keras) + modules(models) + modules(baselines))
 def test_examples_run(name):
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert result.failed == 0

@@ -1,0 +1,363 @@
+"""BL2: local intrinsic dimensionality (LID), a baseline that knows adversarial examples.
+
+Ma et al. 2018, "Characterizing Adversarial Subspaces Using Local Intrinsic Dimensionality",
+Algorithm 1. Around an adversarial input, the activations of a network fill more dimensions.
+"""
+
+import hashlib
+import inspect
+import io
+import math
+import os
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.spatial.distance import cdist
+from sklearn.linear_model import LogisticRegressionCV
+from sklearn.model_selection import StratifiedKFold
+from sklearn.preprocessing import MinMaxScaler
+
+from a2d_keras.attacks.base import require_whole
+
+_NEAREST_RATIO = np.finfo(np.float32).tiny  # of two distances; a duplicate's would be zero
+_MOST_DIMENSIONS = 1000.0  # where all neighbours are equally far the estimate is infinite
+_FOLDS = 5
+_LEARNED = ("scales", "offsets", "coefficients", "intercept")
+
+
+def local_dimension(distances):
+    """Estimate local intrinsic dimensionality by maximum likelihood: -(1/k Σ log(r_i / r_k))⁻¹.
+
+    Args:
+        distances: Distances r_1 ≤ … ≤ r_k of the k nearest neighbours, float, (n, k). A distance
+            of zero, a duplicate's, counts as 1.2e-38 of the largest, so the more of the k are
+            duplicates, the nearer to zero is the estimate.
+
+    Returns:
+        The estimates, float64, (n,), positive and finite: at most 1000, where the neighbours
+        are (almost) equally far.
+
+    Example:
+        >>> print(local_dimension(np.array([[0.25, 0.5, 1.0]])).round(4))  # 3 / (log 4 + log 2)
+        [1.4427]
+    """
+    distances = np.asarray(distances, "float64")
+    farthest = distances[:, -1:]
+    ratios = np.divide(distances, farthest, out=np.zeros_like(distances), where=farthest > 0)
+    mean_logs = -np.log(np.maximum(ratios, _NEAREST_RATIO)).mean(axis=1)
+    return 1 / np.maximum(mean_logs, 1 / _MOST_DIMENSIONS)
+
+
+class LocalDimension:
+    """Tell adversarial inputs by the local intrinsic dimensionality of every layer's activations.
+
+    The characteristics of an input are its estimated dimensionalities, one for the input itself
+    and one for each layer's output, among a minibatch of benign inputs. Where an input belongs to
+    a minibatch, the nearest of it is dropped and the next `k` are used, as the authors do for
+    every kind: what is dropped is a benign input itself, or, mostly, the one that a noisy or
+    adversarial input was made from.
+
+    Minibatches are consecutive. A last one that would be smaller is filled up with the benign
+    inputs before it, because the estimates depend on how many there are to be near. A logistic
+    regression on the characteristics, each scaled to [0, 1], is the detector.
+
+    Args:
+        model: A built Sequential or Functional classifier with one input. Layers of the models
+            inside it count as its own. It runs in inference mode.
+        k: How many neighbours, at least 2 and less than `batch_size`. Defaults to 20.
+        batch_size: Benign inputs in a minibatch. Defaults to 100.
+        seed: Seed of the regression's cross-validation, not negative. Defaults to 0.
+
+    Attributes:
+        layers: The number of characteristics.
+        reference: The benign inputs that `score` compares with, float32, (n, *input shape);
+            those of `fit`, or whatever is set after `fit_characteristics`.
+
+    Raises:
+        ValueError: If the model has no graph of layers, or a parameter is out of its range.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "softmax")])
+        >>> benign = np.random.default_rng(0).uniform(size=(100, 2)).astype("float32")
+        >>> far = benign + 10
+        >>> detector = LocalDimension(model).fit(benign, benign, far)
+        >>> bool(detector.score(far).min() > detector.score(benign).max())
+        True
+    """
+
+    def __init__(self, model, k=20, batch_size=100, seed=0):
+        require_whole("k", k, least=2)
+        require_whole("batch_size", batch_size)
+        require_whole("seed", seed, least=0)
+        if k >= batch_size:
+            raise ValueError(
+                f"`k` must be less than `batch_size`, {batch_size}, as no input is its own "
+                f"neighbour. Received: {k}"
+            )
+        self.model = model
+        self.k = k
+        self.batch_size = batch_size
+        self.seed = seed
+        self.reference = None
+        self._learned = None
+        self._activations = _activations(model)
+        self.layers = len(self._activations.get_concrete_function().structured_outputs)
+
+    def characteristics(self, benign, x):
+        """Estimate the dimensionality around inputs that belong to benign ones, layer by layer.
+
+        Args:
+            benign: Benign inputs, float32, (n, *input shape), more than `k`.
+            x: Number i is benign number i or was made from it, float32, (n, *input shape). It is
+                compared with the minibatch that holds benign number i, less the nearest.
+
+        Returns:
+            The characteristics, float64, (n, layers).
+
+        Raises:
+            ValueError: If the two are not equally many, or too few.
+        """
+        if len(x) != len(benign):
+            raise ValueError(
+                "There must be as many inputs as benign ones they were made from. "
+                f"Received: {len(x)} and {len(benign)}"
+            )
+        return self._compare(x, benign, made_from_it=True)
+
+    def fit(self, benign, noisy, adversarial):
+        """Learn from benign inputs, and from what was made of them.
+
+        Args:
+            benign: Benign inputs, float32, (n, *input shape).
+            noisy: Number i is benign number i with noise, like `benign`; a negative example.
+            adversarial: Number i was made from benign number i, like `benign`. To leave some
+                out, call `fit_characteristics` with the rows of the others.
+
+        Returns:
+            This detector.
+
+        Raises:
+            ValueError: If the three are not equally many, or too few.
+        """
+        kinds = (benign, noisy, adversarial)
+        self.fit_characteristics(*(self.characteristics(benign, x) for x in kinds))
+        self.reference = np.array(benign, "float32")
+        return self
+
+    def fit_characteristics(self, benign, noisy, adversarial):
+        """Learn from characteristics that were computed before.
+
+        Args:
+            benign: Characteristics of benign inputs, float64, (n, layers).
+            noisy: Those of noisy inputs, (any number, layers).
+            adversarial: Those of adversarial inputs, (any number, layers).
+
+        Returns:
+            This detector.
+
+        Raises:
+            ValueError: If there are fewer than five of a kind.
+        """
+        counts = [len(benign), len(noisy), len(adversarial)]
+        if min(counts) < _FOLDS:
+            raise ValueError(
+                f"There must be at least {_FOLDS} inputs of each kind. Received: {counts}"
+            )
+        scaler = MinMaxScaler()
+        scaled = scaler.fit_transform(np.concatenate([benign, noisy, adversarial]))
+        labels = np.repeat([False, False, True], counts)
+        regression = _regression(self.seed).fit(scaled, labels)
+        learned = (scaler.scale_, scaler.min_, regression.coef_[0], regression.intercept_[0])
+        self._learned = dict(zip(_LEARNED, learned, strict=True))
+        return self
+
+    def score(self, x):
+        """Score inputs that belong to no benign ones, against the `reference`.
+
+        The nearest counts, as it is no input's origin, unless the minibatch holds an equal input:
+        then it is dropped, so the benign inputs of `fit`, in their order, score as in `fit`.
+
+        Args:
+            x: Inputs, float32, (n, *input shape). Number i is compared with minibatch
+                i // batch_size of the reference; past the last one, with the first ones again.
+
+        Returns:
+            The regression's decision function, float64, (n,); higher is more adversarial.
+
+        Raises:
+            ValueError: If there was no `fit`.
+        """
+        self._require_fitted(self.reference)
+        return self.score_characteristics(self._compare(x, self.reference, made_from_it=False))
+
+    def score_characteristics(self, characteristics):
+        """Score characteristics.
+
+        Args:
+            characteristics: As from `characteristics`, float64, (n, layers).
+
+        Returns:
+            The regression's decision function, float64, (n,); higher is more adversarial.
+
+        Raises:
+            ValueError: If there was no `fit` or `fit_characteristics`.
+        """
+        self._require_fitted(self._learned)
+        scales, offsets, coefficients, intercept = self._learned.values()
+        return (characteristics * scales + offsets) @ coefficients + intercept
+
+    def save(self, path):
+        """Save what was learned by `fit`; the model is not saved with it.
+
+        Args:
+            path: The file, replaced only when its successor is whole.
+
+        Raises:
+            ValueError: If there was no `fit`.
+        """
+        self._require_fitted(self.reference)
+        arrays = {
+            "reference": self.reference,
+            "parameters": np.array([self.k, self.batch_size, self.seed]),
+            "weights": _digest(*self.model.get_weights()),
+            **self._learned,
+        }
+        path = pathlib.Path(path)
+        beside = path.with_name(f"{path.name}.part")
+        with open(beside, "wb") as file:
+            np.savez_compressed(file, **arrays, checksum=_digest(*arrays.values()))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+
+    @classmethod
+    def load(cls, path, model):
+        """Load what was saved.
+
+        Args:
+            path: The file.
+            model: The classifier it was fitted on.
+
+        Returns:
+            The detector.
+
+        Raises:
+            FileNotFoundError: If there is no file.
+            ValueError: If the file is damaged, or was fitted on a model with other weights.
+        """
+        path = pathlib.Path(path)
+        arrays = _read(path)
+        k, batch_size, seed = arrays["parameters"].tolist()
+        detector = cls(model, k, batch_size, seed)
+        same_layers = len(arrays["coefficients"]) == detector.layers
+        if arrays["weights"] != _digest(*model.get_weights()) or not same_layers:
+            raise ValueError(
+                f"{path.name} was fitted on a model with other weights; load it with that model, "
+                f"or fit again. Received: {_describe(model)}"
+            )
+        detector.reference = arrays["reference"]
+        detector._learned = {name: arrays[name] for name in _LEARNED}
+        return detector
+
+    def _compare(self, x, benign, made_from_it):
+        """Compare with minibatches, less the nearest: the origin of an input, or its equal."""
+        if len(benign) <= self.k:
+            raise ValueError(
+                f"There must be more benign inputs than `k`, {self.k}. Received: {len(benign)}"
+            )
+        x, benign = np.asarray(x, "float32"), np.asarray(benign, "float32")
+        size, minibatches = self.batch_size, math.ceil(len(benign) / self.batch_size)
+        found = np.empty((len(x), self.layers))
+        for start in range(0, len(x), size):
+            stop = min(len(benign), (start // size % minibatches + 1) * size)
+            neighbours = self._activations(benign[max(0, stop - size) : stop])
+            activations = self._activations(x[start : start + size])
+            # Of the differences: |a|² - 2ab + |b|² has no digits left where a is almost b.
+            distances = [cdist(*pair) for pair in zip(activations, neighbours, strict=True)]
+            dropped = made_from_it | (distances[0] == 0).any(axis=1, keepdims=True)
+            kept = dropped + np.arange(self.k)
+            for layer, unsorted in enumerate(distances):
+                nearest = np.take_along_axis(np.sort(unsorted, axis=1), kept, axis=1)
+                found[start : start + size, layer] = local_dimension(nearest)
+        return found
+
+    def _require_fitted(self, learned):
+        if learned is None:
+            raise ValueError("`fit` must come first. Received: a detector that has not learned")
+
+
+def _activations(model):
+    """Compile the input and every layer's output, flattened, as one function of the input."""
+    inputs = getattr(model, "inputs", None) or ()
+    if len(inputs) != 1:
+        raise ValueError(
+            "The model must be built, Sequential or Functional, with one input. "
+            f"Received: {_describe(model)}"
+        )
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *inputs[0].shape[1:]), "float32")])
+    def activations(x):
+        outputs = [x]
+        _run(model, [x], outputs)
+        return [tf.reshape(tf.cast(y, "float32"), [tf.shape(x)[0], -1]) for y in outputs]
+
+    return activations
+
+
+def _run(model, inputs, outputs):
+    """Run a model layer by layer, and append what each gives to `outputs`."""
+
+    def recorded(layer):
+        def call(*args, **kwargs):
+            if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
+                results = _run(layer, tf.nest.flatten(args), outputs)
+                return results[0] if len(results) == 1 else results
+            result = layer(*args, **kwargs)
+            if isinstance(layer, keras.Layer):
+                outputs.extend(tf.nest.flatten(result))
+            return result
+
+        return call
+
+    # A layer's own `output` may belong to another model, which used the layer first.
+    graph = keras.Model(model.inputs, model.outputs)
+    return graph._run_through_graph(inputs, operation_fn=recorded)
+
+
+def _regression(seed):
+    options = {"max_iter": 10_000, "scoring": "accuracy"}
+    if "use_legacy_attributes" in inspect.signature(LogisticRegressionCV).parameters:
+        options |= {"l1_ratios": (0.0,), "use_legacy_attributes": False}  # scikit-learn 1.8 asks
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    return LogisticRegressionCV(cv=folds, **options)
+
+
+def _digest(*arrays):
+    digest = hashlib.sha256()
+    for array in map(np.asarray, arrays):
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _read(path):
+    contents = path.read_bytes()
+    names = ("reference", "parameters", "weights", *_LEARNED)
+    try:
+        with np.load(io.BytesIO(contents)) as file:
+            arrays = {name: file[name] for name in names}
+            whole = file["checksum"] == _digest(*arrays.values())
+    except Exception:  # whatever NumPy and zipfile stumble over
+        whole = False
+    if not whole:
+        raise ValueError(
+            f"{path.name} is damaged, or was not written by `save`; fit and save again. "
+            f"Received: {len(contents)} bytes"
+        )
+    return arrays
+
+
+def _describe(model):
+    return f"{type(model).__name__} {model.name!r}"
