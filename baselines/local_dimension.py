@@ -4,26 +4,20 @@ Ma et al. 2018, "Characterizing Adversarial Subspaces Using Local Intrinsic Dime
 Algorithm 1. Around an adversarial input, the activations of a network fill more dimensions.
 """
 
-import hashlib
-import inspect
-import io
 import math
-import os
 import pathlib
 
 import keras
 import numpy as np
 import tensorflow as tf
 from scipy.spatial.distance import cdist
-from sklearn.linear_model import LogisticRegressionCV
-from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import MinMaxScaler
 
 from a2d_keras.attacks.base import require_whole
+from baselines import layerwise, learned
 
 _NEAREST_RATIO = np.finfo(np.float32).tiny  # of two distances; a duplicate's would be zero
 _MOST_DIMENSIONS = 1000.0  # where all neighbours are equally far the estimate is infinite
-_FOLDS = 5
 _LEARNED = ("scales", "offsets", "coefficients", "intercept")
 
 
@@ -160,17 +154,9 @@ class LocalDimension:
         Raises:
             ValueError: If there are fewer than five of a kind.
         """
-        counts = [len(benign), len(noisy), len(adversarial)]
-        if min(counts) < _FOLDS:
-            raise ValueError(
-                f"There must be at least {_FOLDS} inputs of each kind. Received: {counts}"
-            )
         scaler = MinMaxScaler()
-        scaled = scaler.fit_transform(np.concatenate([benign, noisy, adversarial]))
-        labels = np.repeat([False, False, True], counts)
-        regression = _regression(self.seed).fit(scaled, labels)
-        learned = (scaler.scale_, scaler.min_, regression.coef_[0], regression.intercept_[0])
-        self._learned = dict(zip(_LEARNED, learned, strict=True))
+        regression = learned.fit_regression(scaler, self.seed, benign, noisy, adversarial)
+        self._learned = dict(zip(_LEARNED, (scaler.scale_, scaler.min_, *regression), strict=True))
         return self
 
     def score(self, x):
@@ -221,16 +207,9 @@ class LocalDimension:
         arrays = {
             "reference": self.reference,
             "parameters": np.array([self.k, self.batch_size, self.seed]),
-            "weights": _digest(*self.model.get_weights()),
             **self._learned,
         }
-        path = pathlib.Path(path)
-        beside = path.with_name(f"{path.name}.part")
-        with open(beside, "wb") as file:
-            np.savez_compressed(file, **arrays, checksum=_digest(*arrays.values()))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        learned.write(pathlib.Path(path), self.model, arrays)
 
     @classmethod
     def load(cls, path, model):
@@ -247,16 +226,8 @@ class LocalDimension:
             FileNotFoundError: If there is no file.
             ValueError: If the file is damaged, or was fitted on a model with other weights.
         """
-        path = pathlib.Path(path)
-        arrays = _read(path)
-        k, batch_size, seed = arrays["parameters"].tolist()
-        detector = cls(model, k, batch_size, seed)
-        same_layers = len(arrays["coefficients"]) == detector.layers
-        if arrays["weights"] != _digest(*model.get_weights()) or not same_layers:
-            raise ValueError(
-                f"{path.name} was fitted on a model with other weights; load it with that model, "
-                f"or fit again. Received: {_describe(model)}"
-            )
+        arrays = learned.read(pathlib.Path(path), model, ("reference", "parameters", *_LEARNED))
+        detector = cls(model, *arrays["parameters"].tolist())
         detector.reference = arrays["reference"]
         detector._learned = {name: arrays[name] for name in _LEARNED}
         return detector
@@ -283,81 +254,31 @@ class LocalDimension:
                 found[start : start + size, layer] = local_dimension(nearest)
         return found
 
-    def _require_fitted(self, learned):
-        if learned is None:
+    def _require_fitted(self, known):
+        if known is None:
             raise ValueError("`fit` must come first. Received: a detector that has not learned")
 
 
 def _activations(model):
     """Compile the input and every layer's output, flattened, as one function of the input."""
-    inputs = getattr(model, "inputs", None) or ()
-    if len(inputs) != 1:
+    shapes = layerwise.input_shapes(model)
+    if len(shapes) != 1:
         raise ValueError(
             "The model must be built, Sequential or Functional, with one input. "
-            f"Received: {_describe(model)}"
+            f"Received: {layerwise.describe(model)}"
         )
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *inputs[0].shape[1:]), "float32")])
+    @tf.function(input_signature=[tf.TensorSpec((None, *shapes[0][1:]), "float32")])
     def activations(x):
         outputs = [x]
-        _run(model, [x], outputs)
-        return [tf.reshape(tf.cast(y, "float32"), [tf.shape(x)[0], -1]) for y in outputs]
 
-    return activations
-
-
-def _run(model, inputs, outputs):
-    """Run a model layer by layer, and append what each gives to `outputs`."""
-
-    def recorded(layer):
-        def call(*args, **kwargs):
-            if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
-                results = _run(layer, tf.nest.flatten(args), outputs)
-                return results[0] if len(results) == 1 else results
+        def record(layer, *args, **kwargs):
             result = layer(*args, **kwargs)
             if isinstance(layer, keras.Layer):
                 outputs.extend(tf.nest.flatten(result))
             return result
 
-        return call
+        layerwise.run(model, [x], record)
+        return [tf.reshape(tf.cast(y, "float32"), [tf.shape(x)[0], -1]) for y in outputs]
 
-    # A layer's own `output` may belong to another model, which used the layer first.
-    graph = keras.Model(model.inputs, model.outputs)
-    return graph._run_through_graph(inputs, operation_fn=recorded)
-
-
-def _regression(seed):
-    options = {"max_iter": 10_000, "scoring": "accuracy"}
-    if "use_legacy_attributes" in inspect.signature(LogisticRegressionCV).parameters:
-        options |= {"l1_ratios": (0.0,), "use_legacy_attributes": False}  # scikit-learn 1.8 asks
-    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    return LogisticRegressionCV(cv=folds, **options)
-
-
-def _digest(*arrays):
-    digest = hashlib.sha256()
-    for array in map(np.asarray, arrays):
-        digest.update(f"{array.shape} {array.dtype}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _read(path):
-    contents = path.read_bytes()
-    names = ("reference", "parameters", "weights", *_LEARNED)
-    try:
-        with np.load(io.BytesIO(contents)) as file:
-            arrays = {name: file[name] for name in names}
-            whole = file["checksum"] == _digest(*arrays.values())
-    except Exception:  # whatever NumPy and zipfile stumble over
-        whole = False
-    if not whole:
-        raise ValueError(
-            f"{path.name} is damaged, or was not written by `save`; fit and save again. "
-            f"Received: {len(contents)} bytes"
-        )
-    return arrays
-
-
-def _describe(model):
-    return f"{type(model).__name__} {model.name!r}"
+    return activations

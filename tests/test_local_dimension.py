@@ -121,7 +121,7 @@ def test_one_forward_pass_gives_all_layers_of_a_batch():
     detector = LocalDimension(keras.Sequential(layers), k=5, batch_size=20)
     counting.calls.assign(0)
     detector.characteristics(eighths(60, 0), eighths(60, 1))
-    assert int(counting.calls) == 2 * 3  # of three minibatches and their neighbours
+    assert int(counting.calls.numpy()) == 2 * 3  # of three minibatches and their neighbours
 
 
 def test_layers_inside_a_model_count_and_layers_may_belong_to_another(model, kinds):
