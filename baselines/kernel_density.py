@@ -447,8 +447,8 @@ def _are_probabilities(outputs):
 
 
 def _require_classifier(model):
-    fits = len(layerwise.input_shapes(model)) == len(getattr(model, "outputs", None) or ()) == 1
-    if not fits or len(model.outputs[0].shape) != 2:
+    inputs, outputs = layerwise.ends(model)
+    if not len(inputs) == len(outputs) == 1 or len(outputs[0].shape) != 2:
         raise ValueError(
             "The model must be built, Sequential or Functional, with one input, and one output of "
             f"shape (batch, classes). Received: {layerwise.describe(model)}"

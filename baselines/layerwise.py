@@ -41,18 +41,18 @@ def has_graph(layer):
     return isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
 
 
-def input_shapes(model):
-    """List the shapes of a model's inputs.
+def ends(model):
+    """List a model's inputs and outputs.
 
     Args:
         model: A `keras.Model`.
 
     Returns:
-        The shapes, none where the model has no graph of layers.
+        Two lists of `KerasTensor`s, empty where the model has no graph of layers.
     """
     if not model.built:  # of which Keras 3.3 raises an error of its own
-        return []
-    return [tensor.shape for tensor in getattr(model, "inputs", None) or ()]
+        return [], []
+    return tuple(list(getattr(model, name, None) or ()) for name in ("inputs", "outputs"))
 
 
 def describe(model):

@@ -261,14 +261,14 @@ class LocalDimension:
 
 def _activations(model):
     """Compile the input and every layer's output, flattened, as one function of the input."""
-    shapes = layerwise.input_shapes(model)
-    if len(shapes) != 1:
+    inputs, _ = layerwise.ends(model)
+    if len(inputs) != 1:
         raise ValueError(
             "The model must be built, Sequential or Functional, with one input. "
             f"Received: {layerwise.describe(model)}"
         )
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *shapes[0][1:]), "float32")])
+    @tf.function(input_signature=[tf.TensorSpec((None, *inputs[0].shape[1:]), "float32")])
     def activations(x):
         outputs = [x]
 
