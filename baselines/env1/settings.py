@@ -1,0 +1,67 @@
+"""What Env1 runs on each data set: the paper's parameters (Zhao et al. 2021, Table 5)."""
+
+from typing import NamedTuple
+
+from a2d_keras import BIM, BIM2, DBA, FGSM, JSMA, CarliniWagner, DeepFool, PairJSMA
+
+
+class Setting(NamedTuple):
+    """The parameters of one data set.
+
+    Attributes:
+        attacks: Those that craft, by name; Figure 3 adds `DEEPFOOL`.
+        defences: Those that measure, by name.
+        bandwidth: Of KD+BU's densities, as its authors chose it; None chooses one.
+        benign_accuracy: What Table 3 grants benign inputs at least.
+    """
+
+    attacks: dict
+    defences: dict
+    bandwidth: float | None
+    benign_accuracy: float
+
+
+DEEPFOOL = DeepFool()
+_CARLINI_WAGNER = CarliniWagner(
+    initial_c=0.02, learning_rate=0.01, binary_search_steps=5, search_iterations=200
+)
+SETTINGS = {
+    "digits": Setting(
+        attacks={
+            "FGSM": FGSM(eps=0.2),
+            "BIM-a": BIM(eps=0.3, eps_iter=0.01, max_iterations=50),
+            "JSMA": PairJSMA(theta=1.0, gamma=0.3),
+            "C&W": _CARLINI_WAGNER,
+        },
+        defences={"JSMA_d": JSMA(), "BIM_d": BIM(), "BIM2_d": BIM2(), "DBA_d": DBA()},
+        bandwidth=None,
+        benign_accuracy=0.897,
+    ),
+    "mnist": Setting(
+        attacks={
+            "FGSM": FGSM(eps=0.3),
+            "BIM-a": BIM(eps=0.3, eps_iter=0.01, max_iterations=50),
+            "JSMA": PairJSMA(theta=1.0, gamma=0.1),
+            "C&W": _CARLINI_WAGNER,
+        },
+        defences={"JSMA_d": JSMA(), "BIM_d": BIM(), "BIM2_d": BIM2(), "DBA_d": DBA()},
+        bandwidth=1.20,
+        benign_accuracy=0.897,
+    ),
+    "cifar10": Setting(
+        attacks={
+            "FGSM": FGSM(eps=0.05),
+            "BIM-a": BIM(eps=0.05, eps_iter=0.005, max_iterations=50),
+            "JSMA": PairJSMA(theta=1.0, gamma=0.1),
+            "C&W": _CARLINI_WAGNER,
+        },
+        defences={
+            "JSMA_d": JSMA(),
+            "BIM_d": BIM(eps=0.03, eps_iter=0.00006),
+            "BIM2_d": BIM2(eps=0.01, eps_iter=0.00002),
+            "DBA_d": DBA(distance=5e-5),
+        },
+        bandwidth=0.26,
+        benign_accuracy=0.740,
+    ),
+}

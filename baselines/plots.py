@@ -1,0 +1,152 @@
+"""The plots of the comparisons, as PNG files."""
+
+import contextlib
+import itertools
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.metrics import roc_curve
+
+STEPS = "attack cost (steps)"
+_BENIGN, _ADVERSARIAL = "#3b6fb6", ("#d1495b", "#edae49", "#66a182", "#8d6a9f")
+
+
+def boxes(path, title, unit, values):
+    """Draw a box for each kind of input, in a panel for each defence.
+
+    Args:
+        path: The file.
+        title: Begins the title of every panel; the defence's name ends it.
+        unit: What the values are.
+        values: A dict from the kind of input to a dict (or `pandas.DataFrame`) from the defence
+            to an array (n,).
+    """
+    _by_defence(path, title, unit, values, _boxes)
+
+
+def histograms(path, title, unit, values):
+    """Draw a histogram of each kind of input, in a panel for each defence.
+
+    Args:
+        path: The file.
+        title: Begins the title of every panel; the defence's name ends it.
+        unit: What the values are.
+        values: As for `boxes`.
+    """
+    _by_defence(path, title, unit, values, _histogram)
+
+
+def roc(path, title, scores):
+    """Draw the ROC curve of every detector, in a panel for each attack.
+
+    Args:
+        path: The file.
+        title: Begins the title of every panel; the attack's name ends it.
+        scores: A dict from the attack to a dict from the detector to its scores of negatives and
+            of positives, two arrays.
+    """
+    with _panels(path, len(scores), 4.2) as axes:
+        for axis, (attack, by_detector) in zip(axes, scores.items(), strict=True):
+            styles = itertools.cycle(itertools.product(("-", "--"), plt.cm.tab10.colors[:5]))
+            for (detector, (negative, positive)), (line, color) in zip(
+                by_detector.items(), styles, strict=False
+            ):
+                labels = np.arange(len(negative) + len(positive)) >= len(negative)
+                false, true, _ = roc_curve(labels, np.append(negative, positive))
+                axis.plot(false, true, line, color=color, label=detector, linewidth=1.3)
+            axis.set(title=f"{title} {attack}", xlabel="negatives flagged", xlim=(-0.01, 1.01))
+            axis.set(ylabel="adversarial inputs flagged", ylim=(0, 1.01))
+        axes[0].legend(frameon=False, loc="lower right", fontsize=8)
+
+
+def distances(path, title, matrix):
+    """Draw a matrix of distances, each with its value.
+
+    Args:
+        path: The file.
+        title: The title.
+        matrix: A square `pandas.DataFrame`.
+    """
+    figure, axis = plt.subplots(figsize=(8, 7), layout="constrained")
+    axis.imshow(matrix, cmap="Blues", vmax=1.3 * matrix.to_numpy().max())
+    for (row, column), value in np.ndenumerate(matrix):
+        axis.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8)
+    axis.set_xticks(range(len(matrix)), matrix.columns, rotation=45, ha="right")
+    axis.set_yticks(range(len(matrix)), matrix.index)
+    axis.set_title(title)
+    _save(figure, path)
+
+
+def pictures(path, rows, captions):
+    """Draw benign inputs, what attacks made of them, and the perturbation, side by side.
+
+    Args:
+        path: The file.
+        rows: A list of benign inputs with what one attack made of each: pairs of float32 arrays
+            in [0, 1], (height, width, channels).
+        captions: Two strings for each row, below the two inputs.
+    """
+    figure, axes = plt.subplots(
+        len(rows), 3, figsize=(7, 2.4 * len(rows)), squeeze=False, layout="constrained"
+    )
+    for (benign, adversarial), names, three in zip(rows, captions, axes, strict=True):
+        change = adversarial - benign
+        most = max(float(abs(change).max()), 1e-6)
+        images = (benign, adversarial, 0.5 + change / (2 * most))
+        texts = (*names, f"the perturbation, × {0.5 / most:.1f} on grey")
+        for axis, image, text in zip(three, images, texts, strict=True):
+            axis.imshow(np.clip(image, 0, 1).squeeze(), cmap="gray", vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[])
+            axis.set_xlabel(text, fontsize=8)
+    _save(figure, path)
+
+
+def _by_defence(path, title, unit, values, draw):
+    defences = list(values["benign"])
+    with _panels(path, len(defences), 3.4) as axes:
+        for axis, defence in zip(axes, defences, strict=True):
+            draw(axis, unit, {kind: by_defence[defence] for kind, by_defence in values.items()})
+            axis.set_title(f"{title} {defence}")
+
+
+def _boxes(axis, unit, values):
+    boxes = axis.boxplot(list(values.values()), patch_artist=True, flierprops={"markersize": 2})
+    for box, color in zip(boxes["boxes"], (_BENIGN, *_ADVERSARIAL), strict=False):
+        box.set_facecolor(color)
+    plt.setp(boxes["medians"], color="black")
+    axis.set_xticks(range(1, len(values) + 1), list(values))
+    axis.set_ylabel(unit)
+    axis.set_ylim(bottom=0)
+
+
+def _histogram(axis, unit, values):
+    bins = np.linspace(0, max(np.max(each) for each in values.values()), 41)
+    for (kind, each), color in zip(values.items(), (_BENIGN, *_ADVERSARIAL), strict=False):
+        fill = {"alpha": 0.65} if kind == "benign" else {"histtype": "step", "linewidth": 1.5}
+        axis.hist(each, bins, color=color, label=kind, **fill)
+    axis.set_xlabel(unit)
+    axis.set_ylabel("inputs")
+    axis.legend(frameon=False)
+
+
+@contextlib.contextmanager
+def _panels(path, count, height):
+    """Lay panels out in two columns, and save them once drawn."""
+    rows = -(-count // 2)
+    figure, axes = plt.subplots(
+        rows, 2, figsize=(9, height * rows), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes.flat[count:]:
+        axis.remove()
+    yield axes.flat[:count]
+    _save(figure, path)
+
+
+def _save(figure, path):
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
