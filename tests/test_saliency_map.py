@@ -63,8 +63,8 @@ def plain_pairs(evaluate, x, target, theta, gamma):
     x, sign = x.copy(), np.sign(theta)
     free = np.ones(x.size, bool)
     for step in range(int(gamma * x.size / 2) + 1):
-        logits, jacobian = (values.numpy() for values in evaluate(tf.constant(x[None])))
-        if logits.argmax() == target and step:
+        outputs, jacobian = (values.numpy() for values in evaluate(tf.constant(x[None])))
+        if outputs.argmax() == target and step:
             return x, True
         jacobian = jacobian.reshape(10, -1)
         gain = sign * jacobian[target]
@@ -80,18 +80,22 @@ def plain_pairs(evaluate, x, target, theta, gamma):
     raise AssertionError
 
 
-@pytest.mark.parametrize("theta", [1.0, -1.0, 0.4])
-def test_pairs_are_those_of_the_published_algorithm(classifier, benign, theta):
+@pytest.mark.parametrize(
+    ("theta", "probabilities"),
+    [(1.0, False), (-1.0, False), (0.4, False), (1.0, True), (-0.4, True)],
+)
+def test_pairs_are_those_of_the_published_algorithm(classifier, benign, theta, probabilities):
     benign = benign[:15]
     targets = (classifier.logits(benign).numpy().argmax(-1) + 1) % 10
-    attack = PairJSMA(theta=theta, gamma=0.3, targeted=True)
+    attack = PairJSMA(theta=theta, gamma=0.3, probabilities=probabilities, targeted=True)
 
     @tf.function
     def evaluate(image):
         with tf.GradientTape() as tape:
             tape.watch(image)
-            logits = classifier.logits(image)
-        return logits, tape.jacobian(logits, image)
+            outputs = tf.cast(classifier.logits(image), "float64")
+            outputs = tf.nn.softmax(outputs) if probabilities else outputs
+        return outputs, tape.jacobian(outputs, image)
 
     result = attack(classifier, benign, targets=targets)
     plain = [plain_pairs(evaluate, x, t, theta, 0.3) for x, t in zip(benign, targets, strict=True)]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -108,6 +109,9 @@ class PairJSMA(StepAttack):
         theta: Change of a pixel, as a fraction of the input range; it falls where negative.
             Defaults to 1.0.
         gamma: Share of the pixels that may be changed. Defaults to 0.1.
+        probabilities: Whether the saliency is of the class probabilities, whose sum is fixed: what
+            the target gains the others lose, those most that are likely. So it is in Papernot et
+            al. and in the code of Env1. Defaults to False, the logits.
         seed: Seed of the random targets. Defaults to 0.
         max_iterations: Steps that an input which resists counts. Defaults to 2000.
         targeted: Whether the targets are given. Defaults to False.
@@ -120,6 +124,7 @@ class PairJSMA(StepAttack):
 
     theta: float = 1.0
     gamma: float = 0.1
+    probabilities: bool = False
     seed: int = 0
     max_iterations: int = 2000
 
@@ -152,12 +157,10 @@ class PairJSMA(StepAttack):
         if not self.targeted:
             other = _random_other(logits, slots.state["key"])
             labels = tf.where(slots.steps == 0, other, labels)
-        target = tf.one_hot(labels, classifier.classes)
         low, high = classifier.bounds
         at_bound = slots.x >= high if self.theta > 0 else slots.x <= low
         searched = slots.state["searched"] & ~at_bound
-        sign = 1.0 if self.theta > 0 else -1.0
-        gains, losses = flat(sign * pullback(target)), flat(-sign * pullback(1 - target))
+        gains, losses, backward = self._gains_and_losses(logits, labels, pullback)
         salience, pair = _best_pair(gains, losses, flat(searched))
         pixels = tf.shape(gains)[-1]
         chosen = (
@@ -170,11 +173,25 @@ class PairJSMA(StepAttack):
             labels=labels,
             steps=slots.steps + 1,
             queries=slots.queries + 1,
-            gradient_evaluations=slots.gradient_evaluations + 2,
+            gradient_evaluations=slots.gradient_evaluations + backward,
             hopeless=(salience <= 0) | (slots.steps >= self._most_pairs(pixels)),
             state={**slots.state, "searched": slots.state["searched"] & ~(moved > 0)},
         )
         return after, tf.argmax(logits, axis=-1) == labels
+
+    def _gains_and_losses(
+        self, logits: tf.Tensor, labels: tf.Tensor, pullback: Callable[[tf.Tensor], tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor, int]:
+        """Tell what a change of each pixel gives the target and takes from the other classes.
+
+        Returns both, (slots, pixels), and how many backward passes that took.
+        """
+        sign = 1.0 if self.theta > 0 else -1.0
+        if self.probabilities:
+            gains = flat(-sign * pullback(cross_entropy_direction(logits, labels)))
+            return gains, gains, 1
+        target = tf.one_hot(labels, tf.shape(logits)[-1])
+        return flat(sign * pullback(target)), flat(-sign * pullback(1 - target)), 2
 
     def _most_pairs(self, pixels: Any) -> tf.Tensor:
         return tf.cast(tf.floor(self.gamma * tf.cast(pixels, tf.float64) / 2), tf.int64)
@@ -198,8 +215,8 @@ def _best_pair(
     """Find the pair of pixels with the largest saliency, some first pixels at a time.
 
     Args:
-        gains: What each pixel adds to the target's logit, (slots, pixels).
-        losses: What it takes from the sum of the other logits, likewise.
+        gains: What a change of each pixel gives the target, (slots, pixels).
+        losses: What it takes from the other classes, likewise.
         searched: Which pixels may be chosen, bool, likewise.
 
     Returns:

@@ -165,7 +165,9 @@ class _Work:
             result = attack(self.classifier, x, verbose=self.verbose)
             return {key: getattr(result, field) for key, field in fields.items()}
 
-        return self.pieces.get(name, self.basis | {"attack": repr(attack), "inputs": digest(x)}, run)
+        return self.pieces.get(
+            name, self.basis | {"attack": repr(attack), "inputs": digest(x)}, run
+        )
 
 
 def _baselines(model, data, bandwidth):

@@ -22,15 +22,16 @@ class Setting(NamedTuple):
 
 
 DEEPFOOL = DeepFool()
+# At a rate of 0.01, 200 iterations end before the search: 3 % of MNIST's inputs are never turned.
 _CARLINI_WAGNER = CarliniWagner(
-    initial_c=0.02, learning_rate=0.01, binary_search_steps=5, search_iterations=200
+    initial_c=0.02, learning_rate=0.02, binary_search_steps=5, search_iterations=200
 )
 SETTINGS = {
     "digits": Setting(
         attacks={
             "FGSM": FGSM(eps=0.2),
             "BIM-a": BIM(eps=0.3, eps_iter=0.01, max_iterations=50),
-            "JSMA": PairJSMA(theta=1.0, gamma=0.3),
+            "JSMA": PairJSMA(theta=1.0, gamma=0.3, probabilities=True),
             "C&W": _CARLINI_WAGNER,
         },
         defences={"JSMA_d": JSMA(), "BIM_d": BIM(), "BIM2_d": BIM2(), "DBA_d": DBA()},
@@ -41,7 +42,7 @@ SETTINGS = {
         attacks={
             "FGSM": FGSM(eps=0.3),
             "BIM-a": BIM(eps=0.3, eps_iter=0.01, max_iterations=50),
-            "JSMA": PairJSMA(theta=1.0, gamma=0.1),
+            "JSMA": PairJSMA(theta=1.0, gamma=0.1, probabilities=True),
             "C&W": _CARLINI_WAGNER,
         },
         defences={"JSMA_d": JSMA(), "BIM_d": BIM(), "BIM2_d": BIM2(), "DBA_d": DBA()},
@@ -52,7 +53,7 @@ SETTINGS = {
         attacks={
             "FGSM": FGSM(eps=0.05),
             "BIM-a": BIM(eps=0.05, eps_iter=0.005, max_iterations=50),
-            "JSMA": PairJSMA(theta=1.0, gamma=0.1),
+            "JSMA": PairJSMA(theta=1.0, gamma=0.1, probabilities=True),
             "C&W": _CARLINI_WAGNER,
         },
         defences={
