@@ -1,6 +1,5 @@
 """What a baseline learns: a logistic regression, and files that hold it."""
 
-import hashlib
 import inspect
 import io
 import os
@@ -9,6 +8,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import StratifiedKFold
 
+from baselines.digests import digest
 from baselines.layerwise import describe
 
 _FOLDS = 5
@@ -41,22 +41,6 @@ def fit_regression(scaler, seed, benign, noisy, adversarial):
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     regression = LogisticRegressionCV(cv=folds, **options).fit(scaled, labels)
     return regression.coef_[0], regression.intercept_[0]
-
-
-def digest(*arrays):
-    """Compute the SHA-256 of arrays: their shapes, dtypes and values.
-
-    Args:
-        *arrays: The arrays.
-
-    Returns:
-        The digest, a string.
-    """
-    sha256 = hashlib.sha256()
-    for array in map(np.asarray, arrays):
-        sha256.update(f"{array.shape} {array.dtype}".encode())
-        sha256.update(array.tobytes())
-    return sha256.hexdigest()
 
 
 def write(path, model, arrays):

@@ -14,8 +14,9 @@ import time
 import numpy as np
 
 from a2d_keras import FGSM, LBFGS, LSA, CarliniWagner, Classifier
-from baselines import report
-from baselines.env1 import SETTINGS, correctly_classified, craft
+from baselines import plots
+from baselines.env1.measurements import correctly_classified
+from baselines.env1.settings import SETTINGS
 from models import datasets, zoo
 
 
@@ -29,10 +30,12 @@ def main(argv=None):
     name = arguments.dataset
     data = datasets.load(name, arguments.data_dir)
     model = zoo.load_or_train(name, data)
-    benign = correctly_classified(model, data, arguments.limit)
+    benign = correctly_classified(model, data.x_test, data.y_test, arguments.limit)
     print(f"{name}: {len(benign)} correctly classified test inputs")
     classifier, verbose = Classifier(model), int(sys.stdout.isatty())
-    kinds, _ = craft(classifier, benign, SETTINGS[name].attacks, verbose)
+    kinds = {"benign": benign}
+    for kind, attack in SETTINGS[name].attacks.items():
+        kinds[kind] = attack(classifier, benign, verbose=verbose).adversarial
     seconds, steps = measure(classifier, kinds, defences(name), verbose)
     rows = medians(seconds, steps)
     for row in rows:
@@ -43,8 +46,8 @@ def main(argv=None):
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    report.boxes(out / "time.png", f"{name}: seconds of", "seconds", seconds)
-    report.boxes(out / "iterations.png", f"{name}: steps of", "attack cost (steps)", steps)
+    plots.boxes(out / "time.png", f"{name}: seconds of", "seconds", seconds)
+    plots.boxes(out / "iterations.png", f"{name}: steps of", plots.STEPS, steps)
     print(f"Written to {out}: iterations.png, medians.csv, time.png")
 
 
@@ -75,7 +78,7 @@ def measure(classifier, kinds, attacks, verbose=0):
 
     Args:
         classifier: The `a2d_keras.Classifier`.
-        kinds: Inputs by kind, as from `baselines.env1.craft`.
+        kinds: Inputs, a dict from their kind to float32, (n, height, width, channels).
         attacks: The defences by name, a dict.
         verbose: 1 shows progress bars. Defaults to 0.
 

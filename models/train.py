@@ -1,4 +1,4 @@
-"""Train a classifier of Env1 and keep its weights: `python -m models.train --dataset mnist`."""
+"""Train a classifier of Env1 and keep its weights: `python -m models.train mnist`."""
 
 import argparse
 
@@ -15,7 +15,7 @@ def main(argv=None):
         argv: Command line words. Defaults to those of the process.
     """
     parser = argparse.ArgumentParser(prog="python -m models.train", description=__doc__)
-    parser.add_argument("--dataset", choices=datasets.NAMES, required=True)
+    parser.add_argument("dataset", choices=datasets.NAMES)
     parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
     arguments = parser.parse_args(argv)
     tf.config.experimental.enable_op_determinism()

@@ -119,14 +119,14 @@ def load(name):
     model, path = build(name), _weights_path(name)
     if not path.is_file():
         raise FileNotFoundError(
-            f"There are no trained weights; make them with `python -m models.train --dataset "
+            f"There are no trained weights; make them with `python -m models.train "
             f"{name}`. Received: {name}"
         )
     digest = _sha256(path)
     if digest != _manifest()[name]["sha256"]:
         raise ValueError(
             f"{path.name} is not the file that {MANIFEST.name} records; restore it, or train "
-            f"again with `python -m models.train --dataset {name}`. Received: SHA-256 {digest}"
+            f"again with `python -m models.train {name}`. Received: SHA-256 {digest}"
         )
     model.load_weights(path)
     return model

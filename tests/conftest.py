@@ -2,9 +2,15 @@ import pathlib
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
+from keras import layers
 
 import a2d_keras as a2d
+from baselines.env1.measurements import Measurements, Split
+from baselines.env1.settings import SETTINGS
+from baselines.kernel_density import KernelDensityUncertainty
+from baselines.local_dimension import LocalDimension
 from models import datasets, zoo
 
 
@@ -73,3 +79,33 @@ def labels_only(model):
     inputs = keras.Input((8, 8, 1))
     label = keras.layers.Lambda(lambda p: keras.ops.one_hot(keras.ops.argmax(p, -1), 10))
     return a2d.Classifier(keras.Model(inputs, label(model(inputs))), from_logits=True)
+
+
+@pytest.fixture(scope="session")
+def measurements():
+    """What Env1 might measure on 60 inputs, made up, with the real baselines to learn from it."""
+    generator = np.random.default_rng(0)
+
+    def split(count, each):
+        steps = {"benign": generator.integers(60, 400, (count, 4))}
+        for attack in SETTINGS["digits"].attacks:
+            steps[attack] = generator.integers(1, 160, (each, 4))
+        fooled = {attack: generator.random(each) < 0.8 for attack in SETTINGS["digits"].attacks}
+        inputs = {kind: generator.random((len(rows), 8, 8, 1)) for kind, rows in steps.items()}
+        frames = {k: pd.DataFrame(v, columns=SETTINGS["digits"].defences) for k, v in steps.items()}
+        return Split(inputs, fooled, frames, {kind: 18 * frame for kind, frame in frames.items()})
+
+    test = split(60, 60)
+    dense = keras.Sequential([keras.Input((2,)), layers.Dropout(0.5), layers.Dense(2, "softmax")])
+    x = generator.random((40, 2), "float32")
+    baselines = {
+        "BL1": KernelDensityUncertainty(dense, x, np.arange(40) % 2),
+        "BL2": LocalDimension(dense),
+    }
+    kinds = [*test.inputs, *(f"noisy {attack}" for attack in test.fooled)]
+    characteristics = {
+        name: {kind: generator.normal(kind in test.fooled, 1, (60, 2)) for kind in kinds}
+        for name in baselines
+    }
+    deepfool = generator.integers(1, 30, 60)
+    return Measurements(test, split(80, 20), deepfool, baselines, characteristics)

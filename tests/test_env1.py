@@ -1,60 +1,220 @@
-import csv
-import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from baselines import env1, report
+from baselines.env1 import accuracy, protocols, report
+from baselines.env1.__main__ import compare, main
+from baselines.env1.detectors import adversarial_steps, flags, supervised, z_score
+from baselines.env1.measurements import correctly_classified
+from baselines.env1.settings import SETTINGS
 
-
-def test_runs_on_the_digits(tmp_path, capsys):
-    env1.main(["--dataset", "digits", "--limit", "30", "--out", str(tmp_path)])
-    printed = capsys.readouterr().out
-    assert "digits: 30 correctly classified test inputs" in printed
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "auroc.csv",
-        "boxes.png",
-        "costs.csv",
-        "histograms.png",
-    }
-    with open(tmp_path / "costs.csv") as file:
-        costs = list(csv.DictReader(file))
-    assert len(costs) == 30
-    assert len(costs[0]) == 5 * 4
-    with open(tmp_path / "auroc.csv") as file:
-        rows = list(csv.DictReader(file))
-    attacks, defences = ["FGSM", "BIM-a", "JSMA", "C&W"], ["JSMA_d", "BIM_d", "BIM2_d", "DBA_d"]
-    expected = list(itertools.product(attacks, defences))
-    assert [(row["attack"], row["defence"]) for row in rows] == expected
-    for row in rows:
-        easy = row["attack"] in ("BIM-a", "C&W") and row["defence"] != "DBA_d"
-        assert float(row["auroc"]) > (0.95 if easy else 0.65)
-        assert f"{float(row['auroc']):.4f}" in printed
-        assert float(row["adversarial_cost"]) < float(row["benign_cost"])
-        column = [int(one[f"benign {row['defence']}"]) for one in costs]
-        assert np.mean(column) == pytest.approx(float(row["benign_cost"]), abs=1e-4)
-
-
-def test_auroc_counts_every_example_and_ties_by_half():
-    costs = {"benign": {"d": np.array([5, 9])}, "a": {"d": np.array([1, 5])}}
-    (row,) = env1.compare(costs, {"a": 0.5})
-    assert row["auroc"] == pytest.approx((1 + 1 + 0.5 + 1) / 4)
-    assert (row["benign_cost"], row["adversarial_cost"], row["fooled"]) == (7, 3, 0.5)
-
-
-def test_table_has_a_row_for_each_attack_and_a_column_for_each_defence():
-    rows = [
-        {"attack": a, "defence": d, "auroc": 0.5 + i / 10, "fooled": 1.0}
-        for i, (a, d) in enumerate([("A", "x"), ("A", "y"), ("B", "x"), ("B", "y")])
-    ]
-    lines = [line.replace(" ", "") for line in report.table(rows).splitlines()]
-    assert lines[0] == "|AUROC|fooled|x|y|"
-    assert lines[2:] == ["|A|100.0%|0.5000|0.6000|", "|B|100.0%|0.7000|0.8000|"]
+ATTACKS = ["FGSM", "BIM-a", "JSMA", "C&W"]
+DEFENCES = ["JSMA_d", "BIM_d", "BIM2_d", "DBA_d"]
+DETECTORS = [*DEFENCES, "END", "Z-score", "BL1", "BL1 + noisy", "BL2", "BL2 + noisy"]
 
 
 def test_settings_are_table_5():
-    mnist, cifar10 = env1.SETTINGS["mnist"], env1.SETTINGS["cifar10"]
+    mnist, cifar10 = SETTINGS["mnist"], SETTINGS["cifar10"]
     assert mnist.attacks["FGSM"].eps == 0.3
     assert (mnist.attacks["BIM-a"].eps, mnist.attacks["BIM-a"].eps_iter) == (0.3, 0.01)
     assert cifar10.attacks["FGSM"].eps == 0.05
     assert (cifar10.attacks["BIM-a"].eps, cifar10.attacks["BIM-a"].eps_iter) == (0.05, 0.005)
+    assert (mnist.bandwidth, cifar10.bandwidth) == (1.20, 0.26)
+    for setting in SETTINGS.values():
+        assert (list(setting.attacks), list(setting.defences)) == (ATTACKS, DEFENCES)
+
+
+def test_auroc_is_scikit_learns_and_its_interval_covers():
+    generator = np.random.default_rng(0)
+    negative = generator.integers(0, 30, 300)  # with ties
+    positive = generator.integers(10, 40, 200)
+    found = protocols.auroc(negative, positive)
+    labels = np.repeat([0, 1], [300, 200])
+    expected = roc_auc_score(labels, np.append(negative, positive))
+    assert found["auroc"] == pytest.approx(expected, abs=1e-12)
+    resampled = [
+        roc_auc_score(
+            labels, np.append(generator.choice(negative, 300), generator.choice(positive, 200))
+        )
+        for _ in range(500)
+    ]
+    assert (found["low"], found["high"]) == pytest.approx(
+        np.percentile(resampled, [2.5, 97.5]), abs=0.006
+    )
+    assert found == protocols.auroc(negative, positive)
+
+
+def test_correctly_classified_inputs_come_in_order(model, digits):
+    predicted = model.predict(digits.x_test, verbose=0).argmax(-1)
+    right = digits.x_test[predicted == digits.y_test]
+    found = correctly_classified(model, digits.x_test, digits.y_test, 50)
+    np.testing.assert_array_equal(found, right[:50])
+
+
+def test_paper_protocol_counts_all_and_scores_what_it_fitted(measurements):
+    protocol = protocols.paper(measurements)
+    count = len(measurements.test.inputs["benign"])
+    scores = protocols.scores(measurements, protocol, "JSMA")
+    assert list(scores) == DETECTORS
+    lengths = {
+        name: (len(negative), len(positive)) for name, (negative, positive) in scores.items()
+    }
+    fifth = count - count * 4 // 5
+    assert lengths["BIM_d"] == lengths["END"] == lengths["BL1"] == (count, count)
+    assert lengths["BL1 + noisy"] == (2 * count, count)
+    assert lengths["BL2"] == (fifth, fifth)
+    steps = measurements.test.steps
+    np.testing.assert_array_equal(scores["BIM_d"][0], -steps["benign"]["BIM_d"])
+    np.testing.assert_array_equal(scores["BIM_d"][1], -steps["JSMA"]["BIM_d"])
+
+
+def test_lid_is_split_in_blocks_of_100(measurements):
+    many = {"benign": np.zeros((587, 1))}
+    test = measurements.test._replace(inputs=many)
+    fitted, scored = protocols.paper(measurements._replace(test=test)).halves["BL2"]
+    assert (fitted.sum(), scored.sum()) == (400, 187)
+    assert fitted[:400].all()
+
+
+def test_held_out_protocol_scores_nothing_it_was_fitted_on(measurements):
+    protocol = protocols.held_out(measurements)
+    for fitted, scored in protocol.halves.values():
+        assert not (fitted & scored).any()
+    fooled = measurements.test.fooled["JSMA"]
+    assert 0 < fooled.sum() < len(fooled)
+    scores = protocols.scores(measurements, protocol, "JSMA")
+    half = len(fooled) // 2
+    for name in ("BIM_d", "END", "Z-score", "BL1", "BL2"):
+        assert len(scores[name][0]) == len(fooled) - half
+        assert len(scores[name][1]) == fooled[half:].sum()
+    # What is scored has no part in the fit: other scored rows leave the fit's scores alone.
+    other = {kind: values.copy() for kind, values in measurements.characteristics["BL1"].items()}
+    other["JSMA"][half + 1 :] += 100
+    characteristics = measurements.characteristics | {"BL1": other}
+    changed = measurements._replace(characteristics=characteristics)
+    again = protocols.scores(changed, protocol, "JSMA")
+    np.testing.assert_array_equal(again["BL1"][0], scores["BL1"][0])
+
+
+def test_end_is_fitted_on_what_fooled_where_only_that_counts(measurements):
+    training = measurements.training
+    fooled = sum(each.sum() for each in training.fooled.values())
+    assert len(adversarial_steps(training, fooled_only=True)) == fooled
+    assert (
+        len(adversarial_steps(training)) == sum(len(f) for f in training.fooled.values()) > fooled
+    )
+    assert len(adversarial_steps(training, attacks=["JSMA"])) == len(training.fooled["JSMA"])
+
+
+def test_transfer_fits_on_one_attack(measurements):
+    rows = protocols.transfer(measurements)
+    assert len(rows) == (1 + 3 * 4) * 4
+    held_out = protocols.compare(measurements, protocols.held_out(measurements))
+    held_out = held_out.set_index(["attack", "detector"])["auroc"]
+    for row in rows.itertuples():
+        if row.detector == "Z-score" or (row.detector != "END" and row.fitted_on == row.attack):
+            assert row.auroc == held_out[row.attack, row.detector]
+
+
+def test_figure_3_is_the_distance_of_means(measurements):
+    matrix = accuracy.figure_3(measurements)
+    assert matrix.shape == (10, 10)
+    assert list(matrix) == list(matrix.index)
+    benign = np.array_split(measurements.test.steps["benign"]["JSMA_d"], 2)[1].mean()
+    deepfool = np.array_split(measurements.deepfool_steps, 2)[0].mean()
+    assert matrix.loc["benign 2", "DeepFool 1"] == pytest.approx(abs(benign - deepfool))
+
+
+def test_figure_6_is_the_share_that_is_right(measurements):
+    rows = accuracy.figure_6(measurements).set_index(["detector", "defence"])
+    assert len(rows) == 2 * 5
+    steps = measurements.test.steps
+    z = z_score(measurements.training.steps["benign"].to_numpy()[:, [1]])
+    for kind, flagged in (("benign", False), ("C&W", True)):
+        right = flags(z, steps[kind][["BIM_d"]].to_numpy()) == flagged
+        assert rows.loc[("Z-score", "BIM_d"), kind] == right.mean()
+    row = rows.loc[("K-NN", "ensemble")]
+    assert row["mean"] == pytest.approx(row[["benign", *ATTACKS]].mean())
+
+
+def test_table_3_keeps_the_benign_accuracy(measurements):
+    rows = accuracy.table_3(measurements, 0.9).set_index("defence")
+    assert list(rows.index) == DEFENCES
+    for name, row in rows.iterrows():
+        benign = measurements.test.steps["benign"][name]
+        assert row["benign_accuracy"] == (benign >= row["threshold"]).mean() >= 0.9
+        assert (benign >= row["threshold"] + 1).mean() < 0.9
+        assert row["benign_steps"] == benign.mean()
+        adversarial = np.concatenate([measurements.test.steps[a][name] for a in ATTACKS])
+        assert row["adversarial_accuracy"] == (adversarial < row["threshold"]).mean()
+
+
+def test_table_7_varies_one_parameter_at_a_time(measurements):
+    rows = accuracy.table_7(measurements)
+    figure_6 = accuracy.figure_6(measurements).set_index(["detector", "defence"])
+    for detector, value in (("K-NN", "1:1"), ("Z-score", -1.281552), ("Z-score", 2)):
+        row = rows[rows["value"] == value].iloc[0]
+        assert row["benign_accuracy"] == figure_6.loc[(detector, "ensemble"), "benign"]
+    z = rows[rows["parameter"] == "z"]["benign_accuracy"]
+    assert z.is_monotonic_increasing
+
+
+def test_neighbors_are_a_twentieth_of_the_examples():
+    steps = np.arange(200)[:, None]
+    assert supervised(steps + 500, steps).n_neighbors == 20
+
+
+def test_summary_and_tables_agree(measurements):
+    tables = compare(measurements, SETTINGS["digits"])
+    text = report.summary(tables)
+    for row in tables["auroc_held_out"].itertuples():
+        assert f"{row.auroc:.4f} [{row.low:.3f}, {row.high:.3f}]" in text
+
+
+def test_runs_on_the_digits_and_goes_on_after_a_kill(tmp_path, capsys):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "baselines.env1", "--limit", "40", "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    pieces = out / "pieces"
+    while process.poll() is None and len(list(pieces.glob("*.h5"))) < 12:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = sorted(path.stem for path in pieces.glob("*.h5"))
+    damaged = pieces / f"{kept[0]}.h5"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    main(command[3:])
+    printed = capsys.readouterr().out
+    assert f"{kept[0]}: {kept[0]}.h5 is damaged" in printed
+    for name in kept[1:]:
+        assert f"{name}: kept" in printed
+    results = json.loads((out / "results.json").read_text())
+    main([*command[3:-1], str(tmp_path / "undisturbed")])
+    undisturbed = json.loads((tmp_path / "undisturbed" / "results.json").read_text())
+    assert {**results, "about": None} == {**undisturbed, "about": None}
+    assert results["about"]["test inputs"] == 40
+    rows = pd.DataFrame(results["auroc_paper"])
+    assert rows["attack"].unique().tolist() == ATTACKS
+    assert rows["detector"].unique().tolist() == DETECTORS
+    for row in rows.itertuples():
+        assert f"{row.auroc:.4f}" in printed
+    easy = rows["attack"].isin(["BIM-a", "C&W"]) & rows["detector"].isin(["BIM_d", "BIM2_d"])
+    assert (rows[easy]["auroc"] > 0.95).all()
+    costs = pd.read_csv(out / "costs.csv")
+    assert costs.shape == (40, 5 * 4)
+    table_3 = pd.read_csv(out / "table_3.csv").set_index("defence")
+    assert table_3.loc["BIM_d", "benign_steps"] == pytest.approx(costs["benign BIM_d"].mean())
+
+
+def test_refuses_too_few_inputs(capsys):
+    with pytest.raises(SystemExit):
+        main(["--limit", "10"])
+    assert "at least 40 test inputs" in capsys.readouterr().err

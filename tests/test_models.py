@@ -95,7 +95,7 @@ def own_weights(tmp_path, monkeypatch):
 
 
 def test_trains_where_nothing_was_trained(own_weights, digits):
-    with pytest.raises(FileNotFoundError, match="models.train --dataset digits.*Received: digits"):
+    with pytest.raises(FileNotFoundError, match="models.train digits.*Received: digits"):
         zoo.load("digits")
     first = zoo.load_or_train("digits", digits)
     entry = json.loads((own_weights / "manifest.json").read_text())["digits"]

@@ -15,11 +15,11 @@ import sklearn
 import tensorflow as tf
 
 from a2d_keras.version import __version__
+from baselines.digests import digest
 from baselines.env1 import accuracy, protocols, report
 from baselines.env1.measurements import measure
 from baselines.env1.pieces import Pieces
 from baselines.env1.settings import SETTINGS
-from baselines.learned import digest
 from models import datasets, zoo
 
 
@@ -55,7 +55,7 @@ def main(argv=None):
         "seconds of all pieces": round(sum(pieces.seconds.values())),
         "seconds of the last run": round(time.monotonic() - started),
     }
-    print(report.as_text(tables))
+    print(report.summary(tables))
     report.write(out, about, tables, measurements)
     print(f"Written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
     print(f"{about['seconds of all pieces']} s of work, {about['seconds of the last run']} s now")

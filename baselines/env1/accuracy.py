@@ -4,6 +4,7 @@ Figures 3 and 6, Tables 3 and 7 of Zhao et al. 2021.
 """
 
 import itertools
+import math
 
 import numpy as np
 import pandas as pd
@@ -80,7 +81,8 @@ def table_3(measurements, benign_accuracy):
     """
     test, rows = measurements.test, []
     for defence, steps in test.steps["benign"].items():
-        threshold = np.sort(steps)[int((1 - benign_accuracy) * len(steps))]
+        kept = math.ceil(benign_accuracy * len(steps) - 1e-9)  # 0.9 * 60 is above 54
+        threshold = np.sort(steps)[len(steps) - kept]
         row = {"defence": defence, "threshold": threshold}
         for kind, kinds in (("adversarial", test.fooled), ("benign", ["benign"])):
             costs = np.concatenate([test.steps[k][defence] for k in kinds])

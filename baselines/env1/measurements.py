@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from a2d_keras import Classifier
 from a2d_keras.version import __version__
+from baselines.digests import digest
 from baselines.env1.settings import DEEPFOOL
 from baselines.kernel_density import KernelDensityUncertainty
-from baselines.learned import digest
 from baselines.local_dimension import LocalDimension
 from baselines.noise import flipped_pixels, gaussian_noise
 
@@ -152,11 +152,9 @@ class _Work:
         found = {name: {} for name in baselines}
         for name, kind in itertools.product(baselines, inputs | noisy):
             x = (inputs | noisy)[kind]
-            piece = self.pieces.get(
-                f"{kind} {name}",
-                self.basis | made_from | {"benign": digest(benign), "inputs": digest(x)},
-                lambda: {"characteristics": compare[name](x)},
-            )
+            origin = {"benign": digest(benign), "inputs": digest(x)}
+            make = functools.partial(_computed, compare[name], x)
+            piece = self.pieces.get(f"{kind} {name}", self.basis | made_from | origin, make)
             found[name][kind] = piece["characteristics"]
         return found
 
@@ -182,6 +180,10 @@ def _baselines(model, data, bandwidth):
         "batch_size": dimension.batch_size,
     }
     return {"BL1": density, "BL2": dimension}, made_from
+
+
+def _computed(characteristics, x):
+    return {"characteristics": characteristics(x)}
 
 
 def _noisy(kind, benign, adversarial):

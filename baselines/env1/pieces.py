@@ -2,12 +2,11 @@
 
 import json
 import os
-import pathlib
 import time
 
 import h5py
 
-from baselines.learned import digest
+from baselines.digests import digest
 
 
 class Pieces:

@@ -1,0 +1,96 @@
+import html.parser
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from baselines.env1 import report
+from baselines.env1.__main__ import compare
+from baselines.env1.settings import SETTINGS
+
+CHROMIUM = shutil.which("chromium")
+ABOUT = {
+    "data set": "<digits>",
+    "command": "python -m baselines.env1",
+    "date": "2026-01-01",
+    "test inputs": 60,
+    "versions": {"Keras": "3"},
+    "seconds of all pieces": 90,
+}
+# What the page says of itself once it is loaded, as its title.
+LOOK = """<script>onload = () => { document.title = JSON.stringify({
+  images: [...document.images].map(i => i.complete && i.naturalWidth > 100),
+  width: document.documentElement.scrollWidth, window: innerWidth,
+  font: parseFloat(getComputedStyle(document.querySelector("td")).fontSize)}) }</script>"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, measurements):
+    out = tmp_path_factory.mktemp("report")
+    report.write(out, ABOUT, compare(measurements, SETTINGS["digits"]), measurements)
+    return out
+
+
+def test_page_holds_every_table_and_plot(folder):
+    page = (folder / "report.html").read_text()
+    plots = {path.name for path in folder.glob("*.png")}
+    assert page.count("data:image/png;base64,") == len(plots) == 6
+    assert page.count("<table") == 7
+    assert "Env1 on &lt;digits&gt;" in page
+    links = []
+    parser = html.parser.HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: links.extend(
+        value for name, value in attributes if name in ("src", "href")
+    )
+    parser.feed(page)
+    assert all(link.startswith("data:") for link in links)
+
+
+def test_every_table_is_a_csv_file_and_in_the_results(folder, measurements):
+    results = json.loads((folder / "results.json").read_text())
+    for name, table in compare(measurements, SETTINGS["digits"]).items():
+        assert len(results[name]) == len(table)
+        assert (folder / f"{name}.csv").read_text().count("\n") == len(table) + 1
+    assert results["fooled"]["JSMA"] == pytest.approx(measurements.test.fooled["JSMA"].mean())
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium, which is not installed")
+@pytest.mark.parametrize("width", [1280, 400])
+def test_page_reads_in_a_browser(folder, tmp_path, width):
+    page = tmp_path / "page.html"
+    frame = f'<iframe src="report.html" style="width:{width}px;height:900px;border:0"></iframe>'
+    shown = (folder / "report.html").read_text().replace("</body>", f"{LOOK}</body>")
+    (tmp_path / "report.html").write_text(shown)
+    page.write_text(
+        f"<title>wait</title>{frame}<script>onload = () => setTimeout(() => "
+        "document.title = frames[0].document.title, 500)</script>"
+    )
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--dump-dom",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--allow-file-access-from-files",
+        "--enable-logging=stderr",
+        "--virtual-time-budget=5000",
+    ]
+    run = subprocess.run(
+        [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "CONSOLE" not in run.stderr
+    seen = json.loads(run.stdout.split("<title>")[1].split("</title>")[0].replace("&quot;", '"'))
+    assert len(seen["images"]) == 6
+    assert all(seen["images"])
+    assert seen["window"] == width
+    assert seen["width"] <= width  # nothing sticks out
+    assert seen["font"] >= 12
