@@ -38,7 +38,8 @@ class AttackCostMonitor(keras.callbacks.Callback):
             `tf.data.Dataset` of batches of them, alone or as the first of a tuple.
         attack: The attack, not a targeted one. Each epoch costs up to as many gradients for each
             input as its `max_iterations`. Defaults to `BIM()`.
-        name: The name in `logs`. Defaults to `"val_attack_cost"`.
+        name: The name in `logs`. Defaults to `"val_attack_cost"`, which TensorBoard shows as
+            `epoch_attack_cost` among the curves of validation.
         bounds: Smallest and largest value an input may hold. Defaults to (0.0, 1.0).
         from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
         slots: Inputs under attack at once. Defaults to 128.
