@@ -28,6 +28,7 @@ from a2d_keras.attacks import (
     Transfer,
     train_substitute,
 )
+from a2d_keras.callbacks import AdaptDetector, AttackCostMonitor, DetectionLog
 from a2d_keras.classifier import Classifier
 from a2d_keras.costs import AttackCosts
 from a2d_keras.detectors import ZScoreDetector
@@ -43,12 +44,15 @@ __all__ = [
     "JSMA",
     "LBFGS",
     "LSA",
+    "AdaptDetector",
     "Attack",
+    "AttackCostMonitor",
     "AttackCosts",
     "AttackResult",
     "CarliniWagner",
     "Classifier",
     "DeepFool",
+    "DetectionLog",
     "DetectorLayer",
     "GuardedModel",
     "PairJSMA",

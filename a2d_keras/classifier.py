@@ -1,6 +1,7 @@
 """`Classifier`: any trained Keras classifier seen as logits, with its input bounds."""
 
 import functools
+import hashlib
 import math
 import warnings
 from collections.abc import Callable
@@ -105,6 +106,19 @@ class Classifier:
             return gradient
 
         return logits, pullback
+
+    def weights_hash(self) -> int:
+        """Hash the bits of the model's weights, on the host.
+
+        Returns:
+            The first 64 bits of their SHA-256, as a signed integer: equal for equal weights, on
+            every machine, and in a model that was saved and loaded.
+        """
+        digest = hashlib.sha256()
+        for weight in self.model.weights:
+            values = keras.ops.convert_to_numpy(weight)
+            digest.update(values.reshape(-1).view("uint8"))  # hashlib does not take bfloat16
+        return int.from_bytes(digest.digest()[:8], "little", signed=True)
 
     def _logits(self, x: tf.Tensor) -> tf.Tensor:
         return self._to_logits(_single_output(self.model, x))

@@ -58,9 +58,11 @@ class GuardedModel(keras.Model):
             The outputs of `DetectorLayer`, as NumPy arrays.
 
         Raises:
-            ValueError: If an array is not what the classifier takes, or `adapt` was not called.
+            ValueError: If an array is not what the classifier takes, `adapt` was not called, or
+                the classifier's weights have changed since; see `DetectorLayer.check_weights`.
             tf.errors.InvalidArgumentError: Likewise, for a dataset.
         """
+        self.detector.check_weights()
         if tf.is_tensor(x) or isinstance(x, (np.ndarray, list, tuple)):
             x = x if tf.is_tensor(x) else np.asarray(x)
             self.detector.check(x)
@@ -105,6 +107,7 @@ def guard(
     on_invalid: str = "raise",
     from_logits: bool | None = None,
     slots: int = 128,
+    on_changed_weights: str = "raise",
 ) -> GuardedModel:
     """Guard a trained classifier: every prediction then comes with a verdict.
 
@@ -118,6 +121,8 @@ def guard(
         on_invalid: `"raise"` or `"flag"`. Defaults to `"raise"`.
         from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
         slots: Inputs under attack at once. Defaults to 128.
+        on_changed_weights: What `predict` does where the classifier's weights are not those that
+            `adapt` saw: `"raise"` or `"warn"`. Defaults to `"raise"`.
 
     Returns:
         A `GuardedModel`, to be adapted.
@@ -142,6 +147,7 @@ def guard(
         on_invalid,
         from_logits,
         slots,
+        on_changed_weights,
     )
     return GuardedModel(layer)
 

@@ -47,6 +47,8 @@ class DetectorLayer(keras.layers.Layer):
             `"flag"`, which flags them with score NaN and cost 0. Defaults to `"raise"`.
         from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
         slots: Inputs under attack at once. Defaults to 128.
+        on_changed_weights: What `check_weights` does where the classifier's weights are not those
+            that `adapt` saw: `"raise"` or `"warn"`. Defaults to `"raise"`.
 
     Call arguments:
         x: Inputs, (n, *input_shape).
@@ -80,12 +82,17 @@ class DetectorLayer(keras.layers.Layer):
         on_invalid: str = "raise",
         from_logits: bool | None = None,
         slots: int = 128,
+        on_changed_weights: str = "raise",
         **kwargs: Any,
     ) -> None:
         super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
         self.supports_jit = False  # Keras would compile dynamic shapes and checks with XLA unasked
         if on_invalid not in ("raise", "flag"):
             raise ValueError(f'`on_invalid` must be "raise" or "flag". Received: {on_invalid!r}')
+        if on_changed_weights not in ("raise", "warn"):
+            raise ValueError(
+                f'`on_changed_weights` must be "raise" or "warn". Received: {on_changed_weights!r}'
+            )
         self.model = model
         self.classifier = Classifier(model, bounds, from_logits)
         self.detector = detector
@@ -94,6 +101,7 @@ class DetectorLayer(keras.layers.Layer):
         self.on_invalid = on_invalid
         self.from_logits = from_logits
         self.slots = slots
+        self.on_changed_weights = on_changed_weights
         self._given_attacks = None if attacks is None else _in_graph(attacks, self.classifier)
         first = keras.initializers.Constant(_FIRST_STEP)
         self._eps_iter = self.add_weight(
@@ -101,6 +109,9 @@ class DetectorLayer(keras.layers.Layer):
         )
         self._adapted = self.add_weight(
             name="adapted", shape=(), dtype="bool", initializer="zeros", trainable=False
+        )
+        self._weights_hash = self.add_weight(
+            name="weights_hash", shape=(), dtype="int64", initializer="zeros", trainable=False
         )
         self.verdict = make_verdict(detector, self.attacks, false_positive_rate)
         compiled = tf.function(self._detect, autograph=False)
@@ -123,6 +134,13 @@ class DetectorLayer(keras.layers.Layer):
         """
         return keras.ops.convert_to_numpy(self.verdict.budgets)
 
+    @property
+    def up_to_date(self) -> bool:
+        """Whether the layer is adapted, and to the weights that the classifier has now."""
+        if not self._adapted.numpy():
+            return False
+        return self.classifier.weights_hash() == int(self._weights_hash.numpy())
+
     def adapt(self, benign: Any, adversarial: Any = None, verbose: int = 1) -> None:
         """Learn what attacks cost on benign inputs.
 
@@ -138,6 +156,7 @@ class DetectorLayer(keras.layers.Layer):
                 false positive rate, or if adversarial ones are missing or not wanted.
         """
         self.verdict.require_kinds(adversarial is not None)
+        weights_hash = self.classifier.weights_hash()
         attacks: tuple[Any, ...] = self._given_attacks or (self._choose_step(benign),)
 
         def measure(x: Any) -> np.ndarray:
@@ -146,6 +165,7 @@ class DetectorLayer(keras.layers.Layer):
         self.verdict.learn(measure(benign), None if adversarial is None else measure(adversarial))
         if self._given_attacks is None:
             self._eps_iter.assign(attacks[0].eps_iter)
+        self._weights_hash.assign(weights_hash)
         self._adapted.assign(True)
         self.classifier.cache.clear()
         self._report(verbose)
@@ -173,6 +193,27 @@ class DetectorLayer(keras.layers.Layer):
         if self.on_invalid == "raise":
             inputs.require(~tf.reduce_any(invalid), sentence)
         return images, invalid
+
+    def check_weights(self) -> None:
+        """Refuse to judge by costs that belong to other weights; not graph code.
+
+        A hash of the weights' bits, kept by `adapt`, tells. `GuardedModel.predict` checks once a
+        call; calling the layer does not, nor does an exported model, whose weights are frozen.
+
+        Raises:
+            ValueError: If the layer is adapted, and the classifier's weights have changed since;
+                with `on_changed_weights="warn"` it warns instead.
+        """
+        if self.up_to_date or not self._adapted.numpy():
+            return
+        sentence = (
+            "The classifier's weights have changed since `adapt`, and attack costs belong to one "
+            "set of weights: call `adapt` with benign inputs again (`AdaptDetector` does so after "
+            f"training). Received: {self.model.name!r}, changed since"
+        )
+        if self.on_changed_weights == "raise":
+            raise ValueError(sentence)
+        warnings.warn(sentence, stacklevel=3)
 
     def call(self, x: Any) -> dict[str, Any]:
         """Predict, and judge; see the class."""
@@ -205,6 +246,7 @@ class DetectorLayer(keras.layers.Layer):
             "on_invalid": self.on_invalid,
             "from_logits": self.from_logits,
             "slots": self.slots,
+            "on_changed_weights": self.on_changed_weights,
         }
 
     @classmethod
