@@ -124,6 +124,11 @@ class DetectorLayer(keras.layers.Layer):
         return keras.ops.convert_to_numpy(self.verdict.budgets)
 
     @property
+    def benign_costs(self) -> np.ndarray:
+        """How many of the inputs adapted on had each cost, from 0 up; int64, (attacks, costs)."""
+        return keras.ops.convert_to_numpy(self.verdict.benign_costs)
+
+    @property
     def max_queries_per_input(self) -> int:
         """The most queries that one input can take, whatever it holds; int.
 
