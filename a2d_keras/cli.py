@@ -99,9 +99,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_adapt(group: Any) -> None:
     example = "  a2d-keras adapt mnist.keras mnist.npz --key x_test -o guarded.keras\n"
-    parser = _add(group, commands.adapt, "learn what attacks cost on benign inputs", example)
+    parser = _add(
+        group, commands.adapt, "learn what attacks cost on benign inputs", example, _INPUTS
+    )
     parser.add_argument("model", metavar="MODEL", help="the classifier, .keras or .h5")
-    parser.add_argument("inputs", metavar="BENIGN", help="a few hundred benign inputs")
+    parser.add_argument("inputs", metavar="BENIGN", help="a few hundred benign inputs; see below")
+    _add_key(parser)
     _add_out(parser, "guarded.keras", "the guarded model to write", type=_keras_file)
     _add_bounds(parser)
     _add_attack(parser, "one BIM whose steps suit the model")
@@ -136,17 +139,19 @@ def _add_detect(group: Any) -> None:
         "  a2d-keras detect guarded.keras photos/ -o verdicts.csv\n"
         "  a2d-keras detect guarded.keras 'shards/*.tfrecord' --key image/encoded -o verdicts.csv\n"
     )
-    parser = _add(group, commands.detect, "judge inputs", example, _STATUS)
+    parser = _add(group, commands.detect, "judge inputs", example, _INPUTS, _STATUS)
     parser.add_argument("model", metavar="GUARDED", help="a guarded model, from `adapt`")
     parser.add_argument("inputs", metavar="INPUTS", help="the inputs to judge; see below")
+    _add_key(parser)
     _add_out(parser, "verdicts.csv", "the table to write, a row for each input")
 
 
 def _add_cost(group: Any) -> None:
     example = "  a2d-keras cost classifier.keras photos/ --attack JSMA -o costs.csv\n"
-    parser = _add(group, commands.cost, "count the steps that attacks need", example)
+    parser = _add(group, commands.cost, "count the steps that attacks need", example, _INPUTS)
     parser.add_argument("model", metavar="MODEL", help="a classifier, or a guarded model")
     parser.add_argument("inputs", metavar="INPUTS", help="the inputs to attack; see below")
+    _add_key(parser)
     _add_out(parser, "costs.csv", "the table to write, a row for each input")
     _add_bounds(parser)
     _add_attack(parser, "those of a guarded model, or BIM")
@@ -165,19 +170,13 @@ def _add_explain(group: Any) -> None:
     )
 
 
-def _add(group: Any, command: Any, about: str, example: str, status: str = "") -> Any:
-    """Add a command, and the options that all have."""
-    more = "\n".join(filter(None, (f"example:\n{example}", _INPUTS, status)))
+def _add(group: Any, command: Any, about: str, example: str, *more: str) -> Any:
+    """Add a command, and the option that all have."""
     sentence = f"{about[0].upper()}{about[1:]}."
     name = command.__name__
-    parser = _formatted(group.add_parser, name, sentence, more, help=about)
+    epilog = "\n".join([f"example:\n{example}", *more])
+    parser = _formatted(group.add_parser, name, sentence, epilog, help=about)
     parser.set_defaults(command=command)
-    parser.add_argument(
-        "--key",
-        metavar="NAME",
-        help="the array of an NPZ, or the feature of TFRecords, that holds the inputs (default: "
-        "the only one, or x, image or image/encoded)",
-    )
     parser.add_argument(
         "--json", action="store_true", help="print the summary as JSON, for programs"
     )
@@ -192,6 +191,15 @@ def _formatted(make: Any, name: str, about: str, more: str, **options: Any) -> A
 def _add_out(parser: Any, metavar: str, about: str, **options: Any) -> None:
     parser.add_argument(
         "-o", "--out", required=True, metavar=metavar.upper(), help=about, **options
+    )
+
+
+def _add_key(parser: Any) -> None:
+    parser.add_argument(
+        "--key",
+        metavar="NAME",
+        help="the array of an NPZ, or the feature of TFRecords, that holds the inputs (default: "
+        "the only one, or x, image or image/encoded)",
     )
 
 

@@ -18,6 +18,7 @@ from a2d_keras.classifier import Classifier
 from a2d_keras.costs import AttackCosts
 from a2d_keras.files import replacing
 from a2d_keras.guarded_model import GuardedModel, guard
+from a2d_keras.layers import DetectorLayer
 from a2d_keras.readers import Reader, read
 
 _SOME_FLAGGED = 3
@@ -71,10 +72,10 @@ def adapt(arguments: argparse.Namespace) -> Outcome:
         guarded.save(beside)
     detector, most = guarded.detector, guarded.max_queries_per_input
     thresholds = dict(zip(_names(detector.attacks), detector.thresholds.tolist(), strict=True))
-    settled = ", ".join(f"{steps} steps of {name}" for name, steps in thresholds.items())
+    settled = _told(detector.attacks, thresholds.values())
     return Outcome(
         f"Adapted on {count} benign inputs: {settled} settle a verdict, which takes at most "
-        f"{most} queries. Written to {arguments.out}.",
+        f"{most:,} queries. Written to {arguments.out}.",
         {
             "benign_inputs": count,
             "attacks": [repr(attack) for attack in detector.attacks],
@@ -146,9 +147,9 @@ def cost(arguments: argparse.Namespace) -> Outcome:
     count = _write(arguments.out, header, reader, _checker(classifier), measure)
     medians = np.median(np.concatenate(costs, axis=1), axis=1).tolist()
     median = dict(zip(names, medians, strict=True))
-    told = ", ".join(f"{steps:g} steps of {name}" for name, steps in median.items())
     return Outcome(
-        f"{count} inputs, with a median cost of {told}. Written to {arguments.out}.",
+        f"{count} inputs, with a median cost of {_told(chosen, medians)}. "
+        f"Written to {arguments.out}.",
         {"inputs": count, "median_cost": median, "output": arguments.out},
     )
 
@@ -162,36 +163,16 @@ def explain(arguments: argparse.Namespace) -> Outcome:
     Returns:
         The `Outcome`.
     """
-    picture = _picture()
+    draw = _picture().draw
     guarded = _load_guarded(arguments.model)
     detector, classifier = guarded.detector, guarded.detector.classifier
     with replacing(arguments.out) as beside:
         name, image = _single(read(arguments.inputs, classifier))
         flagged = bool(guarded.predict(image, verbose=0)["is_adversarial"][0])
-        results = [attack(classifier, image) for attack in detector.attacks]
-        thresholds = detector.thresholds if detector.detector == "zscore" else [None] * len(results)
-
-        def scaled(x: np.ndarray) -> np.ndarray:
-            return (x[0] - classifier.bounds[0]) / classifier.range
-
-        findings = [
-            picture.Finding(
-                type(attack).__name__,
-                scaled(result.adversarial),
-                _predictions(classifier, result.adversarial)[0],
-                bool(result.success[0]),
-                int(result.cost[0]),
-                benign_costs[: attack.max_iterations + 1],
-                threshold,
-            )
-            for attack, result, benign_costs, threshold in zip(
-                detector.attacks, results, detector.benign_costs, thresholds, strict=True
-            )
-        ]
-        prediction = _predictions(classifier, image)[0]
-        picture.draw(beside, name, scaled(image), prediction, flagged, findings)
+        prediction, findings = _predictions(classifier, image)[0], _findings(detector, image)
+        draw(beside, name, _scaled(image, classifier), prediction, flagged, findings)
     costs = dict(zip(_names(detector.attacks), (found.cost for found in findings), strict=True))
-    told = ", ".join(f"{steps} steps of {name}" for name, steps in costs.items())
+    told = _told(detector.attacks, costs.values())
     return Outcome(
         f"{name} is {'flagged as adversarial' if flagged else 'not flagged'}: it is classified as "
         f"{prediction}, and costs {told}. Written to {arguments.out}.",
@@ -204,6 +185,30 @@ def explain(arguments: argparse.Namespace) -> Outcome:
         },
         _SOME_FLAGGED if flagged else 0,
     )
+
+
+def _findings(detector: DetectorLayer, image: np.ndarray) -> list[Any]:
+    """Attack one image to the end, with every attack of the detector."""
+    classifier, findings = detector.classifier, []
+    judged = zip(detector.attacks, detector.benign_costs, detector.thresholds, strict=True)
+    for attack, benign_costs, threshold in judged:
+        result = attack(classifier, image)
+        finding = _picture().Finding(
+            attack=type(attack).__name__,
+            adversarial=_scaled(result.adversarial, classifier),
+            prediction=_predictions(classifier, result.adversarial)[0],
+            success=bool(result.success[0]),
+            cost=int(result.cost[0]),
+            benign_costs=benign_costs,
+            threshold=int(threshold) if detector.detector == "zscore" else None,
+        )
+        findings.append(finding)
+    return findings
+
+
+def _scaled(images: np.ndarray, classifier: Classifier) -> np.ndarray:
+    """Scale one image from the bounds to [0, 1], to be seen."""
+    return (images[0] - classifier.bounds[0]) / classifier.range
 
 
 def _load(path: str) -> keras.Model:
@@ -246,6 +251,14 @@ def _named(names: Sequence[str]) -> list[StepAttack]:
 
 def _names(chosen: Sequence[StepAttack]) -> list[str]:
     return AttackCosts(None, chosen).get_feature_names_out().tolist()
+
+
+def _told(chosen: Sequence[StepAttack], steps: Iterable[float]) -> str:
+    """Say how many steps of each attack, to people."""
+    return ", ".join(
+        f"{count:g} {'step' if count == 1 else 'steps'} of {type(attack).__name__}"
+        for attack, count in zip(chosen, steps, strict=True)
+    )
 
 
 def _predictions(classifier: Classifier, images: np.ndarray) -> list[int | None]:
@@ -299,9 +312,10 @@ def _write(
 
 def _single(reader: Reader) -> tuple[str, np.ndarray]:
     batches = list(itertools.islice(reader.batches(2), 1))
-    if not batches or len(batches[0][0]) != 1:
+    names, images = batches[0] if batches else ((), np.zeros(0))
+    grey_or_colour = images.ndim == 3 or (images.ndim == 4 and images.shape[-1] in (1, 3, 4))
+    if len(names) != 1 or not grey_or_colour:
         raise ValueError(f"`explain` takes one image. Received: {reader.source}")
-    names, images = batches[0]
     return names[0], images
 
 

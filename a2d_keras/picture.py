@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib import figure
 
 _BENIGN, _INPUT, _THRESHOLD = "#3b6fb6", "#d1495b", "#555555"
-_BARS = 50
+_BARS = 30
+_ROOM = 0.5  # above the bars, for the legend, as a share of their height
 _LEAST_CHANGE = 0.0005  # beyond which nothing is magnified
 _ABOUT = (
     "The defence attacks every input. An adversarial input lies just across the border between two "
@@ -114,11 +115,18 @@ def _show_costs(axes: Any, finding: Finding) -> None:
         axes.axvline(finding.threshold, color=_THRESHOLD, linestyle="--", label=label)
     axes.axvline(finding.cost, color=_INPUT, linewidth=2.5, label=f"this input: {finding.cost}")
     cheaper = f"{counts[: finding.cost].sum():,} of {counts.sum():,}"
-    axes.set_title(f"{cheaper} benign inputs\ngive way in fewer steps", fontsize=11)
+    axes.set_title(f"{cheaper} benign inputs\ngive way in fewer steps{_vote(finding)}", fontsize=11)
     axes.set_xlabel("steps until the classifier's answer changes")
     axes.set_ylabel("benign inputs")
     axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(y=_ROOM)
     axes.legend(frameon=False, fontsize=9)
+
+
+def _vote(finding: Finding) -> str:
+    if finding.threshold is None:
+        return ""
+    return f": {'adversarial' if finding.cost < finding.threshold else 'benign'}"
 
 
 def _steps(count: int) -> str:

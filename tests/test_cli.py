@@ -182,7 +182,7 @@ class TestExplain:
         image = f"images/benign/{calm:02}.png"
         status, printed, _ = run("explain", "guarded.keras", image, "-o", "why.svg")
         text = " ".join(re.findall(r">([^<>]+)</", (folder / "why.svg").read_text()))
-        steps = int(re.search(r"costs (\d+) steps of bim_0", printed).group(1))
+        steps = int(re.search(r"costs (\d+) steps of BIM", printed).group(1))
         cheaper = guarded.detector.benign_costs[0, :steps].sum()
         assert status == 0
         assert f"{image} is not flagged" in printed
@@ -192,6 +192,7 @@ class TestExplain:
             f"after {steps} steps of BIM",
             "magnified",
             f"{cheaper} of 100 benign inputs",
+            "give way in fewer steps: benign",
             f"flagged below {guarded.detector.thresholds[0]} steps",
         ):
             assert said in text
@@ -279,6 +280,14 @@ class TestErrors:
         self.refuses(run, folder, "at least 19 benign inputs. Received: 1$", *words)
         words = ("explain", "guarded.keras", "images", "-o", "why.png")
         self.refuses(run, folder, "takes one image. Received: images$", *words)
+        inputs = keras.Input((4,))
+        guarded = a2d.guard(keras.Model(inputs, keras.layers.Dense(3)(inputs)))
+        guarded.save(folder / "flat.keras")
+        np.save(folder / "flat.npy", np.zeros((1, 4)))
+        words = ("explain", "flat.keras", "flat.npy", "-o", "why.png")
+        self.refuses(run, folder, "takes one image. Received: flat.npy$", *words)
+        words = ("detect", "flat.keras", "flat.npy", "-o", "v.csv")
+        self.refuses(run, folder, "call `adapt` with benign inputs first. Received: ", *words)
 
     def test_outputs(self, run, folder):
         image = "images/benign/00.png"
