@@ -5,6 +5,7 @@ import csv
 import itertools
 import pathlib
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -217,8 +218,10 @@ def _load(path: str) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras fails in many ways on what it did not save
+        cause = str(error).rpartition("Exception encountered: ")[2]  # it may quote all layers
         raise ValueError(
-            f"Keras cannot load this model. Received: {path}: {type(error).__name__}: {error}"
+            f"Keras {keras.__version__} cannot load this model, which must be whole, of Keras's "
+            f"own layers, and of no newer Keras. Received: {path}: {textwrap.shorten(cause, 300)}"
         ) from error
 
 

@@ -8,6 +8,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -240,11 +241,18 @@ class TestErrors:
     def test_models(self, run, folder):
         (folder / "broken.keras").write_bytes((folder / "model.keras").read_bytes()[:-100])
         (folder / "broken.h5").write_bytes(b"no model")
+        with (
+            zipfile.ZipFile(folder / "guarded.keras") as saved,
+            zipfile.ZipFile(folder / "newer.keras", "w") as newer,
+        ):
+            for name in saved.namelist():
+                newer.writestr(name, saved.read(name).replace(b'"filters"', b'"filters_2"'))
         for name, message in {
             "missing.keras": "no such model.* Received: missing.keras$",
             "images": "no such model.* Received: images$",
-            "broken.keras": "cannot load this model. Received: broken.keras: ",
-            "broken.h5": "cannot load this model. Received: broken.h5: ",
+            "broken.keras": "cannot load this model, .* Received: broken.keras: ",
+            "broken.h5": "cannot load this model, .* Received: broken.h5: ",
+            "newer.keras": "cannot load this model, .* Received: newer.keras: .{,300}$",
             "model.keras": "make it of this one with `a2d-keras adapt`. Received: model.keras, ",
         }.items():
             self.refuses(run, folder, message, "detect", name, "images", "-o", "v.csv")
