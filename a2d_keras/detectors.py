@@ -220,7 +220,9 @@ def _box_cox_lambda(column: np.ndarray) -> float:
         return 1.0
     if not stats.normaltest(column).pvalue < _NORMALITY_P:
         return 1.0
-    return float(stats.boxcox(column)[1])
+    transformed, fitted = stats.boxcox(column)
+    # Where most costs are the largest, the power grows until nothing can hold what it makes.
+    return float(fitted) if np.isfinite(transformed.std()) else 1.0
 
 
 def _box_cox(X: np.ndarray, lambdas: np.ndarray) -> np.ndarray:

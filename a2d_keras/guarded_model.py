@@ -1,6 +1,6 @@
 """`guard`, and the `GuardedModel` that it makes of a classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -34,6 +34,29 @@ class GuardedModel(keras.Model):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.detector = detector
         self(keras.KerasTensor((None, *detector.classifier.input_shape), "float32"))
+
+    @property
+    def max_queries_per_input(self) -> int:
+        """The most queries that one input can take; see `DetectorLayer`."""
+        return self.detector.max_queries_per_input
+
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: list[float] | None = None,
+        print_fn: Callable[[str], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Print the summary of the model, and the most queries that one input can take.
+
+        Args:
+            line_length: As in `keras.Model.summary`.
+            positions: As in `keras.Model.summary`.
+            print_fn: As in `keras.Model.summary`. Defaults to `print`.
+            **kwargs: As in `keras.Model.summary`.
+        """
+        super().summary(line_length, positions, print_fn, **kwargs)
+        (print_fn or print)(f" Most queries per input: {self.max_queries_per_input:,}")
 
     def adapt(self, benign: Any, adversarial: Any = None, verbose: int = 1) -> None:
         """Learn what attacks cost on benign inputs; see `DetectorLayer.adapt`."""

@@ -141,6 +141,24 @@ class DetectorLayer(keras.layers.Layer):
             return False
         return self.classifier.weights_hash() == int(self._weights_hash.numpy())
 
+    @property
+    def benign_costs(self) -> np.ndarray:
+        """How many of the inputs adapted on had each cost, from 0 up; int64, (attacks, costs)."""
+        return keras.ops.convert_to_numpy(self.verdict.benign_costs)
+
+    @property
+    def max_queries_per_input(self) -> int:
+        """The most queries that one input can take, whatever it holds; int.
+
+        That is its prediction, and every attack to the end of what it may spend: until the verdict
+        is settled, or all steps where costs are exact or `adapt` was not called.
+        """
+        attacks = self.attacks
+        settled = keras.ops.convert_to_numpy(self._adapted) and not self.exact
+        steps = self.thresholds if settled else [attack.max_iterations for attack in attacks]
+        spent = zip(attacks, steps, strict=True)
+        return 1 + sum(attack.max_queries(self.classifier, int(budget)) for attack, budget in spent)
+
     def adapt(self, benign: Any, adversarial: Any = None, verbose: int = 1) -> None:
         """Learn what attacks cost on benign inputs.
 

@@ -27,6 +27,8 @@ class Verdict(keras.layers.Layer, abc.ABC):
 
     Attributes:
         budgets: Steps after which nothing more is to be learned, an int64 weight, (attacks,).
+        benign_costs: How many benign inputs had each cost from 0 up, an int64 weight,
+            (attacks, most + 1).
         needs_adversarial: Whether it learns from adversarial inputs beside benign ones.
     """
 
@@ -37,7 +39,9 @@ class Verdict(keras.layers.Layer, abc.ABC):
         require_rate(false_positive_rate)
         self.max_iterations = tuple(max_iterations)
         self.false_positive_rate = false_positive_rate
-        self.budgets = self._state("budgets", (len(self.max_iterations),), "int64")
+        attacks, most = len(self.max_iterations), max(self.max_iterations)
+        self.budgets = self._state("budgets", (attacks,), "int64")
+        self.benign_costs = self._state("benign_costs", (attacks, most + 1), "int64")
         self.built = True
 
     def require_kinds(self, adversarial: bool) -> None:
@@ -56,14 +60,21 @@ class Verdict(keras.layers.Layer, abc.ABC):
                 f"{type(self).__name__} learns from {wanted} inputs. Received: {given} inputs"
             )
 
-    @abc.abstractmethod
     def learn(self, benign: np.ndarray, adversarial: np.ndarray | None) -> None:
-        """Learn from fingerprints.
+        """Learn from fingerprints, and keep how often each benign cost came.
 
         Args:
             benign: Costs of benign inputs, int64, (n, attacks).
             adversarial: Costs of adversarial inputs, likewise, or None.
         """
+        self._learn(benign, adversarial)
+        most = max(self.max_iterations)
+        counts = [np.bincount(costs, minlength=most + 1) for costs in benign.T]
+        self.benign_costs.assign(np.stack(counts))
+
+    @abc.abstractmethod
+    def _learn(self, benign: np.ndarray, adversarial: np.ndarray | None) -> None:
+        """Learn from fingerprints; see `learn`."""
 
     @abc.abstractmethod
     def undecided(self, costs: tf.Tensor) -> tf.Tensor:
@@ -104,7 +115,7 @@ class ZScoreVerdict(Verdict):
         self._table = self._state("z_scores", (attacks, most + 1), "float64")
         self._h = self._state("h", (), "float64")
 
-    def learn(self, benign: np.ndarray, adversarial: np.ndarray | None) -> None:
+    def _learn(self, benign: np.ndarray, adversarial: np.ndarray | None) -> None:
         """Learn from benign fingerprints."""
         needed = rows_needed(self.false_positive_rate, benign.shape[1])
         if len(benign) < needed:
@@ -160,7 +171,7 @@ class NeighborsVerdict(Verdict):
         self._adversarial = self._state("adversarial", (_MOST_REFERENCES,), "int64")
         self._count = self._state("count", (), "int64")
 
-    def learn(self, benign: np.ndarray, adversarial: np.ndarray | None) -> None:
+    def _learn(self, benign: np.ndarray, adversarial: np.ndarray | None) -> None:
         """Keep the fingerprints of benign and adversarial inputs."""
         assert adversarial is not None
         references = np.concatenate([benign, adversarial])

@@ -163,3 +163,10 @@ def test_the_split_is_seeded():
     costs = skewed_costs(np.random.default_rng(3), 80, 2)
     thresholds = [ZScoreDetector(seed=s).fit(costs).thresholds_.tolist() for s in (0, 0, 1)]
     assert thresholds[0] == thresholds[1] != thresholds[2]
+
+
+def test_costs_at_their_cap_leave_cheap_inputs_flagged():
+    costs = np.array([[50]] * 57 + [[36], [42], [44]])
+    detector = ZScoreDetector(false_positive_rate=0.05).fit(costs)
+    assert np.isfinite(detector.scales_).all()
+    np.testing.assert_array_equal(detector.predict([[2], [50]]), [-1, 1])

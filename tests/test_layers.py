@@ -270,6 +270,15 @@ class TestErrors:
             getattr(guarded, method)(benign, np.zeros(len(benign)))
 
 
+@pytest.mark.parametrize("detector", ["zscore", "knn"])
+def test_keeps_what_benign_inputs_cost(model, held_out, adversarial, detector):
+    others = adversarial if detector == "knn" else None
+    guarded = adapted(model, held_out[:60], others, attacks=SEVERAL[:2], detector=detector)
+    costs = a2d.AttackCosts(model, SEVERAL[:2]).transform(held_out[:60])
+    expected = [np.bincount(column, minlength=501) for column in costs.T]
+    np.testing.assert_array_equal(guarded.detector.benign_costs, expected)
+
+
 def test_the_classifier_stays_untouched(digits, model, held_out, benign):
     model = keras.models.clone_model(model)
     model.layers[0].trainable = False

@@ -193,6 +193,20 @@ class StepAttack(Attack):
             received, was a success already; bool, (slots,), not heeded at step 0.
         """
 
+    def max_queries(self, classifier: Classifier, budget: int) -> int:
+        """Tell how many queries an input can take at most, whatever it holds.
+
+        An attack that asks more than once in a pass, or has passes that are no step, says so here.
+
+        Args:
+            classifier: The `Classifier` under attack.
+            budget: Steps the input may take.
+
+        Returns:
+            By default one query for each step, and one that finds the last step over.
+        """
+        return budget + 1
+
     def runner(self, classifier: Classifier, slots: int, jit_compile: bool) -> Runner:
         """Make what runs the attack: the slot loop; see `Attack.runner`."""
         return compiled_loop(self, classifier, slots, jit_compile)

@@ -22,6 +22,7 @@ _AT_ONCE = 4  # queries of one input in a pass
 _CHECKED_STEP = 10  # every tenth step tests its proposals on the sphere first, to adapt both steps
 _MOST_NOISE = 1000  # images of noise, until one is misclassified
 _FINEST_BLEND = 0.001
+_MOST_BLENDS = 5  # passes: each narrows the shares to a fifth
 _SPHERICAL_WINDOW, _FULL_WINDOW = 100, 30
 _CONVERGED = 1e-7  # source step
 _UNKNOWN = -1.0  # in a window that is not full
@@ -113,6 +114,13 @@ class DBA(StepAttack):
             spherical_window=fill(_UNKNOWN, _SPHERICAL_WINDOW),
             full_window=fill(_UNKNOWN, _FULL_WINDOW),
         )
+
+    def max_queries(self, classifier: Classifier, budget: int) -> int:
+        """Count all noise, all blends and all proposals; see `StepAttack.max_queries`."""
+        walks = -(-self.proposals // _AT_ONCE)
+        checked_steps = budget // _CHECKED_STEP  # which may try each proposal twice
+        passes = _MOST_NOISE // _AT_ONCE + _MOST_BLENDS + walks * (budget + checked_steps) + 1
+        return _AT_ONCE * passes
 
     def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
         """Evaluate a few images of every slot: a whole step, or a part of one."""

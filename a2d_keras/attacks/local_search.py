@@ -94,6 +94,11 @@ class LSA(StepAttack):
             doubt=tf.fill([shape[0], self.t], _NO_DOUBT),
         )
 
+    def max_queries(self, classifier: Classifier, budget: int) -> int:
+        """Count rounds with all candidates, in full passes; see `StepAttack.max_queries`."""
+        passes = -(-(1 + _MOST_CANDIDATES) // _AT_ONCE)
+        return _AT_ONCE * (passes * budget + 1)
+
     def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
         """Classify a few images of every slot: a whole round, or a part of one."""
         search, x = slots.state, _pixels(slots.x)

@@ -1,0 +1,8 @@
+"""`python -m a2d_keras`: the command line, as `a2d-keras`."""
+
+import sys
+
+from a2d_keras.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

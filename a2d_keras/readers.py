@@ -1,0 +1,232 @@
+"""Inputs from files, one at a time: arrays, images, and TFRecords of `tf.train.Example`."""
+
+import glob
+import itertools
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from a2d_keras.classifier import Classifier
+
+_IMAGES = (".jpeg", ".jpg", ".png")
+_ARRAYS = (".npy", ".npz")
+_KEYS = ("x", "image", "image/encoded")  # where inputs are looked for, unless a key is given
+
+_Rows = Iterator[tuple[str, np.ndarray]]  # names, and what they name
+
+
+class Reader(NamedTuple):
+    """A classifier's inputs in files, read anew whenever they are asked for.
+
+    Attributes:
+        source: Where they are, as the user named it.
+        rows: Called, begins again and yields for every input its name, a string, and the input,
+            float32, (*input_shape,).
+        shape: The shape of an input, None where its sizes may be any.
+    """
+
+    source: str
+    rows: Callable[[], _Rows]
+    shape: tuple[int | None, ...]
+
+    def batches(self, size: int) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+        """Go through the inputs, with one batch in memory.
+
+        Args:
+            size: Inputs in a batch.
+
+        Yields:
+            The names of some inputs, and these, float32, (size, *input_shape).
+        """
+        rows = self.rows()
+        while batch := list(itertools.islice(rows, size)):
+            names, images = zip(*batch, strict=True)
+            yield names, np.stack(images)
+
+    def dataset(self, size: int) -> tf.data.Dataset:
+        """Make a dataset of the inputs, without their names.
+
+        Args:
+            size: Inputs in a batch.
+
+        Returns:
+            A `tf.data.Dataset` of float32 batches.
+        """
+        rows = tf.data.Dataset.from_generator(
+            lambda: (image for _, image in self.rows()),
+            output_signature=tf.TensorSpec(self.shape, tf.float32),
+        )
+        return rows.batch(size)
+
+
+def read(source: str, classifier: Classifier, key: str | None = None) -> Reader:
+    """Find inputs, to be read when they are needed.
+
+    Numbers of the type uint8, such as the pixels of images, are scaled from 0 ... 255 to the
+    classifier's bounds; all others are taken as they are.
+
+    Args:
+        source: An NPZ or NPY file, a PNG or JPEG image, a folder of images and of more folders, a
+            file of TFRecords, or a glob pattern of images or of TFRecords.
+        classifier: The `Classifier` that is to take them.
+        key: The array of an NPZ file, or the feature of TFRecords, that holds the inputs. By
+            default the only one, or the first of `x`, `image` and `image/encoded`.
+
+    Returns:
+        A `Reader`, whose rows raise `ValueError` where a file does not hold what it should.
+
+    Raises:
+        ValueError: If nothing is there to read, or no such array.
+
+    Example:
+        >>> import keras, os, tempfile
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "pixels.npy")
+        ...     np.save(path, np.full((2, 4), 255, "uint8"))
+        ...     names, x = next(read(path, Classifier(model)).batches(128))
+        >>> names, float(x.max())
+        (('0', '1'), 1.0)
+    """
+    rows = _find(source, classifier, key)
+    return Reader(source, lambda: _fitted(rows(), source, classifier), classifier.input_shape)
+
+
+def _find(source: str, classifier: Classifier, key: str | None) -> Callable[[], _Rows]:
+    folder = pathlib.Path(source)
+    if folder.is_dir():
+        files = sorted(path for path in folder.rglob("*") if _is_image(path))
+        _require_some(files, source)
+        named = {path.relative_to(folder).as_posix(): path for path in files}
+        return lambda: _images(named, classifier)
+    files = [folder] if folder.is_file() else sorted(map(pathlib.Path, glob.glob(source)))
+    _require_some(files, source)
+    if all(_is_image(path) for path in files):
+        return lambda: _images({str(path): path for path in files}, classifier)
+    if len(files) == 1 and files[0].suffix in _ARRAYS:
+        values = _load(files[0], key)
+        return lambda: ((str(index), row) for index, row in enumerate(values))
+    return lambda: _records(files, classifier, key)
+
+
+def _fitted(rows: _Rows, source: str, classifier: Classifier) -> _Rows:
+    """Scale pixels to the bounds, and refuse a wrong shape; the first settles sizes left open."""
+    (low, high), shape = classifier.bounds, classifier.input_shape
+    for name, values in rows:
+        if values.dtype == np.uint8:
+            values = low + values.astype("float64") * (high - low) / 255
+        if shape[-1:] == (1,) and values.ndim == len(shape) - 1:
+            values = values[..., None]  # grey images, as they often come
+        if not tf.TensorShape(shape).is_compatible_with(values.shape):
+            raise ValueError(
+                f"Every input must have the shape {shape}. Received: {values.shape}, {name} of "
+                f"{source}"
+            )
+        shape = values.shape
+        yield name, values.astype("float32")
+
+
+def _images(files: dict[str, pathlib.Path], classifier: Classifier) -> _Rows:
+    for name, path in files.items():
+        yield name, _decode(path.read_bytes(), classifier, str(path))
+
+
+def _decode(encoded: bytes, classifier: Classifier, name: str) -> np.ndarray:
+    """Decode an image, with as many channels as the classifier sees."""
+    shape = classifier.input_shape
+    channels = 1 if len(shape) == 2 else shape[-1]
+    if len(shape) not in (2, 3) or channels not in (1, 3, 4):
+        raise ValueError(
+            "Images go into a classifier of (height, width), with 1, 3 or 4 channels if any. "
+            f"Received: a classifier of {shape}"
+        )
+    try:
+        image = tf.io.decode_image(encoded, channels, expand_animations=False).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(
+            "An image must be a whole PNG or JPEG file that TensorFlow can decode. "
+            f"Received: {name}"
+        ) from error
+    return image if len(shape) == 3 else image[..., 0]
+
+
+def _load(path: pathlib.Path, key: str | None) -> np.ndarray:
+    values = _whole(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
+    if not isinstance(values, np.ndarray):
+        with values as arrays:
+            name = _choose(arrays.files, key, str(path))
+            values = _whole(path, lambda: arrays[name])
+    if values.dtype.kind not in "buif" or values.ndim == 0:
+        raise ValueError(
+            "Inputs must be an array of real numbers. "
+            f"Received: {values.dtype} of the shape {values.shape} in {path}"
+        )
+    return values
+
+
+def _whole(path: pathlib.Path, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"An NPZ or NPY file must be whole, and hold numbers alone. Received: {path}: {error}"
+        ) from error
+
+
+def _records(files: list[pathlib.Path], classifier: Classifier, key: str | None) -> _Rows:
+    for path in files:
+        try:
+            for index, record in enumerate(tf.data.TFRecordDataset(str(path))):
+                name, example = f"{path}:{index}", tf.train.Example.FromString(record.numpy())
+                yield name, _input(example, classifier, key, name)
+        except (tf.errors.DataLossError, DecodeError) as error:
+            raise ValueError(
+                f"TFRecords must be whole, and each a `tf.train.Example`. Received: {path}"
+            ) from error
+
+
+def _input(example: Any, classifier: Classifier, key: str | None, name: str) -> np.ndarray:
+    features = example.features.feature
+    feature = features[_choose(features, key, name)]
+    if feature.WhichOneof("kind") == "bytes_list" and feature.bytes_list.value:
+        return _decode(feature.bytes_list.value[0], classifier, name)
+    numbers = np.array([*feature.float_list.value, *feature.int64_list.value])
+    sizes = [-1 if size is None else size for size in classifier.input_shape]
+    try:
+        return numbers.reshape(sizes)
+    except ValueError as error:
+        raise ValueError(
+            f"A feature must hold an encoded image, or the numbers of {classifier.input_shape}. "
+            f"Received: {len(numbers)} numbers in {name}"
+        ) from error
+
+
+def _choose(names: Iterable[str], key: str | None, source: str) -> str:
+    """Choose the array or feature that holds the inputs."""
+    names = sorted(names)
+    wanted = [key] if key else [*_KEYS, *(names if len(names) == 1 else [])]
+    for name in wanted:
+        if name in names:
+            return name
+    raise ValueError(
+        f"Name what holds the inputs, one of {', '.join(names)}, with --key. "
+        f"Received: {'--key ' + key if key else 'no --key'} for {source}"
+    )
+
+
+def _is_image(path: pathlib.Path) -> bool:
+    return path.suffix.lower() in _IMAGES
+
+
+def _require_some(files: list[pathlib.Path], source: str) -> None:
+    if not files:
+        raise ValueError(
+            "There is nothing to read: name an NPZ or NPY file, PNG or JPEG images, a folder of "
+            f"them, or TFRecords. Received: {source}"
+        )

@@ -1,0 +1,123 @@
+"""No input, however expensive, takes more queries than were known before the call."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import a2d_keras as a2d
+
+STUBBORN = [
+    a2d.FGSM(),
+    a2d.BIM(max_iterations=40),
+    a2d.BIM2(max_iterations=40),
+    a2d.JSMA(max_iterations=40),
+    a2d.PairJSMA(max_iterations=40),
+    a2d.DeepFool(max_iterations=20),
+    a2d.CarliniWagner(binary_search_steps=3, search_iterations=15),
+    a2d.LSA(max_iterations=3),
+    a2d.DBA(max_iterations=25),
+    a2d.DBA(max_iterations=25, distance=1e-6, source_step=0.9),  # whose proposals nearly all fail
+]
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Counter(keras.layers.Layer):
+    """Counts the inputs that pass through it, in graphs and their loops too."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seen = tf.Variable(0, dtype="int64", trainable=False)  # no weight: not to be saved
+
+    def call(self, x):
+        with tf.control_dependencies([self.seen.assign_add(tf.shape(x, tf.int64)[0])]):
+            return tf.identity(x)
+
+
+def counted(model):
+    counter, inputs = Counter(), keras.Input(model.input_shape[1:])
+    return keras.Model(inputs, model(counter(inputs))), counter
+
+
+def deaf():
+    """A classifier that hears little of its input, and never changes its mind."""
+    inputs = keras.Input((8, 8, 1))
+    quiet = keras.layers.Flatten()(keras.layers.Rescaling(1e-3)(inputs))
+    strong = keras.initializers.Constant([9.0] + [0.0] * 9)
+    return keras.Model(inputs, keras.layers.Dense(10, "softmax", bias_initializer=strong)(quiet))
+
+
+@pytest.fixture(scope="module")
+def expensive(model, classifier, digits):
+    """What costs most: flat images, noise, the hardiest digits, and digits made hardier."""
+    x = digits.x_test
+    costs = a2d.AttackCosts(model).transform(x)[:, 0]
+    hardiest = x[costs.argsort()[-4:]]
+    own = model.predict(hardiest, verbose=0).argmax(-1)
+    harden = a2d.BIM(
+        eps=1.0, eps_iter=0.02, max_iterations=60, targeted=True, stop_at_success=False
+    )
+    hardened = harden(classifier, hardiest, targets=own).adversarial
+    noise = np.random.default_rng(0).uniform(size=(2, 8, 8, 1))
+    flat = np.ones((3, 8, 8, 1)) * np.array([0, 0.5, 1]).reshape(3, 1, 1, 1)
+    return np.concatenate([hardened, hardiest, noise, flat]).astype("float32")
+
+
+@pytest.mark.parametrize("attack", STUBBORN, ids=repr)
+def test_no_attack_exceeds_what_it_says(classifier, expensive, attack):
+    for target in (classifier, a2d.Classifier(deaf())):
+        queries = attack(target, expensive).queries
+        assert queries.max() <= attack.max_queries(target, attack.max_iterations)
+
+
+@pytest.mark.parametrize("attack", STUBBORN[:3], ids=repr)
+def test_an_input_that_never_gives_way_takes_exactly_that(expensive, attack):
+    target = a2d.Classifier(deaf())
+    queries = attack(target, expensive).queries
+    assert (queries == attack.max_queries(target, attack.max_iterations)).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"exact": True, "attacks": [a2d.BIM(eps_iter=0.002, max_iterations=80)]},
+        {"attacks": [a2d.LSA(max_iterations=3), a2d.DBA(max_iterations=15)]},
+    ],
+    ids=["default", "exact", "labels"],
+)
+def test_no_input_exceeds_the_budget(model, held_out, expensive, options):
+    """Counted in the classifier itself, one input at a time, so that no slot is ever empty."""
+    adapted = a2d.guard(model, **options)
+    adapted.adapt(held_out[:60], verbose=0)
+    watched, counter = counted(model)
+    guarded = a2d.guard(watched, slots=1, **options)
+    guarded.set_weights(adapted.get_weights())
+    most = guarded.max_queries_per_input
+    taken = []
+    for x in expensive:
+        counter.seen.assign(0)
+        guarded.predict(x[None], verbose=0)
+        taken.append(int(counter.seen))
+    assert max(taken) <= most
+    if not options.get("attacks") or options.get("exact"):
+        assert max(taken) == most  # the budget is no larger than it must be
+
+
+def test_is_known_before_adapt_and_shrinks_with_it(model, held_out, capsys):
+    guarded = a2d.guard(model)
+    assert guarded.max_queries_per_input == 502  # the prediction, 500 steps, and a last look
+    guarded.adapt(held_out, verbose=0)
+    assert guarded.max_queries_per_input == guarded.detector.thresholds[0] + 2
+    guarded.summary()
+    assert f"Most queries per input: {guarded.max_queries_per_input}" in capsys.readouterr().out
+    lines = []
+    guarded.summary(print_fn=lines.append)
+    assert lines[-1] == f" Most queries per input: {guarded.max_queries_per_input}"
+
+
+def test_is_the_sum_of_the_attacks(model, held_out):
+    attacks = [a2d.BIM(max_iterations=70), a2d.DBA(max_iterations=20)]
+    guarded = a2d.guard(model, attacks=attacks, exact=True)
+    noise, blends, walk, last_look = 1000, 20, 28 * (20 + 2), 4
+    assert guarded.max_queries_per_input == 1 + 71 + noise + blends + walk + last_look
