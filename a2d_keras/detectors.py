@@ -222,7 +222,8 @@ def _box_cox_lambda(column: np.ndarray) -> float:
         return 1.0
     transformed, fitted = stats.boxcox(column)
     # Where most costs are the largest, the power grows until nothing can hold what it makes.
-    return float(fitted) if np.isfinite(transformed.std()) else 1.0
+    with np.errstate(over="ignore"):
+        return float(fitted) if np.isfinite(transformed.std()) else 1.0
 
 
 def _box_cox(X: np.ndarray, lambdas: np.ndarray) -> np.ndarray:
