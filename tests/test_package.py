@@ -31,6 +31,15 @@ def test_another_backend_is_refused():
     assert last.endswith("Received: torch")
 
 
+def test_beam_is_asked_for_where_it_is_missing():
+    code = "import sys; sys.modules['apache_beam'] = None; import a2d_keras.beam"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode != 0
+    last = run.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: a2d_keras.beam runs on Apache Beam: install it with")
+    assert " Received: " in last
+
+
 def test_the_wheel_holds_the_package_alone(tmp_path):
     source = tmp_path / "source"
     ignore = shutil.ignore_patterns(".*", "build", "*.egg-info", "*.npz", "*.h5")
@@ -51,6 +60,8 @@ def test_the_wheel_holds_the_package_alone(tmp_path):
 
 @pytest.mark.parametrize("name", modules(a2d_keras) + modules(models) + modules(baselines))
 def test_examples_run(name):
+    if name == "a2d_keras.beam":
+        pytest.importorskip("apache_beam", reason="Apache Beam is not installed: a2d-keras[beam]")
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert result.failed == 0
 

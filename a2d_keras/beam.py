@@ -1,0 +1,136 @@
+"""`GuardedModelHandler`: verdicts in Apache Beam pipelines, on one machine or many.
+
+It needs an extra: `pip install "a2d-keras[beam]"`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from a2d_keras.guarded_model import GuardedModel
+
+try:
+    from apache_beam.ml.inference.base import ModelHandler, PredictionResult
+except ImportError as error:
+    raise ImportError(
+        'a2d_keras.beam runs on Apache Beam: install it with `pip install "a2d-keras[beam]"`. '
+        f"Received: {error}"
+    ) from error
+
+
+class _Judge:
+    """A guarded model, behind the one method that Beam shares among processes."""
+
+    def __init__(self, path: str) -> None:
+        model = keras.models.load_model(path)
+        if not isinstance(model, GuardedModel):
+            raise ValueError(
+                "The file must hold a guarded model, which `a2d_keras.guard` makes. "
+                f"Received: {type(model).__name__} in {path}"
+            )
+        model.detector.check(np.empty((0, *model.detector.classifier.input_shape)))  # is adapted
+        self._model = model
+
+    def judge(self, batch: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+        """Give for each input the model's outputs, or the reason why it refuses that input."""
+        all_valid = self._reason(batch) is None
+        reasons = [None if all_valid else self._reason([x]) for x in batch]
+        valid = [x for x, reason in zip(batch, reasons, strict=True) if reason is None]
+        if not valid:
+            return [{"error": reason} for reason in reasons]
+        outputs = self._model.predict(np.stack(valid), verbose=0)
+        rows = zip(*outputs.values(), strict=True)
+        return [
+            {"error": reason} if reason else dict(zip(outputs, next(rows), strict=True))
+            for reason in reasons
+        ]
+
+    def _reason(self, batch: Sequence[np.ndarray]) -> str | None:
+        try:
+            self._model.detector.check(np.stack(batch))
+        except ValueError as error:
+            return str(error)
+        return None
+
+
+class GuardedModelHandler(ModelHandler[np.ndarray, PredictionResult, _Judge]):
+    """Let Beam's `RunInference` judge inputs with a guarded model.
+
+    An example is one input, an array of the classifier's input shape. The `inference` of its
+    `PredictionResult` is a dict: the outputs of `DetectorLayer` for that input, as NumPy values; or
+    `{"error": reason}` where the model refuses the input, which costs the rest of the batch
+    nothing. Any other failure is raised, for the runner to try again.
+
+    Args:
+        path: The `.keras` file of an adapted guarded model, where every worker can read it.
+        batch_size: Inputs in a batch, where Beam makes the batches. Defaults to 1024.
+        **kwargs: As for Beam's `ModelHandler`, such as `large_model=True`, which keeps one copy
+            of the model for all processes of a machine.
+
+    Raises:
+        ValueError: On the workers, if the file does not hold an adapted guarded model.
+
+    Example:
+        >>> import tempfile
+        >>> from apache_beam.ml.inference.base import RunInference
+        >>> from a2d_keras import guard
+        >>> guarded = guard(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
+        >>> guarded.adapt(np.random.default_rng(0).uniform(size=(100, 4)), verbose=0)
+        >>> path = f"{tempfile.mkdtemp()}/guarded.keras"
+        >>> guarded.save(path)
+        >>> inputs = [np.full(4, 0.5), np.full(4, 255.0)]
+        >>> good, bad = inputs | RunInference(GuardedModelHandler(path))
+        >>> sorted(good.inference)
+        ['cost', 'exact', 'is_adversarial', 'predictions', 'score']
+        >>> bad.inference["error"]
+        'Inputs must be finite numbers within the bounds (0.0, 1.0); scale them ...
+    """
+
+    def __init__(self, path: str, batch_size: int = 1024, **kwargs: Any) -> None:
+        # Of one size, as Beam's own choice of sizes would depend on the speed of the machine.
+        super().__init__(min_batch_size=batch_size, max_batch_size=batch_size, **kwargs)
+        self._path = path
+
+    def load_model(self) -> _Judge:
+        """Load the guarded model."""
+        return _Judge(self._path)
+
+    def run_inference(
+        self, batch: Sequence[np.ndarray], model: _Judge, inference_args: Any = None
+    ) -> Iterable[PredictionResult]:
+        """Judge a batch.
+
+        Args:
+            batch: Inputs, arrays of the classifier's input shape.
+            model: What `load_model` returned.
+            inference_args: Nothing.
+
+        Returns:
+            A `PredictionResult` for each input, in their order.
+        """
+        inferences = model.judge(batch)
+        return [
+            PredictionResult(example, inference, self._path)
+            for example, inference in zip(batch, inferences, strict=True)
+        ]
+
+    def get_num_bytes(self, batch: Sequence[np.ndarray]) -> int:
+        """Count the bytes of a batch, for Beam's metrics."""
+        return sum(np.asarray(example).nbytes for example in batch)
+
+    def get_metrics_namespace(self) -> str:
+        """Name the namespace of Beam's metrics."""
+        return "a2d_keras"
+
+    def validate_inference_args(self, inference_args: Any) -> None:
+        """Refuse arguments, as a guarded model takes none."""
+        if inference_args:
+            raise ValueError(
+                f"A guarded model takes no `inference_args`. Received: {inference_args}"
+            )
+
+    def update_model_path(self, model_path: str | None = None) -> None:
+        """Take another file, where `RunInference` watches for newer models."""
+        self._path = model_path or self._path

@@ -1,0 +1,191 @@
+import concurrent.futures
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import a2d_keras as a2d
+from models import zoo
+
+beam = pytest.importorskip("apache_beam", reason="Apache Beam is not installed: a2d-keras[beam]")
+
+from apache_beam.ml.inference.base import RunInference  # noqa: E402
+
+from a2d_keras.beam import GuardedModelHandler  # noqa: E402
+from examples.batch import digits as example  # noqa: E402
+from examples.batch import score  # noqa: E402
+
+ROOT = pathlib.Path(__file__).parent.parent
+TWO_WORKERS = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("batch")
+
+
+@pytest.fixture(scope="module")
+def broken(folder):
+    """The model and 4 shards are in the folder; this is where their broken records are."""
+    return set(example.make(folder, records=400, shards=4, broken=10))
+
+
+@pytest.fixture(scope="module")
+def shards(folder, broken):
+    return sorted(str(path) for path in folder.glob("*.tfrecord"))
+
+
+@pytest.fixture(scope="module")
+def path(folder, broken):
+    return str(folder / "guarded.keras")
+
+
+@pytest.fixture(scope="module")
+def scored(folder, shards, path):
+    """What two worker processes counted."""
+    command = [sys.executable, "-m", "examples.batch.score", f"{folder}/*.tfrecord"]
+    options = ["--model", path, "--out", f"{folder}/scored", "--shape", "8", "8", "1"]
+    run = subprocess.run([*command, *options, *TWO_WORKERS], cwd=ROOT, capture_output=True)
+    assert run.returncode == 0, run.stderr.decode()
+    return json.loads(run.stdout)
+
+
+def verdicts(out, shard):
+    with open(out / f"{pathlib.Path(shard).name}.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def dead_letters(out, shard):
+    text = (out / f"{pathlib.Path(shard).name}.dead.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_counts_in_are_counts_out(folder, scored, shards):
+    rows = [row for shard in shards for row in verdicts(folder / "scored", shard)]
+    flagged = sum(row["is_adversarial"] == "True" for row in rows)
+    assert scored == {"read": 400, "scored": 390, "flagged": flagged, "dead": 10}
+    assert len(rows) == 390
+    assert 20 < flagged < 100
+
+
+def test_dead_letters_say_which_and_why(folder, scored, shards, broken):
+    letters = {
+        (pathlib.Path(shard).name, letter["record"]): letter["error"]
+        for shard in shards
+        for letter in dead_letters(folder / "scored", shard)
+    }
+    assert set(letters) == broken
+    for words in (
+        "DecodeError",
+        "`image` must hold 64 floats. Received: 0",
+        "`image` must hold 64 floats. Received: 56",
+        "64 values that are not finite",
+        "to 255",
+    ):
+        assert sum(words in reason for reason in letters.values()) == 2, words
+
+
+def test_verdicts_are_the_models_own(folder, scored, shards, path):
+    model = keras.models.load_model(path)
+    for shard in shards[:2]:
+        records = list(tf.data.TFRecordDataset(shard).as_numpy_iterator())
+        rows = verdicts(folder / "scored", shard)
+        x = np.stack([score.parse(records[int(row["record"])], (8, 8, 1)) for row in rows])
+        out = model.predict(x, verbose=0)
+        assert [int(row["prediction"]) for row in rows] == out["predictions"].argmax(-1).tolist()
+        assert [row["is_adversarial"] == "True" for row in rows] == out["is_adversarial"].tolist()
+        assert [int(row["cost"]) for row in rows] == out["cost"][:, 0].tolist()
+
+
+def test_a_shard_retried_gives_the_same(folder, scored, shards, path):
+    out = folder / "retried"
+    assert score.run(shards[1:2], path, str(out), (8, 8, 1))["read"] == 100
+    first = score.run(shards[1:2], path, str(out), (8, 8, 1))  # over files that are there
+    assert first["read"] == 100
+    names = {file.name for file in out.iterdir()}
+    assert names == {f"{pathlib.Path(shards[1]).name}{end}" for end in (".csv", ".dead.jsonl")}
+    for name in names:
+        assert (out / name).read_bytes() == (folder / "scored" / name).read_bytes()
+
+
+def test_a_damaged_shard_loses_only_what_lies_beyond(tmp_path, shards, path):
+    damaged = tmp_path / "damaged.tfrecord"
+    whole = pathlib.Path(shards[0]).read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2])
+    counts = score.run([str(damaged)], path, str(tmp_path / "out"), (8, 8, 1))
+    letters = dead_letters(tmp_path / "out", damaged)
+    assert counts["read"] == counts["scored"] + counts["dead"] > 40
+    assert letters[-1]["record"] == counts["read"] - 1
+    assert "The shard is damaged from here to its end. Received: " in letters[-1]["error"]
+
+
+def test_a_lost_record_is_an_error(tmp_path):
+    groups = {"outcomes": [(0, {"error": "broken"}), (2, {"error": "broken"})], "read": [3]}
+    with pytest.raises(RuntimeError, match="2 outcomes of 3 records. Received: shard"):
+        score.WriteShard(str(tmp_path)).process(("shard", groups))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("shards", [[], ["a/x.tfrecord", "b/x.tfrecord"]])
+def test_shards_have_names_that_differ(shards, tmp_path):
+    with pytest.raises(ValueError, match="There must be shards, with names that differ. Rec"):
+        score.run(shards, "guarded.keras", str(tmp_path), (8, 8, 1))
+
+
+class TestHandler:
+    @pytest.mark.parametrize("options", [{}, {"large_model": True}], ids=["own", "shared"])
+    def test_one_bad_input_costs_the_others_nothing(self, options, path, benign):
+        bad = [benign[0] * 255, benign[0, :4], "digit", None]
+        results = [*benign[:3], *bad] | RunInference(GuardedModelHandler(path, **options))
+        expected = keras.models.load_model(path).predict(benign[:3], verbose=0)
+        for index, result in enumerate(results[:3]):
+            np.testing.assert_array_equal(result.example, benign[index])
+            for name, values in expected.items():
+                np.testing.assert_allclose(result.inference[name], values[index], rtol=1e-5)
+        reasons = [result.inference["error"] for result in results[3:]]
+        for reason, words in zip(reasons, ("within", "shape", "real", "real"), strict=True):
+            assert words in reason
+            assert "Received: " in reason
+
+    def test_all_bad(self, path):
+        (result,) = [np.full((8, 8, 1), np.nan)] | RunInference(GuardedModelHandler(path))
+        assert set(result.inference) == {"error"}
+
+    def test_threads_share_one_model(self, path, benign):
+        handler = GuardedModelHandler(path)
+        judge = handler.load_model()
+        expected = keras.models.load_model(path).predict(benign, verbose=0)["cost"]
+
+        def costs(count):
+            results = handler.run_inference(list(benign[:count]), judge)
+            return [result.inference["cost"] for result in results]
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            for count, found in zip(range(8, 24), pool.map(costs, range(8, 24)), strict=True):
+                np.testing.assert_array_equal(found, expected[:count])
+
+    def test_takes_a_newer_model(self, path):
+        handler = GuardedModelHandler("nowhere.keras")
+        handler.update_model_path(path)
+        handler.update_model_path("")
+        assert handler.load_model()
+
+    def test_refuses_a_model_that_is_not_guarded(self, tmp_path):
+        zoo.build("digits").save(tmp_path / "model.keras")
+        with pytest.raises(ValueError, match="must hold a guarded model.*Received: Sequential in"):
+            GuardedModelHandler(str(tmp_path / "model.keras")).load_model()
+
+    def test_refuses_a_model_that_is_not_adapted(self, tmp_path):
+        a2d.guard(zoo.build("digits")).save(tmp_path / "guarded.keras")
+        with pytest.raises(ValueError, match="call `adapt` with benign inputs first"):
+            GuardedModelHandler(str(tmp_path / "guarded.keras")).load_model()
+
+    def test_refuses_arguments(self, path):
+        with pytest.raises(ValueError, match="takes no `inference_args`. Received: {'batch': 1}"):
+            [] | RunInference(GuardedModelHandler(path), inference_args={"batch": 1})
