@@ -2,12 +2,12 @@
 
 import inspect
 import io
-import os
 
 import numpy as np
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import StratifiedKFold
 
+from a2d_keras.files import replacing
 from baselines.digests import digest
 from baselines.layerwise import describe
 
@@ -52,12 +52,8 @@ def write(path, model, arrays):
         arrays: What was learned, a dict.
     """
     arrays = arrays | {"weights": digest(*model.get_weights())}
-    beside = path.with_name(f"{path.name}.part")
-    with open(beside, "wb") as file:
+    with replacing(path) as beside, open(beside, "wb") as file:
         np.savez_compressed(file, **arrays, checksum=digest(*arrays.values()))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
 
 
 def read(path, model, names):
