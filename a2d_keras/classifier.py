@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 # Ops that leave the classes where they are, so the softmax may stand before them.
 _TRANSPARENT_OPS = frozenset({"Cast", "Identity", "Reshape", "Squeeze"})
+_MOST = float(np.finfo("float32").max)
 _PROBE_INPUTS = 8
 _PROBE_SIZE = 32  # of image sides that the model leaves open
 
@@ -41,9 +41,9 @@ class Classifier:
         classes: The number of classes.
 
     Raises:
-        ValueError: If the model is not built, has several inputs or outputs, an output that is
-            not (batch, classes), fewer than two classes, or if `bounds` are not two increasing
-            finite numbers.
+        ValueError: If the model is no `keras.Model`, is not built, has several inputs or outputs,
+            an output that is not (batch, classes), fewer than two classes, or if `bounds` are not
+            two increasing finite numbers, as float32 holds them.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
@@ -57,6 +57,10 @@ class Classifier:
         bounds: tuple[float, float] = (0.0, 1.0),
         from_logits: bool | None = None,
     ) -> None:
+        if not isinstance(model, keras.Model):
+            raise ValueError(
+                f"The classifier must be a `keras.Model`, of Keras 3. Received: {type(model)}"
+            )
         self.model = model
         self.bounds = _increasing(bounds)
         self.input_shape = _input_shape(model)
@@ -170,7 +174,8 @@ class Classifier:
 def _increasing(bounds: Any) -> tuple[float, float]:
     try:
         low, high = (float(bound) for bound in bounds)
-        valid = math.isfinite(low) and math.isfinite(high) and low < high
+        within = -_MOST <= low < high <= _MOST and high - low <= _MOST
+        valid = within and np.float32(low) < np.float32(high)
     except (TypeError, ValueError):
         valid = False
     if not valid:

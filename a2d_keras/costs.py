@@ -138,5 +138,5 @@ def fingerprints(
     Returns:
         The costs, int64, (n, attacks).
     """
-    results = [attack(classifier, x, slots=slots, verbose=verbose) for attack in attacks]
-    return np.stack([result.cost for result in results], axis=1)
+    costs = [attack(classifier, x, slots=slots, verbose=verbose).cost for attack in attacks]
+    return np.stack(costs, axis=1)

@@ -1,6 +1,7 @@
 """Fingerprints to verdicts. These detectors see numbers, never models."""
 
 import math
+import numbers
 import warnings
 from typing import Any
 
@@ -180,7 +181,8 @@ def require_rate(false_positive_rate: float) -> None:
     Raises:
         ValueError: If α is 0 or less, 1 or more, or not a number.
     """
-    if not 0 < false_positive_rate < 1:
+    is_number = isinstance(false_positive_rate, numbers.Real)
+    if not is_number or not 0 < false_positive_rate < 1:
         raise ValueError(
             f"`false_positive_rate` must lie between 0 and 1. Received: {false_positive_rate}"
         )

@@ -5,10 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.attacks import StepAttack
+from a2d_keras.files import replacing
 from a2d_keras.layers import DetectorLayer
 
 _BATCH_IN_SLOTS = 8  # inputs in a batch of arrays, as a multiple of the slots
@@ -86,17 +86,44 @@ class GuardedModel(keras.Model):
             tf.errors.InvalidArgumentError: Likewise, for a dataset.
         """
         self.detector.check_weights()
-        if tf.is_tensor(x) or isinstance(x, (np.ndarray, list, tuple)):
-            x = x if tf.is_tensor(x) else np.asarray(x)
-            self.detector.check(x)
-            if len(x) == 0:  # which Keras does not predict, and some convolutions fail on
-                low = self.detector.classifier.bounds[0]
-                outputs = self(np.full((1, *x.shape[1:]), low, "float32"))
-                return {name: values.numpy()[:0] for name, values in outputs.items()}
-            batch_size = batch_size or _BATCH_IN_SLOTS * self.detector.slots
-        elif inputs.is_dataset(x):
+        if inputs.is_dataset(x):
             inputs.require_dataset(x, self.detector.classifier)
+            if x.cardinality() == 0:
+                return self._predict_nothing()
+        elif x is None or isinstance(x, (list, tuple)) or hasattr(x, "__array__"):
+            x = inputs.dense(x, self.detector.classifier)
+            self.detector.check_array(x)
+            if len(x) == 0:
+                return self._predict_nothing()
+            batch_size = batch_size or _BATCH_IN_SLOTS * self.detector.slots
         return super().predict(x, batch_size, verbose, **kwargs)
+
+    def _predict_nothing(self) -> dict[str, np.ndarray]:
+        """Give empty outputs, as Keras does not predict them, and some convolutions fail on it."""
+        classifier = self.detector.classifier
+        shape = [side or 1 for side in classifier.input_shape]
+        outputs = self(np.full((1, *shape), classifier.bounds[0], "float32"))
+        return {name: values.numpy()[:0] for name, values in outputs.items()}
+
+    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
+        """Save as any Keras model; a `.keras` file replaces an older one only once it is whole.
+
+        Args:
+            filepath: Where to: a path that ends in `.keras`, or whatever else `keras.Model.save`
+                takes.
+            overwrite: Whether to replace an older file unasked. Defaults to True.
+            **kwargs: As in `keras.Model.save`.
+
+        Raises:
+            ValueError: If the folder is missing or cannot be written to.
+            OSError: If the file cannot be written, such as to a full disk; an older file stays.
+        """
+        path = str(filepath)
+        if not overwrite or "://" in path or not path.endswith(".keras"):
+            super().save(filepath, overwrite, **kwargs)
+            return
+        with replacing(path) as beside:
+            super().save(beside, **kwargs)
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
         """Refuse: a guarded model is not trained."""

@@ -1,7 +1,8 @@
 """What may go into a classifier: arrays and datasets of numbers within its bounds."""
 
+import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +10,46 @@ import tensorflow as tf
 from a2d_keras.classifier import Classifier
 
 _TOLERANCE = 1e-6  # how far outside its bounds an input may lie, as a fraction of their range
+_AT_ONCE = 2**22  # values of an array that are looked at at once, to take little memory
+_DARK, _BRIGHT = 32, 255  # numbers up to between these look like pixels that were never scaled
+
+
+class Survey(NamedTuple):
+    """What some inputs hold that no classifier input can.
+
+    Attributes:
+        counts: How many values are not finite, how many lie outside the bounds, in how many
+            inputs, and of how many; int64, (4,).
+        least: The smallest finite value, float32.
+        most: The largest, likewise.
+    """
+
+    counts: Any
+    least: Any
+    most: Any
+
+
+def dense(x: Any, classifier: Classifier) -> Any:
+    """Take what holds inputs as an array, a tensor or a dataset, or refuse it.
+
+    Args:
+        x: Numbers, (n, *input_shape), or a `tf.data.Dataset` of batches of them, alone or as the
+            first of a tuple.
+        classifier: The `Classifier`.
+
+    Returns:
+        A NumPy array, a tensor, or the dataset.
+
+    Raises:
+        ValueError: If `x` does not hold real numbers, or not of that shape; in a graph, where a
+            dataset or an exported model brings it, `tf.errors.InvalidArgumentError`.
+    """
+    if is_dataset(x):
+        require_dataset(x, classifier)
+        return x
+    x = _dense(x)
+    require_spec(x, classifier, in_graph=not tf.executing_eagerly())
+    return x
 
 
 def to_images(x: Any, classifier: Classifier) -> tf.Tensor:
@@ -22,16 +63,13 @@ def to_images(x: Any, classifier: Classifier) -> tf.Tensor:
         The same numbers, float32.
 
     Raises:
-        ValueError: If `x` does not hold numbers, or not of that shape; in a graph, where a
-            dataset or an exported model brings it, `tf.errors.InvalidArgumentError`.
+        ValueError: As `dense`.
     """
-    if not tf.is_tensor(x):
-        x = np.asarray(x)
-    require_spec(x, classifier, in_graph=not tf.executing_eagerly())
-    return tf.ensure_shape(tf.cast(x, tf.float32), (None, *classifier.input_shape))
+    images = tf.cast(dense(x, classifier), tf.float32)
+    return tf.ensure_shape(images, (None, *classifier.input_shape))
 
 
-def find_invalid(images: tf.Tensor, classifier: Classifier) -> tuple[tf.Tensor, tf.Tensor]:
+def survey(images: tf.Tensor, classifier: Classifier) -> tuple[tf.Tensor, Survey]:
     """Find the rows that no classifier input can hold. Graph code.
 
     Args:
@@ -40,27 +78,68 @@ def find_invalid(images: tf.Tensor, classifier: Classifier) -> tuple[tf.Tensor, 
 
     Returns:
         Which rows hold a value that is not finite, or outside the bounds by more than 1e-6 of
-        their range, bool, (n,); and a sentence that says so, a string.
+        their range, bool, (n,); and a `Survey`.
     """
     low, high = classifier.bounds
     slack = _TOLERANCE * classifier.range
     finite = tf.math.is_finite(images)
     outside = finite & ((images < low - slack) | (images > high + slack))
     invalid = tf.reduce_any(~finite | outside, axis=list(range(1, len(images.shape))))
-    sentence = tf.strings.format(
-        f"Inputs must be finite numbers within the bounds ({low}, {high}); scale them as for "
-        "training, or set `bounds`. Received: {} values that are not finite, {} outside the "
-        "bounds, in {} of {} inputs, from {} to {}",
-        (
-            tf.math.count_nonzero(~finite),
-            tf.math.count_nonzero(outside),
-            tf.math.count_nonzero(invalid),
-            tf.shape(images)[0],
-            tf.reduce_min(tf.where(finite, images, images.dtype.max)),
-            tf.reduce_max(tf.where(finite, images, images.dtype.min)),
-        ),
+    counts = [tf.math.count_nonzero(mask) for mask in (~finite, outside, invalid)]
+    return invalid, Survey(
+        tf.stack([*counts, tf.shape(images, tf.int64)[0]]),
+        tf.reduce_min(tf.where(finite, images, np.inf)),
+        tf.reduce_max(tf.where(finite, images, -np.inf)),
     )
-    return invalid, sentence
+
+
+def survey_array(x: Any, classifier: Classifier) -> Survey:
+    """Survey an array of any size, a part at a time.
+
+    Args:
+        x: What `dense` returns, no dataset.
+        classifier: The `Classifier`.
+
+    Returns:
+        The `Survey` of all of it.
+    """
+    rows = max(1, _AT_ONCE // max(1, math.prod(x.shape[1:])))
+    parts = (x[start : start + rows] for start in range(0, max(len(x), 1), rows))
+    surveys = [survey(to_images(part, classifier), classifier)[1] for part in parts]
+    counts, least, most = zip(*surveys, strict=True)
+    return Survey(tf.add_n(counts), tf.reduce_min(least), tf.reduce_max(most))
+
+
+def require_valid(found: Survey, classifier: Classifier) -> None:
+    """Refuse inputs of which any is invalid.
+
+    Args:
+        found: Their `Survey`.
+        classifier: The `Classifier`.
+
+    Raises:
+        ValueError: If any is; in a graph, when that runs, `tf.errors.InvalidArgumentError`.
+    """
+    require(found.counts[2] == 0, _sentence(found, classifier))
+
+
+def _sentence(found: Survey, classifier: Classifier) -> tf.Tensor:
+    low, high = classifier.bounds
+    dark = high < _DARK  # the model
+    pixels = dark & (found.least >= 0) & (found.most > _DARK) & (found.most <= _BRIGHT)
+    template = "{} values that are not finite, {} outside the bounds, in {} of {} inputs"
+    parts = [
+        f"Inputs must be finite numbers within the bounds ({low}, {high})",
+        tf.where(pixels, f", and these look like pixels from 0 to {_BRIGHT}", ""),
+        "; scale them as for training, or set `bounds`. Received: ",
+        tf.strings.format(template, tuple(tf.unstack(found.counts))),
+        tf.where(
+            found.least <= found.most,
+            tf.strings.format(", from {} to {}", (found.least, found.most)),
+            "",
+        ),
+    ]
+    return tf.strings.join(parts)
 
 
 def require(condition: tf.Tensor, sentence: Any) -> None:
@@ -96,8 +175,7 @@ def checked(x: Any, classifier: Classifier) -> tf.Tensor:
             in a graph `tf.errors.InvalidArgumentError`.
     """
     images = to_images(x, classifier)
-    invalid, sentence = find_invalid(images, classifier)
-    require(~tf.reduce_any(invalid), sentence)
+    require_valid(survey(images, classifier)[1], classifier)
     return tf.clip_by_value(images, *classifier.bounds)
 
 
@@ -117,15 +195,19 @@ def batches(x: Any, classifier: Classifier, size: int) -> Iterator[tf.Tensor]:
         ValueError: As `checked`, for arrays.
         tf.errors.InvalidArgumentError: As `checked`, for datasets.
     """
+    x = dense(x, classifier)
     if not is_dataset(x):
-        images = checked(x, classifier)
-        for start in range(0, max(len(images), 1), size):
-            yield images[start : start + size]
+        require_valid(survey_array(x, classifier), classifier)  # before any work is done
+        for start in range(0, max(len(x), 1), size):
+            yield checked(x[start : start + size], classifier)
         return
-    require_dataset(x, classifier)
     if isinstance(x.element_spec, tuple):
         x = x.map(lambda images, *_: images)
-    yield from x.map(lambda images: checked(images, classifier)).rebatch(size)
+    images = None
+    for images in x.map(lambda images: checked(images, classifier)).rebatch(size):
+        yield images
+    if images is None:
+        yield tf.zeros([0, *(side or 1 for side in classifier.input_shape)])
 
 
 def first(x: Any, classifier: Classifier, most: int) -> np.ndarray:
@@ -140,7 +222,7 @@ def first(x: Any, classifier: Classifier, most: int) -> np.ndarray:
         Checked inputs, float32, (n, *input_shape), n up to `most`.
     """
     if not is_dataset(x):
-        return checked(x[:most], classifier).numpy()
+        return checked(_dense(x)[:most], classifier).numpy()
     return next(batches(x, classifier, most)).numpy()
 
 
@@ -178,8 +260,14 @@ def require_dataset(x: tf.data.Dataset, classifier: Classifier) -> None:
     Raises:
         tf.errors.InvalidArgumentError: If their dtype or shape does not fit.
     """
-    spec = x.element_spec
-    require_spec(spec[0] if isinstance(spec, tuple) else spec, classifier, in_graph=True)
+    spec = x.element_spec[0] if isinstance(x.element_spec, tuple) else x.element_spec
+    if not isinstance(spec, tf.TensorSpec):
+        sentence = (
+            "A dataset must hold batches of inputs, alone or as the first of a tuple. "
+            f"Received: {spec}"
+        )
+        raise tf.errors.InvalidArgumentError(None, None, sentence)
+    require_spec(spec, classifier, in_graph=True)
 
 
 def require_spec(x: Any, classifier: Classifier, in_graph: bool) -> None:
@@ -193,12 +281,30 @@ def require_spec(x: Any, classifier: Classifier, in_graph: bool) -> None:
     Raises:
         ValueError: If `x` does not fit; in a graph `tf.errors.InvalidArgumentError`.
     """
-    dtype = tf.as_dtype(x.dtype) if x.dtype != object else tf.variant
     shape = tf.TensorShape([None, *classifier.input_shape])
-    if not (dtype.is_floating or dtype.is_integer or dtype.is_bool):
+    if not _is_real(x.dtype):
         sentence = f"Inputs must be real numbers. Received: {x.dtype}"
     elif not shape.is_compatible_with(x.shape):
         sentence = f"Inputs must have the shape {shape}. Received: {tf.TensorShape(x.shape)}"
     else:
         return
     raise tf.errors.InvalidArgumentError(None, None, sentence) if in_graph else ValueError(sentence)
+
+
+def _dense(x: Any) -> Any:
+    """Turn whatever holds numbers into an array, unless it is a tensor already."""
+    try:
+        return tf.convert_to_tensor(x) if tf.is_tensor(x) else np.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "Inputs must be real numbers in one array, all of the same shape. "
+            f"Received: {type(x).__name__}"
+        ) from error
+
+
+def _is_real(dtype: Any) -> bool:
+    try:
+        dtype = tf.as_dtype(dtype)  # of an object array: a string
+    except TypeError:  # such as NumPy's dates
+        return False
+    return dtype.is_floating or dtype.is_integer or dtype.is_bool

@@ -1,9 +1,10 @@
 """`DetectorLayer`: verdicts on inputs, inside any Keras model."""
 
+import contextlib
 import dataclasses
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.attacks import BIM, StepAttack
+from a2d_keras.attacks.base import require_whole
 from a2d_keras.attacks.loop import Loop, Task
 from a2d_keras.attacks.shapes import column
 from a2d_keras.classifier import Classifier
@@ -93,6 +95,7 @@ class DetectorLayer(keras.layers.Layer):
             raise ValueError(
                 f'`on_changed_weights` must be "raise" or "warn". Received: {on_changed_weights!r}'
             )
+        require_whole("slots", slots)
         self.model = model
         self.classifier = Classifier(model, bounds, from_logits)
         self.detector = detector
@@ -171,7 +174,8 @@ class DetectorLayer(keras.layers.Layer):
 
         Raises:
             ValueError: If inputs are not what the classifier takes, if they are too few for the
-                false positive rate, or if adversarial ones are missing or not wanted.
+                false positive rate, or if adversarial ones are missing or not wanted. After any
+                error, and after Ctrl-C, the layer is as it was.
         """
         self.verdict.require_kinds(adversarial is not None)
         weights_hash = self.classifier.weights_hash()
@@ -180,11 +184,13 @@ class DetectorLayer(keras.layers.Layer):
         def measure(x: Any) -> np.ndarray:
             return fingerprints(self.classifier, attacks, x, self.slots, verbose)
 
-        self.verdict.learn(measure(benign), None if adversarial is None else measure(adversarial))
-        if self._given_attacks is None:
-            self._eps_iter.assign(attacks[0].eps_iter)
-        self._weights_hash.assign(weights_hash)
-        self._adapted.assign(True)
+        costs = measure(benign), None if adversarial is None else measure(adversarial)
+        with self._all_or_nothing():
+            self.verdict.learn(*costs)
+            if self._given_attacks is None:
+                self._eps_iter.assign(attacks[0].eps_iter)
+            self._weights_hash.assign(weights_hash)
+            self._adapted.assign(True)
         self.classifier.cache.clear()
         self._report(verbose)
 
@@ -202,15 +208,25 @@ class DetectorLayer(keras.layers.Layer):
                 inside a graph `tf.errors.InvalidArgumentError`.
         """
         images = inputs.to_images(x, self.classifier)
-        inputs.require(
-            tf.convert_to_tensor(self._adapted),
-            "The detector does not know yet what attacks cost: call `adapt` with benign inputs "
-            f"first. Received: {self.name!r}, not adapted",
-        )
-        invalid, sentence = inputs.find_invalid(images, self.classifier)
+        self._require_adapted()
+        invalid, found = inputs.survey(images, self.classifier)
         if self.on_invalid == "raise":
-            inputs.require(~tf.reduce_any(invalid), sentence)
+            inputs.require_valid(found, self.classifier)
         return images, invalid
+
+    def check_array(self, x: Any) -> None:
+        """Refuse inputs as `check` does, a part at a time, however many they are; not graph code.
+
+        Args:
+            x: Inputs, an array or tensor, (n, *input_shape).
+
+        Raises:
+            ValueError: As `check`.
+        """
+        x = inputs.dense(x, self.classifier)
+        self._require_adapted()
+        if self.on_invalid == "raise":
+            inputs.require_valid(inputs.survey_array(x, self.classifier), self.classifier)
 
     def check_weights(self) -> None:
         """Refuse to judge by costs that belong to other weights; not graph code.
@@ -275,6 +291,25 @@ class DetectorLayer(keras.layers.Layer):
             for name in ("model", "attacks")
         }
         return cls(**{**config, **deserialized})
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Give the weights that `adapt` sets their old values back where it does not finish."""
+        learned = [*self.verdict.weights, self._eps_iter, self._weights_hash, self._adapted]
+        before = [keras.ops.convert_to_numpy(weight).copy() for weight in learned]
+        try:
+            yield
+        except BaseException:  # and Ctrl-C
+            for weight, value in zip(learned, before, strict=True):
+                weight.assign(value)
+            raise
+
+    def _require_adapted(self) -> None:
+        inputs.require(
+            tf.convert_to_tensor(self._adapted),
+            "The detector does not know yet what attacks cost: call `adapt` with benign inputs "
+            f"first. Received: {self.name!r}, not adapted",
+        )
 
     def _choose_step(self, benign: Any) -> BIM:
         """Halve BIM's step until nearly all benign inputs withstand enough of them to tell."""
@@ -347,12 +382,13 @@ class DetectorLayer(keras.layers.Layer):
 
 
 def _in_graph(attacks: Sequence[StepAttack], classifier: Classifier) -> tuple[StepAttack, ...]:
-    fit = all(isinstance(attack, StepAttack) and not attack.targeted for attack in attacks)
-    if not attacks or not fit:
+    chosen = tuple(attacks) if isinstance(attacks, Iterable) else ()
+    fit = all(isinstance(attack, StepAttack) and not attack.targeted for attack in chosen)
+    if not chosen or not fit:
         raise ValueError(
             "`attacks` must hold one attack or more that take steps, none of them targeted; None "
             f"chooses one. Received: {attacks}"
         )
-    for attack in attacks:
+    for attack in chosen:
         attack.require(classifier)
-    return tuple(attacks)
+    return chosen

@@ -243,6 +243,6 @@ def make_verdict(
     Raises:
         ValueError: If `detector` is neither.
     """
-    if detector not in VERDICTS:
+    if detector not in tuple(VERDICTS):
         raise ValueError(f'`detector` must be "zscore" or "knn". Received: {detector!r}')
     return VERDICTS[detector]([attack.max_iterations for attack in attacks], false_positive_rate)

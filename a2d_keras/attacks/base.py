@@ -18,6 +18,7 @@ from a2d_keras.attacks.loop import AttackResult, Slots, Task
 from a2d_keras.classifier import Classifier
 
 Runner = Callable[[Task, Callable[[int], None] | None], AttackResult]
+_SMALLEST = float(np.finfo("float32").tiny)
 _BATCH_IN_SLOTS = 8  # inputs given to the loop at once, as a multiple of its slots
 
 
@@ -94,7 +95,9 @@ class Attack(abc.ABC):
         Raises:
             ValueError: If inputs, targets or budget do not fit the classifier or the attack.
         """
+        x = inputs.dense(x, classifier)
         count = inputs.count(x)
+        require_whole("slots", slots)
         self._require_call(classifier, targets, budget)
         _require_as_many(targets, count, count)
         run = self.runner(classifier, slots, jit_compile)
@@ -122,8 +125,8 @@ class Attack(abc.ABC):
             )
         if targets is not None:
             _require_labels(targets, classifier.classes)
-        if budget is not None and budget < 1:
-            raise ValueError(f"`budget` must be one step or more. Received: {budget}")
+        if budget is not None:
+            require_whole("budget", budget)
 
     def get_config(self) -> dict[str, Any]:
         """Return the parameters, as Keras's serialization asks.
@@ -249,11 +252,11 @@ def require_fraction(name: str, value: Any) -> None:
         value: Its value, a fraction of the input range. A tensor passes: a layer's own choice.
 
     Raises:
-        ValueError: If `value` is not a positive finite number.
+        ValueError: If `value` is not a positive finite number, or rounds to zero in float32.
     """
     if tf.is_tensor(value):
         return
-    if not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
+    if not isinstance(value, numbers.Real) or not _SMALLEST <= float(value) < math.inf:
         raise ValueError(
             f"`{name}` must be a positive number, a fraction of the input range. Received: {value}"
         )
