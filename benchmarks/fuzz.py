@@ -20,7 +20,7 @@ import tensorflow as tf
 import a2d_keras as a2d
 
 SHAPE = (2, 3, 1)
-ATTACKS = (a2d.BIM(eps_iter=0.01, max_iterations=30), a2d.BIM2(eps_iter=0.01, max_iterations=30))
+ATTACKS = (a2d.BIM(eps_iter=1e-3, max_iterations=99), a2d.BIM2(eps_iter=1e-3, max_iterations=99))
 DTYPES = (
     *["float32"] * 8,
     *("float64", "float16", ">f4", "longdouble", "uint8", "int8", "int64", "uint64", "bool"),
@@ -56,7 +56,7 @@ def main(argv=None):
     fuzzer, outcomes, failed = Fuzzer(), collections.Counter(), 0
     bar = keras.utils.Progbar(arguments.calls, verbose=int(sys.stderr.isatty()))
     for number in range(arguments.calls):
-        faulthandler.dump_traceback_later(_HANGS, exit=True)
+        faulthandler.dump_traceback_later(_HANGS, exit=True, file=sys.__stderr__)
         kind, outcome = fuzzer.call(np.random.default_rng([arguments.seed, number]))
         outcomes[kind, outcome.partition(":")[0]] += 1
         if not outcome.startswith(("answered", "refused")):
