@@ -73,7 +73,7 @@ def read(path, model, names):
     """
     contents = path.read_bytes()
     try:
-        with np.load(io.BytesIO(contents)) as file:
+        with np.load(io.BytesIO(contents), allow_pickle=False) as file:
             arrays = {name: file[name] for name in (*names, "weights")}
             whole = file["checksum"] == digest(*arrays.values())
     except Exception:  # whatever NumPy and zipfile stumble over

@@ -64,7 +64,7 @@ def load(data_dir):
     Returns:
         The photographs, float32 in [-1, 1], (n, 224, 224, 3), and their labels, int, (n,).
     """
-    with np.load(data_dir / "imagenet1000.npz") as arrays:
+    with np.load(data_dir / "imagenet1000.npz", allow_pickle=False) as arrays:
         x, y = arrays["x"], arrays["y"]
     order = np.random.default_rng(0).permutation(len(x))
     return x[order].astype("float32") / 127.5 - 1, y[order]

@@ -68,7 +68,7 @@ def _read(name, data_dir):
             f"There is no {name}.npz in the data folder; put it there, or name no folder to let "
             f"Keras download it. Received: {data_dir}"
         )
-    with np.load(path) as arrays:
+    with np.load(path, allow_pickle=False) as arrays:
         return [_scale(arrays[field]) for field in Dataset._fields]
 
 
