@@ -1,1 +1,1 @@
-"""Guarded classifiers at work. Each example is run from a checkout; its folder says how."""
+"""Guarded classifiers at work, from a checkout; an example's folder or first line says how."""

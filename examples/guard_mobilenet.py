@@ -1,4 +1,4 @@
-"""Guard an ImageNet MobileNet: `python examples/guard_mobilenet.py PHOTOS`.
+"""Guard an ImageNet MobileNet: `python -m examples.guard_mobilenet PHOTOS`.
 
 PHOTOS is a folder of photographs, of which one half is learned from and the other judged. Forty
 will do to try it, a few hundred to rely on it. Weights are downloaded, unless you name a file.
@@ -22,9 +22,7 @@ def main(argv=None):
     parser.add_argument("--out", default="guarded_mobilenet.keras", help="the model to write")
     arguments = parser.parse_args(argv)
 
-    weights = None if arguments.weights == "random" else arguments.weights
-    shape = (arguments.size, arguments.size, 3)
-    model = keras.applications.MobileNet(shape, arguments.alpha, weights=weights)
+    model = mobilenet(arguments.weights, arguments.alpha, arguments.size)
     benign, fresh = load(arguments.photos, arguments.size)
 
     guarded = a2d.guard(model, bounds=(-1.0, 1.0), slots=32)  # MobileNet takes -1 to 1
@@ -38,8 +36,14 @@ def main(argv=None):
     for name, images in {"benign": fresh, "adversarial": crafted.adversarial}.items():
         flagged = guarded.predict(images, verbose=0)["is_adversarial"]
         print(f"  {name} photographs flagged: {flagged.mean():.0%}")
-    if weights is None:
+    if arguments.weights == "random":
         print("The weights are random: this shows that it runs, not what it detects.")
+
+
+def mobilenet(weights, alpha, size):
+    """Build MobileNet with weights: `imagenet`, those of a file, or `random`."""
+    weights = None if weights == "random" else weights
+    return keras.applications.MobileNet((size, size, 3), alpha, weights=weights)
 
 
 def load(folder, size):

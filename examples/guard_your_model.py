@@ -1,4 +1,4 @@
-"""Guard your own model: `python examples/guard_your_model.py`.
+"""Guard your own model: `python -m examples.guard_your_model`.
 
 Trains a small classifier of handwritten digits, guards it, and judges images it has never seen,
 as they are and after an attack. Put your model and your data in the place of the first two.

@@ -1,4 +1,4 @@
-"""Watch robustness while training: `python examples/watch_robustness.py --log-dir logs`.
+"""Watch robustness while training: `python -m examples.watch_robustness --log-dir logs`.
 
 Accuracy does not tell how easily the answers are changed; what it costs to attack held-out images
 does. Training stops when that has not risen for five epochs, and the best epoch is kept.
@@ -18,17 +18,17 @@ def main(argv=None):
     parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=60, help="the most epochs (60)")
     parser.add_argument("--log-dir", help="write logs there, for TensorBoard")
-    arguments = parser.parse_args(argv)
+    options = parser.parse_args(argv)
     keras.utils.set_random_seed(0)
     x, y = load_digits(return_X_y=True)
-    x = (x / 16).reshape(-1, 8, 8, 1).astype("float32")
+    x = (x / 16).reshape(-1, 8, 8, 1)
     x, x_held_out, y, y_held_out = train_test_split(x, y, test_size=400, random_state=0)
 
-    monitor = a2d.AttackCostMonitor(x_held_out[:100])  # first: the others read what it logs
+    monitor = a2d.AttackCostMonitor(x_held_out[:100])
     stop = keras.callbacks.EarlyStopping(
         "val_attack_cost", mode="max", patience=5, restore_best_weights=True
     )
-    logs = [keras.callbacks.TensorBoard(arguments.log_dir)] if arguments.log_dir else []
+    logs = [keras.callbacks.TensorBoard(options.log_dir)] if options.log_dir else []
     model = keras.Sequential(
         [
             keras.Input((8, 8, 1)),
@@ -40,20 +40,17 @@ def main(argv=None):
         ]
     )
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    callbacks = [monitor, stop, *logs]  # the monitor first: the others read what it logs
+    held_out = (x_held_out, y_held_out)
     history = model.fit(
-        x,
-        y,
-        epochs=arguments.epochs,
-        validation_data=(x_held_out, y_held_out),
-        callbacks=[monitor, stop, *logs],
-        verbose=0,
+        x, y, epochs=options.epochs, validation_data=held_out, callbacks=callbacks, verbose=0
     ).history
 
-    accuracies, costs = history["val_accuracy"], history["val_attack_cost"]
-    kept = costs.index(max(costs))
+    costs = history["val_attack_cost"]
     print("epoch  accuracy  attack cost (median steps)")
-    for epoch, (accuracy, cost) in enumerate(zip(accuracies, costs, strict=True)):
-        print(f"{epoch + 1:5}  {accuracy:8.1%}  {cost:5.1f}{'  kept' if epoch == kept else ''}")
+    for epoch, (accuracy, cost) in enumerate(zip(history["val_accuracy"], costs, strict=True)):
+        kept = "  kept" if epoch == costs.index(max(costs)) else ""
+        print(f"{epoch + 1:5}  {accuracy:8.1%}  {cost:5.1f}{kept}")
 
 
 if __name__ == "__main__":
