@@ -1,0 +1,104 @@
+"""Draw the figures of the documentation: `python -m docs.figures`, from a checkout.
+
+`idea.png`: a classifier of points in the plane, and what the attack costs on both sides of its
+boundary. `explain.png`: what `a2d-keras explain` draws of an adversarial digit.
+"""
+
+import pathlib
+import tempfile
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import make_moons
+
+import a2d_keras as a2d
+from a2d_keras import cli
+from models import datasets, zoo
+
+FIGURES = pathlib.Path(__file__).parent / "figures"
+BENIGN, ADVERSARIAL = "#3b6fb6", "#d1495b"
+DEFENCE = a2d.BIM2(eps=1.0, eps_iter=0.005)  # small steps, to count
+ATTACK = a2d.BIM2(eps=1.0, eps_iter=0.035)  # the attacker's are larger
+
+
+def main():
+    """Draw all figures."""
+    FIGURES.mkdir(exist_ok=True)
+    idea(FIGURES / "idea.png")
+    explain(FIGURES / "explain.png")
+
+
+def idea(path):
+    """Draw how far a benign and an adversarial point are from the boundary, in steps."""
+    keras.utils.set_random_seed(0)
+    x, y = make_moons(300, noise=0.12, random_state=0)
+    x = 0.1 + 0.8 * (x - x.min(axis=0)) / np.ptp(x, axis=0)
+    model = keras.Sequential(
+        [keras.Input((2,)), *[keras.layers.Dense(32, "tanh") for _ in range(2)]]
+    )
+    model.add(keras.layers.Dense(2, "softmax"))
+    model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=300, verbose=0)
+    classifier = a2d.Classifier(model)
+
+    point = x[y == 0][7:8]
+    crafted = ATTACK(classifier, point).adversarial
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", sharey=True)
+    for axis in axes:
+        regions(axis, classifier)
+        axis.scatter(*x.T, c=np.where(y == 0, BENIGN, "#66a182"), s=6, alpha=0.35)
+        axis.set(xlim=(0.05, 0.7), ylim=(0.4, 1), xticks=[], yticks=[], aspect="equal")
+    axes[0].set_title("The attacker moves an input across the boundary")
+    way(axes[0], ATTACK, classifier, point, ADVERSARIAL)
+    mark(axes[0], point, BENIGN, "benign input")
+    mark(axes[0], crafted, ADVERSARIAL, "adversarial example")
+    axes[1].set_title("The defence attacks both, and counts its steps")
+    for start, color, name in ((point, BENIGN, "benign"), (crafted, ADVERSARIAL, "adversarial")):
+        cost = way(axes[1], DEFENCE, classifier, start, color)
+        mark(axes[1], start, color, f"{name}: {cost} step{'s' if cost > 1 else ''}")
+    for axis in axes:
+        axis.legend(loc="upper right")
+    figure.savefig(path, dpi=110)
+
+
+def regions(axis, classifier):
+    """Shade what the classifier answers where."""
+    ticks = np.linspace(0, 1, 200, dtype="float32")
+    grid = np.stack(np.meshgrid(ticks, ticks), axis=-1)
+    logits = classifier.logits(grid.reshape(-1, 2)).numpy().reshape(200, 200, 2)
+    margin = logits[..., 1] - logits[..., 0]
+    axis.contourf(ticks, ticks, margin, levels=[-1e9, 0, 1e9], colors=["#e8eef7", "#edf5f0"])
+    axis.contour(ticks, ticks, margin, levels=[0], colors="#555555", linewidths=1)
+
+
+def way(axis, attack, classifier, start, color):
+    """Draw every step of an attack, and return their number."""
+    cost = int(attack(classifier, start).cost[0])
+    steps = [attack(classifier, start, budget=n).adversarial for n in range(1, cost + 1)]
+    axis.plot(*np.concatenate([start, *steps]).T, ".-", color=color, markersize=4, linewidth=0.8)
+    return cost
+
+
+def mark(axis, point, color, label):
+    """Mark a point."""
+    axis.scatter(*point.T, color=color, s=70, edgecolor="white", zorder=3, label=label)
+
+
+def explain(path):
+    """Draw what the command line draws of an adversarial digit."""
+    guarded = a2d.guard(zoo.load("digits"))
+    digits = datasets.load("digits").x_test
+    guarded.adapt(digits[300:], verbose=0)
+    attack = a2d.BIM(eps_iter=0.01, max_iterations=50)
+    suspect = attack(guarded.detector.classifier, digits[:1]).adversarial[0]
+    with tempfile.TemporaryDirectory() as folder:
+        images = pathlib.Path(folder) / "images"  # a folder, as its images go without their path
+        images.mkdir()
+        keras.utils.save_img(images / "suspect.png", 255 * suspect, scale=False)
+        guarded.save(f"{folder}/guarded.keras")
+        cli.main(["explain", f"{folder}/guarded.keras", str(images), "-o", str(path)])
+
+
+if __name__ == "__main__":
+    main()
