@@ -21,6 +21,11 @@ DEFENCES = ["JSMA_d", "BIM_d", "BIM2_d", "DBA_d"]
 DETECTORS = [*DEFENCES, "END", "Z-score", "BL1", "BL1 + noisy", "BL2", "BL2 + noisy"]
 
 
+@pytest.fixture
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(protocols, "_RESAMPLES", 30)  # intervals are not what is tested
+
+
 def test_settings_are_table_5():
     mnist, cifar10 = SETTINGS["mnist"], SETTINGS["cifar10"]
     assert mnist.attacks["FGSM"].eps == 0.3
@@ -114,7 +119,7 @@ def test_end_is_fitted_on_what_fooled_where_only_that_counts(measurements):
     assert len(adversarial_steps(training, attacks=["JSMA"])) == len(training.fooled["JSMA"])
 
 
-def test_transfer_fits_on_one_attack(measurements):
+def test_transfer_fits_on_one_attack(measurements, few_resamples):
     rows = protocols.transfer(measurements)
     assert len(rows) == (1 + 3 * 4) * 4
     held_out = protocols.compare(measurements, protocols.held_out(measurements))
@@ -172,14 +177,14 @@ def test_neighbors_are_a_twentieth_of_the_examples():
     assert supervised(steps + 500, steps).n_neighbors == 20
 
 
-def test_summary_and_tables_agree(measurements):
+def test_summary_and_tables_agree(measurements, few_resamples):
     tables = compare(measurements, SETTINGS["digits"])
     text = report.summary(tables)
     for row in tables["auroc_held_out"].itertuples():
         assert f"{row.auroc:.4f} [{row.low:.3f}, {row.high:.3f}]" in text
 
 
-def test_runs_on_the_digits_and_goes_on_after_a_kill(tmp_path, capsys):
+def test_runs_on_the_digits_and_goes_on_after_a_kill(tmp_path, capsys, few_resamples):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "baselines.env1", "--limit", "40", "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

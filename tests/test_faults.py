@@ -293,8 +293,12 @@ class TestInterruptions:
 
         spec = tf.TensorSpec((None, *SHAPE), tf.float32)
         dataset = tf.data.Dataset.from_generator(interrupted, output_signature=spec)
-        with self.unchanged(some, KeyboardInterrupt):
-            some.adapt(dataset, verbose=0)
+        kept = signal.signal(signal.SIGINT, signal.default_int_handler)  # xdist's workers ignore it
+        try:
+            with self.unchanged(some, KeyboardInterrupt):
+                some.adapt(dataset, verbose=0)
+        finally:
+            signal.signal(signal.SIGINT, kept)
 
     @pytest.mark.parametrize("method", ["learn", "_learn"])
     def test_between_what_is_learned(self, some, x, monkeypatch, method):

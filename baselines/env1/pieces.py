@@ -25,7 +25,7 @@ class Pieces:
             dict from its name.
 
     Example:
-        >>> import tempfile
+        >>> import pathlib, tempfile
         >>> import numpy as np
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     pieces = Pieces(pathlib.Path(folder))
