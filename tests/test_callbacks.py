@@ -227,6 +227,7 @@ class TestAdaptDetector:
         wild = keras.callbacks.LearningRateScheduler(lambda epoch: 1e-4 if epoch == 0 else 3.0)
         adapt = a2d.AdaptDetector(guarded.detector, held_out[:40], every=1)
         fit(trainable, wild, stop, adapt, epochs=2)
+        assert guarded.detector.up_to_date
         guarded.predict(benign, verbose=0)
 
     @pytest.mark.filterwarnings("ignore:Benign inputs withstand")  # 80 are few for K = 100

@@ -99,19 +99,19 @@ class JSMA(StepAttack):
 class PairJSMA(StepAttack):
     """Jacobian-based Saliency Map Attack, two pixels a step (Papernot et al. 2016), L0.
 
-    The published algorithm, as CleverHans 3 had it; with the defaults the JSMA of Zhao et al. 2021
-    (Table 5). Each step changes, by `theta`, the pair of pixels with the largest saliency: the
-    product of what the pair adds to the target's logit and of what it takes from the sum of the
-    others. A changed pixel leaves the search, as does one at the bound. The target is a random
-    other class, the same for equal inputs, or a given one.
+    The published algorithm, as CleverHans 3 had it; with `probabilities` the JSMA that crafts in
+    Zhao et al. 2021 (Table 5). Each step changes, by `theta`, the pair of pixels with the largest
+    saliency: the product of what the pair adds to the target's logit and of what it takes from the
+    sum of the others. A changed pixel leaves the search, as does one at the bound. The target is a
+    random other class, the same for equal inputs, or a given one.
 
     Args:
         theta: Change of a pixel, as a fraction of the input range; it falls where negative.
             Defaults to 1.0.
         gamma: Share of the pixels that may be changed. Defaults to 0.1.
         probabilities: Whether the saliency is of the class probabilities, whose sum is fixed: what
-            the target gains the others lose, those most that are likely. So it is in Papernot et
-            al. and in the code of Env1. Defaults to False, the logits.
+            the target gains the others lose, those most that are likely. So it comes out in the
+            code of KD+BU, which crafts Env1. Defaults to False, the logits.
         seed: Seed of the random targets. Defaults to 0.
         max_iterations: Steps that an input which resists counts. Defaults to 2000.
         targeted: Whether the targets are given. Defaults to False.

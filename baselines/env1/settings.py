@@ -26,6 +26,7 @@ DEEPFOOL = DeepFool()
 _CARLINI_WAGNER = CarliniWagner(
     initial_c=0.02, learning_rate=0.02, binary_search_steps=5, search_iterations=200
 )
+_DEFENCES = {"JSMA_d": JSMA(), "BIM_d": BIM(), "BIM2_d": BIM2(), "DBA_d": DBA()}
 SETTINGS = {
     "digits": Setting(
         attacks={
@@ -34,7 +35,7 @@ SETTINGS = {
             "JSMA": PairJSMA(theta=1.0, gamma=0.3, probabilities=True),
             "C&W": _CARLINI_WAGNER,
         },
-        defences={"JSMA_d": JSMA(), "BIM_d": BIM(), "BIM2_d": BIM2(), "DBA_d": DBA()},
+        defences=_DEFENCES,
         bandwidth=None,
         benign_accuracy=0.897,
     ),
@@ -45,7 +46,7 @@ SETTINGS = {
             "JSMA": PairJSMA(theta=1.0, gamma=0.1, probabilities=True),
             "C&W": _CARLINI_WAGNER,
         },
-        defences={"JSMA_d": JSMA(), "BIM_d": BIM(), "BIM2_d": BIM2(), "DBA_d": DBA()},
+        defences=_DEFENCES,
         bandwidth=1.20,
         benign_accuracy=0.897,
     ),
