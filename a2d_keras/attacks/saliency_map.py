@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from a2d_keras.attacks import draws
@@ -160,9 +161,8 @@ class PairJSMA(StepAttack):
         low, high = classifier.bounds
         at_bound = slots.x >= high if self.theta > 0 else slots.x <= low
         searched = slots.state["searched"] & ~at_bound
-        gains, losses, backward = self._gains_and_losses(logits, labels, pullback)
-        salience, pair = _best_pair(gains, losses, flat(searched))
-        pixels = tf.shape(gains)[-1]
+        salience, pair, backward = self._salience(logits, labels, pullback, flat(searched))
+        pixels = tf.size(slots.x[0])
         chosen = (
             tf.reduce_sum(tf.one_hot(pair, pixels), axis=1)
             * tf.cast(salience > 0, tf.float32)[:, None]
@@ -179,19 +179,21 @@ class PairJSMA(StepAttack):
         )
         return after, tf.argmax(logits, axis=-1) == labels
 
-    def _gains_and_losses(
-        self, logits: tf.Tensor, labels: tf.Tensor, pullback: Callable[[tf.Tensor], tf.Tensor]
+    def _salience(
+        self,
+        logits: tf.Tensor,
+        labels: tf.Tensor,
+        pullback: Callable[[tf.Tensor], tf.Tensor],
+        searched: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, int]:
-        """Tell what a change of each pixel gives the target and takes from the other classes.
-
-        Returns both, (slots, pixels), and how many backward passes that took.
-        """
+        """Find the best pair of pixels: its saliency, the pair, and the backward passes taken."""
         sign = 1.0 if self.theta > 0 else -1.0
         if self.probabilities:
             gains = flat(-sign * pullback(cross_entropy_direction(logits, labels)))
-            return gains, gains, 1
+            return *_best_two(gains, searched), 1
         target = tf.one_hot(labels, tf.shape(logits)[-1])
-        return flat(sign * pullback(target)), flat(-sign * pullback(1 - target)), 2
+        gains, losses = flat(sign * pullback(target)), flat(-sign * pullback(1 - target))
+        return *_best_pair(gains, losses, searched), 2
 
     def _most_pairs(self, pixels: Any) -> tf.Tensor:
         return tf.cast(tf.floor(self.gamma * tf.cast(pixels, tf.float64) / 2), tf.int64)
@@ -207,6 +209,12 @@ def _random_other(logits: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
     share = draws.uniform(keys, tf.zeros_like(predicted), ())
     further = 1 + tf.cast(share * tf.cast(classes - 1, tf.float32), tf.int64)
     return (predicted + tf.minimum(further, classes - 1)) % classes
+
+
+def _best_two(gains: tf.Tensor, searched: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Find the best pair where what the target gains is what the others lose: see `_best_pair`."""
+    best, pair = tf.math.top_k(tf.where(searched, gains, -np.inf), 2, index_type=tf.int64)
+    return tf.maximum(tf.reduce_sum(best, axis=-1), 0.0), pair
 
 
 def _best_pair(
