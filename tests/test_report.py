@@ -1,14 +1,16 @@
 import html.parser
 import json
+import pathlib
 import shutil
 import subprocess
 
 import pytest
 
-from baselines.env1 import protocols, report
+from baselines.env1 import markdown, protocols, report
 from baselines.env1.__main__ import compare
 from baselines.env1.settings import SETTINGS
 
+DOCS = pathlib.Path(__file__).parent.parent / "docs"
 CHROMIUM = shutil.which("chromium")
 ABOUT = {
     "data set": "<digits>",
@@ -60,6 +62,27 @@ def test_every_table_is_a_csv_file_and_in_the_results(folder, tables, measuremen
         assert len(results[name]) == len(table)
         assert (folder / f"{name}.csv").read_text().count("\n") == len(table) + 1
     assert results["fooled"]["JSMA"] == pytest.approx(measurements.test.fooled["JSMA"].mean())
+
+
+def test_markdown_holds_every_table_beside_the_paper(tables, folder):
+    plain = (folder / "tables.md").read_text()
+    assert plain.count("\n|:--") == 9
+    assert " / " not in plain
+    fooled = dict.fromkeys(["FGSM", "BIM-a", "JSMA", "C&W"], 0.5)
+    beside = markdown.text("mnist", fooled, tables)
+    rows = tables["auroc_paper"].set_index(["attack", "detector"])["auroc"]
+    assert f"{rows['C&W', 'BL2']:.4f} / 0.9502 |" in beside
+    assert "| 50.0 %" in beside
+    table_3 = tables["table_3"].set_index("defence")
+    assert f"| {table_3.loc['DBA_d', 'benign_steps']:.0f} / 319 " in beside
+    table_7 = tables["table_7"].set_index(["parameter", "value"])
+    assert f"{table_7.loc[('z', -1.281552), 'benign_accuracy']:.4f} / 0.9260" in beside
+
+
+def test_documentation_quotes_the_tables():
+    page = (DOCS / "env1.md").read_text()
+    for path in (DOCS / "env1").glob("*/tables.md"):
+        assert path.read_text() in page, path.parent.name
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium, which is not installed")

@@ -1,4 +1,4 @@
-"""The report: `results.json`, a CSV file for each table, plots, and one page with all of it."""
+"""The report: `results.json`, the tables as CSV and Markdown, plots, and one page with it all."""
 
 import base64
 import importlib.resources
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from baselines import plots
-from baselines.env1 import protocols
+from baselines.env1 import markdown, protocols
 
 _SHOWN = 2  # benign inputs, in the pictures
 
@@ -62,6 +62,8 @@ def write(out, about, tables, measurements):
     _costs(measurements).to_csv(out / "costs.csv", index=False, lineterminator="\n")
     records = {name: json.loads(t.to_json(orient="records")) for name, t in rounded.items()}
     results = {"about": about, "fooled": _fooled(measurements), **records}
+    text = markdown.text(about["data set"], results["fooled"], tables)
+    (out / "tables.md").write_text(text + "\n")
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     _draw(out, about["data set"], tables, measurements)
     (out / "report.html").write_text(_page(out, results, tables))
