@@ -26,6 +26,9 @@ DEEPFOOL = DeepFool()
 _CARLINI_WAGNER = CarliniWagner(
     initial_c=0.02, learning_rate=0.02, binary_search_steps=5, search_iterations=200
 )
+# Three in ten benign inputs never come as near as 5e-5 to this classifier's boundary, the distance
+# of the paper's, and walk 5,000 steps: ten times the queries, for all of them.
+_DBA_CIFAR10 = DBA(distance=1e-3)
 _DEFENCES = {"JSMA_d": JSMA(), "BIM_d": BIM(), "BIM2_d": BIM2(), "DBA_d": DBA()}
 SETTINGS = {
     "digits": Setting(
@@ -61,7 +64,7 @@ SETTINGS = {
             "JSMA_d": JSMA(),
             "BIM_d": BIM(eps=0.03, eps_iter=0.00006),
             "BIM2_d": BIM2(eps=0.01, eps_iter=0.00002),
-            "DBA_d": DBA(distance=5e-5),
+            "DBA_d": _DBA_CIFAR10,
         },
         bandwidth=0.26,
         benign_accuracy=0.740,
