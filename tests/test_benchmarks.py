@@ -6,7 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import __main__, memory, report, subjects, timing
+import a2d_keras as a2d
+from baselines.env1.settings import SETTINGS
+from benchmarks import __main__, loop, memory, report, subjects, timing, verdicts
 from benchmarks.peers import comparison, reference
 from benchmarks.rows import Measured, Row, exactly, spread
 
@@ -21,6 +23,16 @@ TINY = subjects.Sizes(
 )
 
 
+@pytest.fixture(autouse=True)
+def _few_of_all(monkeypatch):
+    monkeypatch.setattr(timing, "BATCHES", (2, 4))
+    monkeypatch.setattr(loop, "_WALK", a2d.DBA(max_iterations=3))
+    setting = SETTINGS["digits"]
+    attacks = {name: setting.attacks[name] for name in ("FGSM", "BIM-a")}
+    defences = {name: setting.defences[name] for name in ("JSMA_d", "BIM_d")}
+    monkeypatch.setitem(SETTINGS, "digits", setting._replace(attacks=attacks, defences=defences))
+
+
 @pytest.fixture
 def subject():
     return subjects.Subject("digits", TINY, None)
@@ -32,38 +44,55 @@ def run(out, monkeypatch, *parts):
     return json.loads((out / "results.json").read_text())
 
 
-def test_parts_count_what_they_say_and_are_kept_one_by_one(tmp_path, monkeypatch, capsys):
+def test_verdicts_are_counted_and_agree(tmp_path, monkeypatch):
     rows = run(tmp_path, monkeypatch, "verdicts")["verdicts"]["rows"]
     gradients, differ = rows[::2], rows[1::2]
     assert [row["median"] for row in differ] == [0, 0, 0]
+    assert [row["at_most"] for row in gradients] == [0.5, 0.5, 0.4]
     assert all(0 < row["median"] < 1 for row in gradients)
     assert gradients[0]["median"] < 0.5
-    assert [row["at_most"] for row in gradients] == [0.5, 0.5, 0.4]
 
-    kept = run(tmp_path, monkeypatch, "loop", "reference", "cleverhans")
-    assert list(kept) == ["verdicts", "loop", "reference", "cleverhans"]
-    assert kept["verdicts"]["rows"] == rows
-    loop = kept["loop"]["rows"]
-    assert [row["at_most"] for row in loop] == [1.08, 1.15, None, None, None]
-    assert loop[1]["note"].split(" gradients")[0] == loop[2]["note"].split(" gradients")[0]
-    assert [row["at_least"] for row in kept["reference"]["rows"]] == [7, 15]
-    assert all("100% of its costs are equal" in row["note"] for row in kept["reference"]["rows"])
-    costs, verdicts = kept["cleverhans"]["rows"]
+
+def test_gradients_of_a_verdict_are_one_more_than_its_steps(subject):
+    full = [subject.bim(subject.classifier, subject.benign)]
+    guarded = subject.guarded()
+    out = guarded.predict(subject.benign, verbose=0)
+    spent, whole = verdicts._gradients(out["cost"] > 0, guarded.detector.thresholds, full)
+    assert spent == (out["cost"] + 1).mean()
+    assert whole == (full[0].cost + 1).mean()
+
+
+def test_loop_counts_the_same_gradients_in_any_batch(tmp_path, monkeypatch):
+    rows = run(tmp_path, monkeypatch, "loop")["loop"]["rows"]
+    assert [row["at_most"] for row in rows] == [1.08, 1.15, None, None, None]
+    counts = [row["note"].split(" of ")[0] for row in rows]
+    assert counts[1] == counts[2] != counts[0]
+    assert counts[4].endswith("queries")
+
+
+def test_peers_agree_and_parts_are_kept(tmp_path, monkeypatch, capsys):
+    kept = run(tmp_path, monkeypatch, "cleverhans")
+    costs, judged = kept["cleverhans"]["rows"]
     assert "100% of the costs are equal" in costs["note"]
-    assert "100% of the verdicts are equal" in verdicts["note"]
+    assert "100% of the verdicts are equal" in judged["note"]
+
+    both = run(tmp_path, monkeypatch, "reference")
+    assert list(both) == ["reference", "cleverhans"]  # in the order of the table
+    assert both["cleverhans"] == kept["cleverhans"]
+    assert [row["at_least"] for row in both["reference"]["rows"]] == [7, 15]
+    assert all("100% of its costs are equal" in row["note"] for row in both["reference"]["rows"])
 
     table = (tmp_path / "table.md").read_text()
     assert table in capsys.readouterr().out
-    count = sum(len(part["rows"]) for part in kept.values())
-    assert table.count("\n| ") == count
+    assert table.count("\n| ") == 4
     with open(tmp_path / "results.csv", newline="") as file:
-        assert len(list(csv.DictReader(file))) == count
+        assert len(list(csv.DictReader(file))) == 4
 
 
 def test_precision_compares_the_attacks_of_env1(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.precision.native_bfloat16", lambda: True)
     rows = run(tmp_path, monkeypatch, "precision")["precision"]["rows"]
-    assert len(rows) == 1 + len(subjects.SETTINGS["digits"].attacks)
+    assert len(rows) == 1 + len(SETTINGS["digits"].attacks)
     assert all(row["median"] <= 0.1 for row in rows[1:])
 
 
