@@ -34,8 +34,7 @@ def main(argv=None):
     parser.add_argument("--score", type=int, default=100, help="photographs to judge (100)")
     parser.add_argument("--all", action="store_true", help="also those that are misclassified")
     arguments = parser.parse_args(argv)
-    model = keras.applications.MobileNet(alpha=0.75, weights=None)
-    model.load_weights(arguments.data_dir / "mobilenet_075_224.weights.h5")
+    model = mobilenet(arguments.data_dir)
     photographs, labels = load(arguments.data_dir)
     if not arguments.all:
         photographs = photographs[model.predict(photographs, verbose=0).argmax(-1) == labels]
@@ -55,18 +54,39 @@ def main(argv=None):
         print(f"{name}: AUROC {auroc:.4f}, fooled {crafted.success.mean():.0%}", flush=True)
 
 
-def load(data_dir):
-    """Load all photographs in a seeded order.
+def mobilenet(data_dir):
+    """Build MobileNet with its ImageNet weights.
+
+    Args:
+        data_dir: The folder of `mobilenet_075_224.weights.h5`, a `pathlib.Path`.
+
+    Returns:
+        The `keras.Model`.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+    """
+    path = data_dir / "mobilenet_075_224.weights.h5"
+    if not path.is_file():
+        raise FileNotFoundError(f"There are no weights of MobileNet. Received: {path}")
+    model = keras.applications.MobileNet(alpha=0.75, weights=None)
+    model.load_weights(path)
+    return model
+
+
+def load(data_dir, most=None):
+    """Load photographs in a seeded order.
 
     Args:
         data_dir: The folder of `imagenet1000.npz`, a `pathlib.Path`.
+        most: How many at most. Defaults to all.
 
     Returns:
         The photographs, float32 in [-1, 1], (n, 224, 224, 3), and their labels, int, (n,).
     """
     with np.load(data_dir / "imagenet1000.npz", allow_pickle=False) as arrays:
         x, y = arrays["x"], arrays["y"]
-    order = np.random.default_rng(0).permutation(len(x))
+    order = np.random.default_rng(0).permutation(len(x))[:most]
     return x[order].astype("float32") / 127.5 - 1, y[order]
 
 

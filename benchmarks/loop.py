@@ -1,144 +1,66 @@
-"""What the slot loop adds to its passes: `python -m benchmarks.loop --data-dir D`.
-
-Prints, on MNIST, the time of BIM costs over that of their gradient evaluations alone, at the time
-of one in a batch of 128, measured in the same run; likewise for `guarded.predict` and for JSMA
-costs; and the time of DBA costs over that of their queries alone. Passes and loop take turns, so
-that a slow moment of the machine meets both.
-"""
-
-import argparse
-import time
-
-import numpy as np
-import tensorflow as tf
+"""What the slot loop adds to its passes through the classifier."""
 
 import a2d_keras as a2d
-from a2d_keras.attacks.gradient_sign import cross_entropy_direction
-from baselines.env1 import correctly_classified
-from models import datasets, zoo
+from benchmarks.rows import Row
+from benchmarks.timing import gradient_seconds, query_seconds, share_of_passes, warm_up
 
-_BATCH = 128
-_BATCHES_TIMED = 40
+_WALK = a2d.DBA(max_iterations=50)
 
 
-def main(argv=None):
-    """Measure and print the ratios.
+def rows(bench):
+    """Compare the time of costs and of verdicts with that of their passes, in the best batch.
 
     Args:
-        argv: Command line words. Defaults to those of the process.
+        bench: The `benchmarks.subjects.Bench`.
+
+    Yields:
+        The `benchmarks.rows.Row`s.
     """
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.loop")
-    parser.add_argument("--dataset", choices=datasets.NAMES, default="mnist")
-    parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
-    parser.add_argument("--inputs", type=int, default=1000, help="benign inputs (1000)")
-    parser.add_argument("--fewer", type=int, default=200, help="of them for JSMA and DBA (200)")
-    parser.add_argument("--repeats", type=int, default=3, help="of each measurement (3)")
-    arguments = parser.parse_args(argv)
-    data = datasets.load(arguments.dataset, arguments.data_dir)
-    model = zoo.load(arguments.dataset)
-    x = correctly_classified(model, data, arguments.inputs + 200)
-    x, held_out = x[: arguments.inputs], x[arguments.inputs :]
-    classifier = a2d.Classifier(model)
-    guarded = a2d.guard(model)
-    guarded.adapt(held_out, verbose=0)
-    gradient, query = gradient_seconds(classifier, x), query_seconds(classifier, x)
-    few = x[: arguments.fewer]
-
-    def gradients(attack):
-        return lambda x: attack(classifier, x).gradient_evaluations.sum()
-
-    def predict(x):
-        return (guarded.predict(x, verbose=0)["cost"] + 1).sum()
-
-    def queries(x):
-        result = a2d.DBA()(classifier, x)
-        print(f"DBA: {result.queries.sum() / result.cost.sum():.1f} queries a step")
-        return result.queries.sum()
-
-    for name, run, some, unit, what in (
-        ("BIM costs", gradients(a2d.BIM()), x, gradient, "gradient evaluations"),
-        ("guarded.predict", predict, x, gradient, "gradient evaluations"),
-        ("JSMA costs", gradients(a2d.JSMA()), few, gradient, "gradient evaluations"),
-        ("DBA costs", queries, few, query, "queries"),
-    ):
-        print(report(name, run, some, unit, arguments.repeats, what), flush=True)
+    for subject in bench.subjects():
+        loop = _Loop(subject, bench.sizes.repeats)
+        few = subject.benign[: bench.sizes.few]
+        yield loop.row("BIM_d costs", loop.gradients(subject.bim), subject.mixed, at_most=1.08)
+        yield loop.row("guarded.predict(x)", loop.predict(), subject.mixed, at_most=1.15)
+        yield loop.row("guarded.predict(x, batch_size=32)", loop.predict(32), subject.mixed)
+        yield loop.row("JSMA_d costs", loop.gradients(subject.setting.defences["JSMA_d"]), few)
+        yield loop.row("DBA costs, 50 steps at most", loop.queries(_WALK), few, "queries")
 
 
-def gradient_seconds(classifier, x):
-    """Make a measurement of one gradient's time, in a batch.
+class _Loop:
+    """Runs on one classifier, each a function from inputs to the number of its passes."""
 
-    Args:
-        classifier: The `Classifier`.
-        x: Inputs to take gradients at.
+    def __init__(self, subject, repeats):
+        self.subject = subject
+        self.repeats = repeats
+        self.guarded = subject.guarded()
+        self.units = {
+            "gradients": gradient_seconds(subject.classifier, subject.benign),
+            "queries": query_seconds(subject.classifier, subject.benign),
+        }
 
-    Returns:
-        A function of nothing, to the seconds of one input's gradient (median of 40 batches).
-    """
+    def gradients(self, attack):
+        return lambda x: self._attack(attack, x).gradient_evaluations.sum()
 
-    @tf.function
-    def evaluate(batch):
-        logits, pullback = classifier.vjp(batch)
-        return pullback(cross_entropy_direction(logits, tf.argmax(logits, axis=-1)))
+    def queries(self, attack):
+        return lambda x: self._attack(attack, x).queries.sum()
 
-    return _seconds(evaluate, x)
+    def predict(self, batch_size=None):
+        def run(x):
+            cost = self.guarded.predict(x, batch_size=batch_size, verbose=0)["cost"]
+            return (cost + 1).sum()
 
+        return run
 
-def query_seconds(classifier, x):
-    """Make a measurement of one forward pass's time, in a batch; see `gradient_seconds`."""
-    return _seconds(tf.function(classifier.logits), x)
+    def row(self, what, run, x, passes="gradients", at_most=None):
+        """Time a run against its passes."""
+        warm_up(run, x)
+        ratio, count, seconds = share_of_passes(lambda: run(x), self.units[passes], self.repeats)
+        return Row(
+            f"loop time over that of its {passes} alone: {self.subject.name}, {what}",
+            ratio,
+            at_most=at_most,
+            note=f"{count:,} {passes} of {len(x):,} inputs in {seconds:.1f} s",
+        )
 
-
-def _seconds(evaluate, x):
-    batch = tf.constant(x[:_BATCH])
-    evaluate(batch)
-
-    def seconds():
-        times = [timed(lambda: evaluate(batch).numpy())[0] for _ in range(_BATCHES_TIMED)]
-        return np.median(times) / len(batch)
-
-    return seconds
-
-
-def report(name, run, x, unit, repeats, what="gradient evaluations"):
-    """Time a run against its passes, in turns.
-
-    Args:
-        name: What runs.
-        run: A function of inputs, to the number of passes.
-        x: The inputs.
-        unit: A function of nothing, to the seconds of one pass.
-        repeats: How often to take turns.
-        what: What the passes are. Defaults to "gradient evaluations".
-
-    Returns:
-        One line with the median ratio and its spread.
-    """
-    run(x[:2])  # compile
-    ratios, before = [], unit()
-    for _ in range(repeats):
-        elapsed, passes = timed(lambda: run(x))
-        after = unit()
-        ratios.append(elapsed / (passes * (before + after) / 2))
-        before = after
-    return (
-        f"{name}: {np.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}) times its "
-        f"{passes} {what} of {1e6 * before:.0f} µs; {elapsed:.1f} s"
-    )
-
-
-def timed(function):
-    """Time one call.
-
-    Args:
-        function: A function of nothing.
-
-    Returns:
-        Its seconds, and what it returned.
-    """
-    started = time.perf_counter()
-    result = function()
-    return time.perf_counter() - started, result
-
-
-if __name__ == "__main__":
-    main()
+    def _attack(self, attack, x):
+        return attack(self.subject.classifier, x, slots="auto")

@@ -1,0 +1,50 @@
+"""The peak memory of a process that judges, or measures, inputs from a `tf.data.Dataset`.
+
+`python -m benchmarks.memory verdicts 1000` prints it, in MiB. An input has 64×64 pixels of three
+colours, so that 10,000 of them would take 480 MiB; the classifier is small and has random weights.
+"""
+
+import argparse
+import resource
+import sys
+
+import keras
+import tensorflow as tf
+
+import a2d_keras as a2d
+
+_SHAPE = (64, 64, 3)
+_BATCH = 100
+_ATTACK = a2d.BIM(eps_iter=1e-4, max_iterations=10)
+
+
+def main(argv=None):
+    """Judge or measure, and print the most memory that the process had.
+
+    Args:
+        argv: Command line words. Defaults to those of the process.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory")
+    parser.add_argument("what", choices=("verdicts", "costs"))
+    parser.add_argument("inputs", type=int, help=f"a multiple of {_BATCH}")
+    arguments = parser.parse_args(argv)
+    keras.utils.set_random_seed(0)
+    layers = keras.layers.AveragePooling2D(8), keras.layers.Flatten(), keras.layers.Dense(10)
+    model = keras.Sequential([keras.Input(_SHAPE), *layers])
+    dataset = tf.data.Dataset.range(arguments.inputs // _BATCH).map(_batch)
+    if arguments.what == "verdicts":
+        guarded = a2d.guard(model, attacks=[_ATTACK])
+        guarded.adapt(_batch(tf.constant(-1, tf.int64)), verbose=0)
+        guarded.predict(dataset, verbose=0)
+    else:
+        a2d.AttackCosts(model, attacks=[_ATTACK]).transform(dataset)
+    units = 2**20 if sys.platform == "darwin" else 2**10
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / units)
+
+
+def _batch(number):
+    return tf.random.stateless_uniform((_BATCH, *_SHAPE), (number, 0))
+
+
+if __name__ == "__main__":
+    main()

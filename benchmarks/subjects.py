@@ -1,0 +1,160 @@
+"""The classifiers that are measured, and their inputs."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+import a2d_keras as a2d
+from baselines.env1.measurements import correctly_classified
+from baselines.env1.settings import SETTINGS
+from models import datasets, zoo
+
+
+class Sizes(NamedTuple):
+    """How much is run.
+
+    Attributes:
+        inputs: Inputs of each kind that verdicts are counted on, a dict from the data set; time is
+            taken on half of them.
+        adapt: Benign inputs to adapt on.
+        few: Inputs of each kind for what takes thousands of queries, and for peers.
+        single: Inputs that are attacked one at a time.
+        scaling: Numbers of inputs over which time and memory are followed.
+        photographs: How many to adapt on, and how many to judge.
+        repeats: How many turns everything takes.
+    """
+
+    inputs: dict
+    adapt: int
+    few: int
+    single: int
+    scaling: tuple
+    photographs: tuple
+    repeats: int
+
+
+FULL = Sizes(
+    inputs={"mnist": 1000, "cifar10": 400},
+    adapt=200,
+    few=50,
+    single=5,
+    scaling=(100, 1000, 10_000),
+    photographs=(20, 8),
+    repeats=3,
+)
+QUICK = Sizes(
+    inputs={"digits": 200},
+    adapt=100,
+    few=40,
+    single=3,
+    scaling=(100, 300, 1000),
+    photographs=(20, 2),
+    repeats=3,
+)
+
+
+class Bench(NamedTuple):
+    """What every part is given.
+
+    Attributes:
+        sizes: The `Sizes`.
+        data_dir: The folder of the data, or None; see `models.datasets.load`.
+        out: The folder of results, a `pathlib.Path`.
+    """
+
+    sizes: Sizes
+    data_dir: str | None
+    out: object
+
+    def subjects(self):
+        """Load the classifiers, each with its inputs.
+
+        Yields:
+            A `Subject` for each data set.
+
+        Raises:
+            FileNotFoundError: If a data set is not at hand.
+        """
+        for name in self.sizes.inputs:
+            yield Subject(name, self.sizes, self.data_dir)
+
+    def first_subject(self):
+        """Load the first of the classifiers, for what is measured on one alone."""
+        return next(self.subjects())
+
+
+class Subject:
+    """A classifier of Env1, and inputs of every kind.
+
+    Args:
+        name: The data set.
+        sizes: The `Sizes`.
+        data_dir: As in `Bench`.
+
+    Attributes:
+        model: The `keras.Model`.
+        classifier: The `a2d_keras.Classifier`.
+        setting: Its `baselines.env1.settings.Setting`.
+        benign: Test inputs that it gets right, float32, (inputs, height, width, channels).
+        held_out: Others, to adapt on, (adapt, height, width, channels).
+    """
+
+    def __init__(self, name, sizes, data_dir):
+        data = datasets.load(name, data_dir)
+        self.name = name
+        self.model = zoo.load(name)
+        self.classifier = a2d.Classifier(self.model)
+        self.setting = SETTINGS[name]
+        inputs = sizes.inputs[name]
+        right = correctly_classified(self.model, data.x_test, data.y_test, inputs + sizes.adapt)
+        self.benign, self.held_out = right[:inputs], right[inputs:]
+
+    @property
+    def bim(self):
+        """The defence BIM_d."""
+        return self.setting.defences["BIM_d"]
+
+    @functools.cached_property
+    def kinds(self):
+        """The benign inputs, and what FGSM and BIM-a make of them: a dict."""
+        crafted = {kind: self.craft(kind, self.benign) for kind in ("FGSM", "BIM-a")}
+        return {"benign": self.benign, **crafted}
+
+    @functools.cached_property
+    def mixed(self):
+        """Half of the inputs of every kind, in a seeded order."""
+        halves = [x[: len(x) // 2] for x in self.kinds.values()]
+        return np.random.default_rng(0).permutation(np.concatenate(halves))
+
+    def labels(self, x):
+        """Predict the classes of inputs, int64, (n,)."""
+        return self.model.predict(x, batch_size=512, verbose=0).argmax(axis=-1)
+
+    def craft(self, kind, x):
+        """Make adversarial inputs.
+
+        Args:
+            kind: The name of an attack of Env1.
+            x: Inputs.
+
+        Returns:
+            What became of them, an array like `x`.
+        """
+        return self.setting.attacks[kind](self.classifier, x).adversarial
+
+    def guarded(self, benign=None, **parameters):
+        """Guard the classifier by BIM_d alone, the slots found by calibration, and adapt it.
+
+        Args:
+            benign: Inputs to adapt on. Defaults to `held_out`.
+            **parameters: Others of `a2d_keras.guard`.
+
+        Returns:
+            The `a2d_keras.GuardedModel`.
+        """
+        benign = self.held_out if benign is None else benign
+        guarded = a2d.guard(self.model, **{"attacks": [self.bim], "slots": "auto", **parameters})
+        knn = guarded.detector.detector == "knn"
+        guarded.adapt(benign, self.craft("FGSM", benign) if knn else None, verbose=0)
+        return guarded

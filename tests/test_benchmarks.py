@@ -1,0 +1,220 @@
+"""That the benchmarks run, what they count, and what they write; never what time anything takes."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import a2d_keras as a2d
+from baselines.env1.settings import SETTINGS
+from benchmarks import __main__, loop, memory, report, subjects, timing, verdicts
+from benchmarks.peers import comparison, reference
+from benchmarks.rows import Measured, Row, exactly, spread
+
+TINY = subjects.Sizes(
+    inputs={"digits": 24},
+    adapt=60,
+    few=6,
+    single=1,
+    scaling=(100, 200),
+    photographs=(20, 2),
+    repeats=1,
+)
+
+
+@pytest.fixture(autouse=True)
+def _few_of_all(monkeypatch):
+    monkeypatch.setattr(timing, "BATCHES", (2, 4))
+    monkeypatch.setattr(loop, "_WALK", a2d.DBA(max_iterations=3))
+    setting = SETTINGS["digits"]
+    attacks = {name: setting.attacks[name] for name in ("FGSM", "BIM-a")}
+    defences = {name: setting.defences[name] for name in ("JSMA_d", "BIM_d")}
+    monkeypatch.setitem(SETTINGS, "digits", setting._replace(attacks=attacks, defences=defences))
+
+
+@pytest.fixture
+def subject():
+    return subjects.Subject("digits", TINY, None)
+
+
+def run(out, monkeypatch, *parts):
+    monkeypatch.setattr(__main__, "QUICK", TINY)
+    __main__.main(["--quick", "--out", str(out), "--only", *parts])
+    return json.loads((out / "results.json").read_text())
+
+
+def test_verdicts_are_counted_and_agree(tmp_path, monkeypatch):
+    rows = run(tmp_path, monkeypatch, "verdicts")["verdicts"]["rows"]
+    gradients, differ = rows[::2], rows[1::2]
+    assert [row["median"] for row in differ] == [0, 0, 0]
+    assert [row["at_most"] for row in gradients] == [0.5, 0.5, 0.4]
+    assert all(0 < row["median"] < 1 for row in gradients)
+    assert gradients[0]["median"] < 0.5
+
+
+def test_gradients_of_a_verdict_are_one_more_than_its_steps(subject):
+    full = [subject.bim(subject.classifier, subject.benign)]
+    guarded = subject.guarded()
+    out = guarded.predict(subject.benign, verbose=0)
+    spent, whole = verdicts._gradients(out["cost"] > 0, guarded.detector.thresholds, full)
+    assert spent == (out["cost"] + 1).mean()
+    assert whole == (full[0].cost + 1).mean()
+
+
+def test_loop_counts_the_same_gradients_in_any_batch(tmp_path, monkeypatch):
+    rows = run(tmp_path, monkeypatch, "loop")["loop"]["rows"]
+    assert [row["at_most"] for row in rows] == [1.08, 1.15, None, None, None]
+    counts = [row["note"].split(" of ")[0] for row in rows]
+    assert counts[1] == counts[2] != counts[0]
+    assert counts[4].endswith("queries")
+
+
+def test_peers_agree_and_parts_are_kept(tmp_path, monkeypatch, capsys):
+    kept = run(tmp_path, monkeypatch, "cleverhans")
+    costs, judged = kept["cleverhans"]["rows"]
+    assert "100% of the costs are equal" in costs["note"]
+    assert "100% of the verdicts are equal" in judged["note"]
+
+    both = run(tmp_path, monkeypatch, "reference")
+    assert list(both) == ["reference", "cleverhans"]  # in the order of the table
+    assert both["cleverhans"] == kept["cleverhans"]
+    assert [row["at_least"] for row in both["reference"]["rows"]] == [7, 15]
+    assert all("100% of its costs are equal" in row["note"] for row in both["reference"]["rows"])
+
+    table = (tmp_path / "table.md").read_text()
+    assert table in capsys.readouterr().out
+    assert table.count("\n| ") == 4
+    with open(tmp_path / "results.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 4
+
+
+def test_precision_compares_the_attacks_of_env1(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.precision.native_bfloat16", lambda: True)
+    rows = run(tmp_path, monkeypatch, "precision")["precision"]["rows"]
+    assert len(rows) == 1 + len(SETTINGS["digits"].attacks)
+    assert all(row["median"] <= 0.1 for row in rows[1:])
+
+
+def test_precision_says_where_the_processor_has_no_bfloat16(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.precision.native_bfloat16", lambda: False)
+    (row,) = run(tmp_path, monkeypatch, "precision")["precision"]["rows"]
+    assert (row["median"], row["met"]) == (None, None)
+    assert "no native bfloat16" in row["note"]
+    assert "not measured" in (tmp_path / "table.md").read_text()
+
+
+def test_what_is_missing_is_said(tmp_path, monkeypatch):
+    def rows(bench):
+        yield Row("first", exactly(1.0))
+        raise FileNotFoundError("There is no such file. Received: x.npz")
+
+    monkeypatch.setattr("benchmarks.first_call.rows", rows)
+    monkeypatch.setitem(__main__.PARTS, "art", "benchmarks.not_there")
+    parts = run(tmp_path, monkeypatch, "first_call", "art")
+    first, missing = parts["first_call"]["rows"]
+    assert first["median"] == 1.0
+    assert missing["median"] is None
+    assert missing["note"].endswith("Received: x.npz")
+    (missing,) = parts["art"]["rows"]
+    assert missing["note"].startswith("it needs the extra `benchmarks`")
+
+
+def test_scaling_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.inputs.python", lambda *words: float(words[-1]))
+    rows = run(tmp_path, monkeypatch, "inputs", "size")
+    assert len(rows["inputs"]["rows"]) == 3
+    assert rows["inputs"]["rows"][1]["median"] == 2
+    gradients, _, missing = rows["size"]["rows"]
+    assert gradients["median"] > 1
+    assert "imagenet1000.npz" in missing["note"]
+    assert (tmp_path / "scaling_inputs.png").stat().st_size > 10_000
+
+
+def test_memory_is_printed(capsys):
+    for what in ("verdicts", "costs"):
+        memory.main([what, "100"])
+        assert float(capsys.readouterr().out) > 100
+
+
+def test_target():
+    measured = Measured(1.0, 0.5, 2.0)
+    assert Row("", measured, at_most=1.0).met is True
+    assert Row("", measured, at_most=0.9).met is False
+    assert Row("", measured, at_least=1.1).met is False
+    assert Row("", measured).met is None
+    assert Row("", None, at_most=1.0).met is None
+    assert spread([3.0, 1.0, 2.0, 5.0]) == (2.5, 1.0, 5.0)
+
+
+def test_table_tells_what_was_met():
+    rows = [
+        Row("a", Measured(1.05, 1.0, 1.2), at_most=1.08),
+        Row("b", exactly(3), at_least=7, note="why"),
+        Row("c", None, at_most=0.75, note="because"),
+    ]
+    about = {"command": "c", "date": "d", "processor": "p", "processors": 2, "seeds": "0"}
+    part = {
+        "about": {**about, "versions": {"keras": "3"}, "seconds": 4},
+        "rows": [report.record(row) for row in rows],
+    }
+    table = report.table({"x": part, "y": part})
+    assert "| a | 1.05 | 1 to 1.2 | ≤ 1.08 | met |  |" in table
+    assert "| b | 3 |  | ≥ 7 | not met | why |" in table
+    assert "| c | not measured |  | ≤ 0.75 |  | because |" in table
+    assert "2 of 6 targets are met." in table
+    assert table.count("Measured by") == 1
+
+
+def test_time_is_taken_in_turns():
+    called = []
+    seconds, results = timing.in_turns([lambda: called.append("a"), lambda: called.append("b")], 3)
+    assert called == ["a", "b"] * 3
+    assert seconds.shape == (2, 3)
+    assert results == [None, None]
+
+
+def test_share_of_passes_is_time_over_that_of_passes(monkeypatch):
+    clock = iter(range(0, 100, 6))  # every call takes six seconds
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    ratio, passes, seconds = timing.share_of_passes(lambda: 2, lambda: 1.5, 2)
+    assert (ratio.median, passes, seconds) == (2.0, 2, 6)
+
+
+def test_best_batch_is_no_larger_than_the_inputs():
+    assert timing.best_batch(lambda x: x, np.zeros(5)) == 5
+
+
+def test_peers_steps_are_counted_as_ours(subject):
+    x = np.concatenate([subject.kinds["FGSM"], subject.benign])[::4]
+    labels = subject.labels(x)
+    ours = subject.bim(subject.classifier, x)
+    widths = []
+
+    def step(x, labels):
+        widths.append(len(x))
+        attack = subject.bim
+        after = type(attack)(eps=attack.eps, eps_iter=attack.eps_iter, max_iterations=1)
+        return after(subject.classifier, x).adversarial, None
+
+    def stepped(x, labels):
+        after, _ = step(x, labels)
+        return after, subject.labels(after) != labels
+
+    most = 60
+    found = comparison._costs(stepped, x, labels, most)
+    np.testing.assert_array_equal(found, np.minimum(ours.cost, most))
+    assert widths[0] == len(x)
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_reference_costs_are_ours(subject):
+    x = np.concatenate([subject.kinds["FGSM"][:3], subject.benign[:2]])
+    way = reference.one_at_a_time(comparison.logits_model(subject.model), subject.bim)
+    np.testing.assert_array_equal(way(x), subject.bim(subject.classifier, x).cost)
+
+
+def test_logits_model_has_the_softmax_of_the_model(subject):
+    logits = comparison.logits_model(subject.model)(subject.benign[:4])
+    expected = subject.classifier.logits(subject.benign[:4])
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
