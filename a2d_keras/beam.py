@@ -85,7 +85,7 @@ class GuardedModelHandler(ModelHandler[np.ndarray, PredictionResult, _Judge]):
         >>> sorted(good.inference)
         ['cost', 'exact', 'is_adversarial', 'predictions', 'score']
         >>> bad.inference["error"]
-        'Inputs must be finite numbers within the bounds (0.0, 1.0); scale them ...
+        'Inputs must be finite numbers within the bounds (0.0, 1.0), and these look like pixels ...
     """
 
     def __init__(self, path: str, batch_size: int = 1024, **kwargs: Any) -> None:
