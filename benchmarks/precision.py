@@ -1,9 +1,7 @@
 """What bfloat16 saves, and what it does to AUROC."""
 
-import pathlib
-import platform
-
 import numpy as np
+from a2d_keras.precision import native_bfloat16
 from sklearn.metrics import roc_auc_score
 
 import a2d_keras as a2d
@@ -34,18 +32,6 @@ def rows(bench):
         yield from _compared(subject, 2 * bench.sizes.few, bench.sizes.repeats)
 
 
-def native_bfloat16():
-    """Tell whether the processor multiplies bfloat16 itself, as far as Linux says.
-
-    Returns:
-        Whether it does.
-    """
-    path = pathlib.Path("/proc/cpuinfo")
-    flags = path.read_text().split() if path.exists() else []
-    arm = platform.machine() == "aarch64" and "bf16" in flags
-    return arm or "avx512_bf16" in flags or "amx_bf16" in flags
-
-
 def _compared(subject, count, repeats):
     classifiers = [a2d.Classifier(subject.model, precision=each) for each in _PRECISIONS]
     benign = subject.benign[:count]
@@ -64,7 +50,8 @@ def _compared(subject, count, repeats):
         f"time in bfloat16 over that in float32: {subject.name}, BIM_d costs, benign",
         spread(bfloat16 / float32),
         at_most=0.75,
-        note=f"{len(benign)} inputs; {gradients[1]:.1f} gradients an input in bfloat16, "
+        note=f"by {' and '.join(sorted(native_bfloat16()))}; {len(benign)} inputs; "
+        f"{gradients[1]:.1f} gradients an input in bfloat16, "
         f"{gradients[0]:.1f} in float32; {equal:.0%} of the costs are equal",
     )
     for kind, x in kinds.items():

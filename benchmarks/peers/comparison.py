@@ -79,9 +79,7 @@ def steps_compared(what, step, subject, x, repeats):
         return subject.bim(subject.classifier, x, slots="auto").cost
 
     def agreement(theirs, ours):
-        equal = np.mean(theirs == ours)
-        means = f"{theirs.mean():.1f} and ours {ours.mean():.1f}"
-        return f"batches of {size}; {equal:.0%} of the costs are equal, mean {means} steps"
+        return f"batches of {size}; {costs_agree(theirs, ours)}"
 
     def verdicts_agree(theirs, ours):
         same = np.mean((theirs < threshold) == ours["is_adversarial"])
@@ -99,6 +97,27 @@ def steps_compared(what, step, subject, x, repeats):
         lambda: judge(x),
         repeats,
         verdicts_agree,
+    )
+
+
+def costs_agree(theirs, ours):
+    """Say how far the costs that a peer counts are ours.
+
+    Args:
+        theirs: The peer's, int64, (n,).
+        ours: Ours, likewise.
+
+    Returns:
+        The sentence.
+
+    Example:
+        >>> costs_agree(np.array([10, 100]), np.array([10, 101]))
+        '50% of the costs are equal, 100% within a twentieth; mean 55.0, of ours 55.5'
+    """
+    near = np.mean(abs(theirs - ours) <= ours / 20)
+    return (
+        f"{np.mean(theirs == ours):.0%} of the costs are equal, {near:.0%} within a twentieth; "
+        f"mean {theirs.mean():.1f}, of ours {ours.mean():.1f}"
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.peers.comparison import logits_model
+from benchmarks.peers.comparison import costs_agree, logits_model
 from benchmarks.rows import Row, spread
 from benchmarks.timing import in_turns, warm_up
 
@@ -77,10 +77,9 @@ def _compared(subject, x, single, repeats):
         [lambda: way(x[:single]), costs, lambda: judge(x)], repeats
     )
     whole = one / theirs.sum() * ours.sum()
-    equal = np.mean(theirs == ours[:single])
     note = (
         f"{len(x)} benign inputs; the reference on {single} of them, at "
-        f"{1e3 * np.median(one) / theirs.sum():.2f} ms a step; {equal:.0%} of its costs are equal"
+        f"{1e3 * np.median(one) / theirs.sum():.2f} ms a step; {costs_agree(theirs, ours[:single])}"
     )
     what = f"time over ours: one image at a time, {subject.name}, BIM_d"
     yield Row(f"{what} costs", spread(whole / many), at_least=7, note=note)
