@@ -74,7 +74,7 @@ class AttackCosts(TransformerMixin, BaseEstimator):
             ValueError: If the inputs are not what the classifier takes; from a dataset
                 `tf.errors.InvalidArgumentError`.
         """
-        return fingerprints(self._classifier(), self.attacks, x, self.slots, self.verbose)
+        return measure(self._classifier(), self.attacks, x, self.slots, self.verbose)[0]
 
     def attack(self, x: Any, budget: int | None = None) -> list[AttackResult]:
         """Run every attack, and keep all that it found.
@@ -123,10 +123,10 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         return True
 
 
-def fingerprints(
+def measure(
     classifier: Classifier, attacks: Sequence[Attack], x: Any, slots: int, verbose: int
-) -> np.ndarray:
-    """Measure what each of several attacks costs on each input.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Measure what each of several attacks costs on each input, and the passes that it takes.
 
     Args:
         classifier: The `Classifier`.
@@ -136,7 +136,12 @@ def fingerprints(
         verbose: 1 shows a progress bar for each attack, 0 is silent.
 
     Returns:
-        The costs, int64, (n, attacks).
+        The costs, and the passes through the classifier, forward and backward; int64,
+        (n, attacks) each.
     """
-    costs = [attack(classifier, x, slots=slots, verbose=verbose).cost for attack in attacks]
-    return np.stack(costs, axis=1)
+    costs, passes = [], []
+    for attack in attacks:
+        result = attack(classifier, x, slots=slots, verbose=verbose)
+        costs.append(result.cost)
+        passes.append(result.queries + result.gradient_evaluations)
+    return np.stack(costs, axis=1), np.stack(passes, axis=1)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +18,7 @@ from a2d_keras.attacks.base import require_whole
 from a2d_keras.attacks.loop import Loop, Task
 from a2d_keras.attacks.shapes import column
 from a2d_keras.classifier import Classifier
-from a2d_keras.costs import fingerprints
+from a2d_keras.costs import measure
 from a2d_keras.verdicts import make_verdict
 
 _FIRST_STEP = 0.0006  # of the input range: the paper's, on MNIST
@@ -181,12 +182,13 @@ class DetectorLayer(keras.layers.Layer):
         weights_hash = self.classifier.weights_hash()
         attacks: tuple[Any, ...] = self._given_attacks or (self._choose_step(benign),)
 
-        def measure(x: Any) -> np.ndarray:
-            return fingerprints(self.classifier, attacks, x, self.slots, verbose)
+        def measured(x: Any) -> tuple[np.ndarray, np.ndarray]:
+            return measure(self.classifier, attacks, x, self.slots, verbose)
 
-        costs = measure(benign), None if adversarial is None else measure(adversarial)
+        costs, passes = measured(benign)
+        others = None if adversarial is None else measured(adversarial)[0]
         with self._all_or_nothing():
-            self.verdict.learn(*costs)
+            self.verdict.learn(costs, others, passes)
             if self._given_attacks is None:
                 self._eps_iter.assign(attacks[0].eps_iter)
             self._weights_hash.assign(weights_hash)
@@ -342,17 +344,26 @@ class DetectorLayer(keras.layers.Layer):
             )
 
     def _detect(self, images: tf.Tensor, invalid: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Attack the valid inputs, one attack after another, while that can change a verdict."""
+        """Attack the valid inputs, the cheapest attack first, while that can change a verdict."""
         low, high = self.classifier.bounds
         images = tf.clip_by_value(tf.where(column(invalid, images), low, images), low, high)
         attacks = self._attacks_in_graph()
         costs = tf.zeros([tf.shape(images)[0], len(attacks)], tf.int64)
-        exact = ~invalid
-        for index, attack in enumerate(attacks):
+
+        def attack_next(place: int, costs: tf.Tensor, exact: tf.Tensor) -> tuple[tf.Tensor, ...]:
             going = ~invalid if self.exact else ~invalid & self.verdict.undecided(costs)
-            cost, ended = self._attack(index, attack, images, going)
+            index = self.verdict.order[place]
+            runs = [
+                functools.partial(self._attack, index, attack, images, going)
+                for index, attack in enumerate(attacks)
+            ]
+            cost, ended = tf.switch_case(tf.cast(index, tf.int32), runs)
             costs += cost[:, None] * tf.one_hot(index, len(attacks), dtype=tf.int64)
-            exact &= ended
+            return place + 1, costs, exact & ended
+
+        _, costs, exact = tf.while_loop(
+            lambda place, *_: place < len(attacks), attack_next, (0, costs, ~invalid)
+        )
         flagged, score = self.verdict(costs)
         return {
             "is_adversarial": flagged | invalid,
