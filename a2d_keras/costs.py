@@ -25,6 +25,7 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
         slots: Inputs under attack at once. Defaults to 128.
         verbose: 1 shows a progress bar for each attack, 0 is silent. Defaults to 0.
+        precision: What the model computes in; see `Classifier`. Defaults to `"float32"`.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -40,6 +41,7 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         from_logits: bool | None = None,
         slots: int = 128,
         verbose: int = 0,
+        precision: str = "float32",
     ) -> None:
         self.model = model
         self.attacks = attacks
@@ -47,6 +49,7 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         self.from_logits = from_logits
         self.slots = slots
         self.verbose = verbose
+        self.precision = precision
 
     def fit(self, x: Any = None, y: Any = None) -> "AttackCosts":
         """Do nothing: costs are measured, not learned.
@@ -106,9 +109,9 @@ class AttackCosts(TransformerMixin, BaseEstimator):
 
     def _classifier(self) -> Classifier:
         """Wrap the model once, so that loops stay compiled until a parameter changes."""
-        asked = (self.model, tuple(self.bounds), self.from_logits)
+        asked = (self.model, tuple(self.bounds), self.from_logits, self.precision)
         if getattr(self, "_asked", None) != asked:
-            self._wrapped = Classifier(self.model, self.bounds, self.from_logits)
+            self._wrapped = Classifier(self.model, self.bounds, self.from_logits, self.precision)
             self._asked = asked
         return self._wrapped
 

@@ -158,6 +158,7 @@ def guard(
     from_logits: bool | None = None,
     slots: int = 128,
     on_changed_weights: str = "raise",
+    precision: str = "float32",
 ) -> GuardedModel:
     """Guard a trained classifier: every prediction then comes with a verdict.
 
@@ -173,6 +174,8 @@ def guard(
         slots: Inputs under attack at once. Defaults to 128.
         on_changed_weights: What `predict` does where the classifier's weights are not those that
             `adapt` saw: `"raise"` or `"warn"`. Defaults to `"raise"`.
+        precision: What the classifier computes in under attack; see `Classifier`. Predictions
+            stay the model's own. Defaults to `"float32"`.
 
     Returns:
         A `GuardedModel`, to be adapted.
@@ -198,6 +201,7 @@ def guard(
         from_logits,
         slots,
         on_changed_weights,
+        precision,
     )
     return GuardedModel(layer)
 

@@ -52,6 +52,8 @@ class DetectorLayer(keras.layers.Layer):
         slots: Inputs under attack at once. Defaults to 128.
         on_changed_weights: What `check_weights` does where the classifier's weights are not those
             that `adapt` saw: `"raise"` or `"warn"`. Defaults to `"raise"`.
+        precision: What the classifier computes in under attack; see `Classifier`. Predictions
+            stay the model's own. Defaults to `"float32"`.
 
     Call arguments:
         x: Inputs, (n, *input_shape).
@@ -86,6 +88,7 @@ class DetectorLayer(keras.layers.Layer):
         from_logits: bool | None = None,
         slots: int = 128,
         on_changed_weights: str = "raise",
+        precision: str = "float32",
         **kwargs: Any,
     ) -> None:
         super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
@@ -98,7 +101,7 @@ class DetectorLayer(keras.layers.Layer):
             )
         require_whole("slots", slots)
         self.model = model
-        self.classifier = Classifier(model, bounds, from_logits)
+        self.classifier = Classifier(model, bounds, from_logits, precision)
         self.detector = detector
         self.false_positive_rate = false_positive_rate
         self.exact = exact
@@ -233,8 +236,9 @@ class DetectorLayer(keras.layers.Layer):
     def check_weights(self) -> None:
         """Refuse to judge by costs that belong to other weights; not graph code.
 
-        A hash of the weights' bits, kept by `adapt`, tells. `GuardedModel.predict` checks once a
-        call; calling the layer does not, nor does an exported model, whose weights are frozen.
+        A hash of the weights' bits and of a `precision` below float32, kept by `adapt`, tells.
+        `GuardedModel.predict` checks once a call; calling the layer does not, nor does an exported
+        model, whose weights are frozen.
 
         Raises:
             ValueError: If the layer is adapted, and the classifier's weights have changed since;
@@ -243,9 +247,9 @@ class DetectorLayer(keras.layers.Layer):
         if self.up_to_date or not self._adapted.numpy():
             return
         sentence = (
-            "The classifier's weights have changed since `adapt`, and attack costs belong to one "
-            "set of weights: call `adapt` with benign inputs again (`AdaptDetector` does so after "
-            f"training). Received: {self.model.name!r}, changed since"
+            "The classifier's weights have changed since `adapt`, or its precision has, and attack "
+            "costs belong to one of each: call `adapt` with benign inputs again (`AdaptDetector` "
+            f"does so after training). Received: {self.model.name!r}, changed since"
         )
         if self.on_changed_weights == "raise":
             raise ValueError(sentence)
@@ -283,6 +287,7 @@ class DetectorLayer(keras.layers.Layer):
             "from_logits": self.from_logits,
             "slots": self.slots,
             "on_changed_weights": self.on_changed_weights,
+            "precision": self.classifier.precision,
         }
 
     @classmethod
