@@ -75,6 +75,7 @@ class Classifier:
         self.bounds = _increasing(bounds)
         self.input_shape = _input_shape(model)
         self.cache: dict[Any, Any] = {}  # what others compile for this classifier
+        self.best_slots: dict[Any, int] = {}  # what calibrations have found
         self._to_logits = self._choose_logits(from_logits)
         self._function = self._compile(self._logits)
         logits = self._function.get_concrete_function().outputs[0]
@@ -123,6 +124,18 @@ class Classifier:
             return gradient
 
         return logits, pullback
+
+    def random_inputs(self, count: int) -> tf.Tensor:
+        """Make inputs of uniform noise, always the same; of a side left open, 32 pixels.
+
+        Args:
+            count: How many.
+
+        Returns:
+            Inputs within the bounds, float32, (count, *input_shape).
+        """
+        shape = [size or _PROBE_SIZE for size in self.input_shape]
+        return tf.random.stateless_uniform([count, *shape], (0, 0), *self.bounds)
 
     def weights_hash(self) -> int:
         """Hash the bits of the model's weights, and a precision below float32, on the host.
@@ -187,9 +200,7 @@ class Classifier:
             ) from error
 
     def _gives_probabilities(self, run: Callable) -> bool:
-        shape = [size or _PROBE_SIZE for size in self.input_shape]
-        x = tf.random.stateless_uniform([_PROBE_INPUTS, *shape], (0, 0), *self.bounds)
-        outputs = run(x)
+        outputs = run(self.random_inputs(_PROBE_INPUTS))
         sums = tf.reduce_sum(outputs, axis=-1)
         return bool(tf.reduce_all(outputs >= 0) & tf.reduce_all(tf.abs(sums - 1) <= 1e-3))
 

@@ -23,7 +23,8 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         attacks: The attacks, in the order of the columns. Defaults to `(BIM(),)`.
         bounds: Smallest and largest value an input may hold. Defaults to (0.0, 1.0).
         from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
-        slots: Inputs under attack at once. Defaults to 128.
+        slots: Inputs under attack at once, or `"auto"`, the fastest number on this machine; see
+            `Attack`. Defaults to 128.
         verbose: 1 shows a progress bar for each attack, 0 is silent. Defaults to 0.
         precision: What the model computes in; see `Classifier`. Defaults to `"float32"`.
 
@@ -39,7 +40,7 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         attacks: Sequence[Attack] = (BIM(),),
         bounds: tuple[float, float] = (0.0, 1.0),
         from_logits: bool | None = None,
-        slots: int = 128,
+        slots: int | str = 128,
         verbose: int = 0,
         precision: str = "float32",
     ) -> None:
@@ -127,7 +128,7 @@ class AttackCosts(TransformerMixin, BaseEstimator):
 
 
 def measure(
-    classifier: Classifier, attacks: Sequence[Attack], x: Any, slots: int, verbose: int
+    classifier: Classifier, attacks: Sequence[Attack], x: Any, slots: int | str, verbose: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Measure what each of several attacks costs on each input, and the passes that it takes.
 
@@ -135,7 +136,7 @@ def measure(
         classifier: The `Classifier`.
         attacks: The attacks.
         x: Inputs, as for `Attack.__call__`.
-        slots: Inputs under attack at once.
+        slots: Inputs under attack at once, or `"auto"`.
         verbose: 1 shows a progress bar for each attack, 0 is silent.
 
     Returns:

@@ -66,6 +66,10 @@ class GuardedModel(keras.Model):
         """Predict, and judge; see `DetectorLayer`."""
         return self.detector(x)
 
+    def compute_output_spec(self, x: Any) -> dict[str, Any]:
+        """Describe the outputs without running an attack."""
+        return self.detector.compute_output_spec(x)
+
     def predict(
         self, x: Any, batch_size: int | None = None, verbose: Any = "auto", **kwargs: Any
     ) -> dict[str, np.ndarray]:
@@ -73,7 +77,7 @@ class GuardedModel(keras.Model):
 
         Args:
             x: Inputs, (n, *input_shape), or whatever else `keras.Model.predict` takes.
-            batch_size: Inputs in a batch. Defaults to 8 times the detector's `slots`, for arrays.
+            batch_size: Inputs in a batch. Defaults to 8 times the detector's slots, for arrays.
             verbose: As in `keras.Model.predict`.
             **kwargs: As in `keras.Model.predict`.
 
@@ -95,7 +99,7 @@ class GuardedModel(keras.Model):
             self.detector.check_array(x)
             if len(x) == 0:
                 return self._predict_nothing()
-            batch_size = batch_size or _BATCH_IN_SLOTS * self.detector.slots
+            batch_size = batch_size or _BATCH_IN_SLOTS * max(self.detector.slot_counts)
         return super().predict(x, batch_size, verbose, **kwargs)
 
     def _predict_nothing(self) -> dict[str, np.ndarray]:
@@ -156,7 +160,7 @@ def guard(
     exact: bool = False,
     on_invalid: str = "raise",
     from_logits: bool | None = None,
-    slots: int = 128,
+    slots: int | str = 128,
     on_changed_weights: str = "raise",
     precision: str = "float32",
 ) -> GuardedModel:
@@ -171,7 +175,8 @@ def guard(
         exact: Whether every attack runs to its end, for exact costs. Defaults to False.
         on_invalid: `"raise"` or `"flag"`. Defaults to `"raise"`.
         from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
-        slots: Inputs under attack at once. Defaults to 128.
+        slots: Inputs under attack at once, or `"auto"`, the fastest number on this machine; see
+            `Attack`. Defaults to 128.
         on_changed_weights: What `predict` does where the classifier's weights are not those that
             `adapt` saw: `"raise"` or `"warn"`. Defaults to `"raise"`.
         precision: What the classifier computes in under attack; see `Classifier`. Predictions

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.attacks import BIM, StepAttack
-from a2d_keras.attacks.base import require_whole
+from a2d_keras.attacks.base import count_slots, require_slots
 from a2d_keras.attacks.loop import Loop, Task
 from a2d_keras.attacks.shapes import column
 from a2d_keras.classifier import Classifier
@@ -49,7 +49,8 @@ class DetectorLayer(keras.layers.Layer):
         on_invalid: What to do with inputs that are not finite or out of bounds: `"raise"`, or
             `"flag"`, which flags them with score NaN and cost 0. Defaults to `"raise"`.
         from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
-        slots: Inputs under attack at once. Defaults to 128.
+        slots: Inputs under attack at once, or `"auto"`, the fastest number on this machine; see
+            `Attack`. Defaults to 128.
         on_changed_weights: What `check_weights` does where the classifier's weights are not those
             that `adapt` saw: `"raise"` or `"warn"`. Defaults to `"raise"`.
         precision: What the classifier computes in under attack; see `Classifier`. Predictions
@@ -86,7 +87,7 @@ class DetectorLayer(keras.layers.Layer):
         exact: bool = False,
         on_invalid: str = "raise",
         from_logits: bool | None = None,
-        slots: int = 128,
+        slots: int | str = 128,
         on_changed_weights: str = "raise",
         precision: str = "float32",
         **kwargs: Any,
@@ -99,7 +100,7 @@ class DetectorLayer(keras.layers.Layer):
             raise ValueError(
                 f'`on_changed_weights` must be "raise" or "warn". Received: {on_changed_weights!r}'
             )
-        require_whole("slots", slots)
+        require_slots(slots)
         self.model = model
         self.classifier = Classifier(model, bounds, from_logits, precision)
         self.detector = detector
@@ -132,6 +133,12 @@ class DetectorLayer(keras.layers.Layer):
             return self._given_attacks
         step = keras.ops.convert_to_numpy(self._eps_iter)
         return (BIM(eps_iter=float(str(step))),)  # as the shortest decimal that float32 holds
+
+    @property
+    def slot_counts(self) -> tuple[int, ...]:
+        """How many inputs each attack has under attack at once; `"auto"` is found when asked."""
+        attacks = self._given_attacks or (BIM(),)  # steps of any length take the same time
+        return tuple(count_slots(self.slots, attack, self.classifier) for attack in attacks)
 
     @property
     def thresholds(self) -> np.ndarray:
@@ -386,7 +393,7 @@ class DetectorLayer(keras.layers.Layer):
         rows = tf.where(going)
         chosen = tf.gather(images, rows[:, 0])
         task = Task(chosen, tf.zeros_like(rows[:, 0]), budget)  # without targets
-        result = Loop(attack, self.classifier, self.slots).run(task)
+        result = Loop(attack, self.classifier, self.slot_counts[index]).run(task)
         ended = result.success | (result.cost >= most)
         count = tf.shape(going, tf.int64)
         return tf.scatter_nd(rows, result.cost, count), tf.scatter_nd(rows, ended, count)

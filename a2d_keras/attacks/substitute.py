@@ -126,6 +126,10 @@ class Transfer(Attack):
         _require_fit(self.substitute, classifier)
         self.attack.require(self.substitute)
 
+    def best_slots(self, classifier: Classifier) -> int:
+        """Find the best count of the attack on the substitute; see `Attack.best_slots`."""
+        return self.attack.best_slots(self.substitute)
+
     def runner(self, classifier: Classifier, slots: int, jit_compile: bool) -> Runner:
         """Make what runs the attack; see `Attack.runner`."""
         attack = self.attack.runner(self.substitute, slots, jit_compile)
