@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.attacks import StepAttack
@@ -33,6 +34,8 @@ class GuardedModel(keras.Model):
     def __init__(self, detector: DetectorLayer, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.detector = detector
+        compiled = tf.function(self.call, autograph=False)
+        self._compiled = lambda *args: compiled.get_concrete_function(*args)  # as in the layer
         self(keras.KerasTensor((None, *detector.classifier.input_shape), "float32"))
 
     @property
@@ -108,6 +111,12 @@ class GuardedModel(keras.Model):
         shape = [side or 1 for side in classifier.input_shape]
         outputs = self(np.full((1, *shape), classifier.bounds[0], "float32"))
         return {name: values.numpy()[:0] for name, values in outputs.items()}
+
+    def predict_step(self, data: Any) -> dict[str, Any]:
+        """Predict a batch, through one graph for batches of any size; Keras traces each size."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        shape = tf.TensorShape([None]).concatenate(x.shape[1:])
+        return self._compiled(tf.TensorSpec(shape, x.dtype))(x)
 
     def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
         """Save as any Keras model; a `.keras` file replaces an older one only once it is whole.
