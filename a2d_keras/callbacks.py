@@ -17,7 +17,7 @@ from scipy import stats
 
 from a2d_keras import inputs
 from a2d_keras.attacks import BIM, Attack
-from a2d_keras.attacks.base import require_whole
+from a2d_keras.attacks.base import count_slots, require_slots, require_whole
 from a2d_keras.classifier import Classifier
 from a2d_keras.detectors import require_rate
 from a2d_keras.guarded_model import GuardedModel
@@ -42,7 +42,8 @@ class AttackCostMonitor(keras.callbacks.Callback):
             `epoch_attack_cost` among the curves of validation.
         bounds: Smallest and largest value an input may hold. Defaults to (0.0, 1.0).
         from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
-        slots: Inputs under attack at once. Defaults to 128.
+        slots: Inputs under attack at once, or `"auto"`, the fastest number on this machine; see
+            `Attack`. Defaults to 128.
 
     Raises:
         ValueError: If an argument is not of its kind; when training begins, if the model is not a
@@ -68,7 +69,7 @@ class AttackCostMonitor(keras.callbacks.Callback):
         name: str = "val_attack_cost",
         bounds: tuple[float, float] = (0.0, 1.0),
         from_logits: bool | None = None,
-        slots: int = 128,
+        slots: int | str = 128,
     ) -> None:
         super().__init__()
         attack = BIM() if attack is None else attack
@@ -78,7 +79,7 @@ class AttackCostMonitor(keras.callbacks.Callback):
             raise ValueError(f"`name` must be a name for the logs. Received: {name!r}")
         if inputs.count(x) == 0:
             raise ValueError("`x` must hold one input or more. Received: 0 inputs")
-        require_whole("slots", slots)
+        require_slots(slots)
         self.x = x
         self.attack = attack
         self.name = name
@@ -103,8 +104,9 @@ class AttackCostMonitor(keras.callbacks.Callback):
     def _median_cost(self, budget: int | None = None) -> float:
         if self._classifier is None:
             self._classifier = Classifier(self.model, self.bounds, self.from_logits)
-        result = self.attack(self._classifier, self.x, budget=budget, slots=self.slots)
-        some = inputs.first(self.x, self._classifier, self.slots)
+        slots = count_slots(self.slots, self.attack, self._classifier)
+        result = self.attack(self._classifier, self.x, budget=budget, slots=slots)
+        some = inputs.first(self.x, self._classifier, slots)
         finite = np.isfinite(self._classifier.logits(some)).all()
         return float(np.median(result.cost)) if finite else math.nan  # NaN resists every attack
 

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from a2d_keras.precision import lowered, require_precision
+
 # Ops that leave the classes where they are, so the softmax may stand before them.
 _TRANSPARENT_OPS = frozenset({"Cast", "Identity", "Reshape", "Squeeze"})
 _MOST = float(np.finfo("float32").max)
@@ -33,6 +35,10 @@ class Classifier:
             By default the model's graph tells; where the softmax is out of sight, the model is
             run on 8 seeded random inputs, and rows of non-negative numbers that sum to one
             are probabilities: then their logarithms are used, with a warning.
+        precision: What the model computes in under attack: `"float32"`, `"bfloat16"`, where the
+            processor has it or there is a GPU, or `"float16"`, on a GPU. Below float32 the first
+            and the last layer with weights, and so the logits, stay float32. Costs belong to one
+            precision. Defaults to `"float32"`.
 
     Attributes:
         model: The model, untouched.
@@ -42,8 +48,9 @@ class Classifier:
 
     Raises:
         ValueError: If the model is no `keras.Model`, is not built, has several inputs or outputs,
-            an output that is not (batch, classes), fewer than two classes, or if `bounds` are not
-            two increasing finite numbers, as float32 holds them.
+            an output that is not (batch, classes), fewer than two classes, if `bounds` are not
+            two increasing finite numbers, as float32 holds them, or if the machine has no such
+            `precision`, or the model does not run in it.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
@@ -56,18 +63,25 @@ class Classifier:
         model: keras.Model,
         bounds: tuple[float, float] = (0.0, 1.0),
         from_logits: bool | None = None,
+        precision: str = "float32",
     ) -> None:
         if not isinstance(model, keras.Model):
             raise ValueError(
                 f"The classifier must be a `keras.Model`, of Keras 3. Received: {type(model)}"
             )
+        require_precision(precision)
         self.model = model
+        self.precision = precision
         self.bounds = _increasing(bounds)
         self.input_shape = _input_shape(model)
         self.cache: dict[Any, Any] = {}  # what others compile for this classifier
+        self.best_slots: dict[Any, int] = {}  # what calibrations have found
         self._to_logits = self._choose_logits(from_logits)
         self._function = self._compile(self._logits)
-        self.classes = int(self._function.get_concrete_function().output_shapes[-1])
+        logits = self._function.get_concrete_function().outputs[0]
+        self.classes = int(logits.shape[-1])
+        if precision != "float32" and _source(logits).dtype != tf.float32:
+            self._warn_of_coarse_logits()
 
     @property
     def range(self) -> float:
@@ -111,29 +125,47 @@ class Classifier:
 
         return logits, pullback
 
-    def weights_hash(self) -> int:
-        """Hash the bits of the model's weights, on the host.
+    def random_inputs(self, count: int) -> tf.Tensor:
+        """Make inputs of uniform noise, always the same; of a side left open, 32 pixels.
+
+        Args:
+            count: How many.
 
         Returns:
-            The first 64 bits of their SHA-256, as a signed integer: equal for equal weights, on
-            every machine, and in a model that was saved and loaded.
+            Inputs within the bounds, float32, (count, *input_shape).
+        """
+        shape = [size or _PROBE_SIZE for size in self.input_shape]
+        return tf.random.stateless_uniform([count, *shape], (0, 0), *self.bounds)
+
+    def weights_hash(self) -> int:
+        """Hash the bits of the model's weights, and a precision below float32, on the host.
+
+        Returns:
+            The first 64 bits of their SHA-256, as a signed integer: equal for equal weights and
+            precision, on every machine, and in a model that was saved and loaded.
         """
         digest = hashlib.sha256()
+        if self.precision != "float32":
+            digest.update(self.precision.encode())
         for weight in self.model.weights:
             values = keras.ops.convert_to_numpy(weight)
             digest.update(values.reshape(-1).view("uint8"))  # hashlib does not take bfloat16
         return int.from_bytes(digest.digest()[:8], "little", signed=True)
 
     def _logits(self, x: tf.Tensor) -> tf.Tensor:
-        return self._to_logits(_single_output(self.model, x))
+        return self._to_logits(self._outputs(x))
+
+    def _outputs(self, x: tf.Tensor) -> tf.Tensor:
+        with lowered(self.model, self.precision):
+            return _single_output(self.model, x)
 
     def _compile(self, function: Callable) -> Any:
         x = tf.TensorSpec((None, *self.input_shape), tf.float32)
         return tf.function(function, input_signature=[x])
 
     def _choose_logits(self, from_logits: bool | None) -> Callable:
-        run = self._compile(functools.partial(_single_output, self.model))
-        outputs = run.get_concrete_function().outputs[0]
+        run = self._compile(self._outputs)
+        outputs = self._traced(run)
         if outputs.shape.rank != 2:
             raise ValueError(
                 "The classifier's output must have the shape (batch, classes). "
@@ -155,10 +187,20 @@ class Classifier:
             return _log_odds if one_unit else _log
         return functools.partial(_two_classes, to_logits) if one_unit else to_logits
 
+    def _traced(self, run: Any) -> tf.Tensor:
+        try:
+            return run.get_concrete_function().outputs[0]
+        except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+            if self.precision == "float32":
+                raise
+            raise ValueError(
+                "The classifier mixes its precision with float32 in a layer of its own, and so "
+                f'runs in float32 alone: take `precision="float32"`. Received: {self.precision!r} '
+                f"for {_describe(self.model)}"
+            ) from error
+
     def _gives_probabilities(self, run: Callable) -> bool:
-        shape = [size or _PROBE_SIZE for size in self.input_shape]
-        x = tf.random.stateless_uniform([_PROBE_INPUTS, *shape], (0, 0), *self.bounds)
-        outputs = run(x)
+        outputs = run(self.random_inputs(_PROBE_INPUTS))
         sums = tf.reduce_sum(outputs, axis=-1)
         return bool(tf.reduce_all(outputs >= 0) & tf.reduce_all(tf.abs(sums - 1) <= 1e-3))
 
@@ -168,6 +210,14 @@ class Classifier:
             "attacked: where it is so sure that they underflow, an adversarial input looks robust "
             f"and is missed; give its logits instead. Received: {_describe(self.model)}",
             stacklevel=4,
+        )
+
+    def _warn_of_coarse_logits(self) -> None:
+        warnings.warn(
+            "The layer that gives the logits is not the last that this classifier lists, so they "
+            f"are computed in {self.precision}, and costs are coarse. Received: "
+            f"{_describe(self.model)}",
+            stacklevel=3,
         )
 
 
@@ -216,11 +266,16 @@ def _single_output(model: keras.Model, x: tf.Tensor) -> tf.Tensor:
     return tf.cast(outputs[0], tf.float32)
 
 
+def _source(outputs: tf.Tensor) -> tf.Tensor:
+    """Find the tensor that holds the same numbers before they were cast or reshaped."""
+    while outputs.op.type in _TRANSPARENT_OPS:
+        outputs = outputs.op.inputs[0]
+    return outputs
+
+
 def _activation_op(outputs: tf.Tensor) -> tf.Operation | None:
     """Find the softmax or sigmoid that `outputs` come straight from, as Keras's own losses do."""
-    op = outputs.op
-    while op.type in _TRANSPARENT_OPS:
-        op = op.inputs[0].op
+    op = _source(outputs).op
     classes = outputs.shape[-1]
     softmax = op.type == "Softmax" and op.outputs[0].shape[-1] == classes > 1
     return op if softmax or op.type == "Sigmoid" else None

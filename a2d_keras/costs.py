@@ -23,8 +23,10 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         attacks: The attacks, in the order of the columns. Defaults to `(BIM(),)`.
         bounds: Smallest and largest value an input may hold. Defaults to (0.0, 1.0).
         from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
-        slots: Inputs under attack at once. Defaults to 128.
+        slots: Inputs under attack at once, or `"auto"`, the fastest number on this machine; see
+            `Attack`. Defaults to 128.
         verbose: 1 shows a progress bar for each attack, 0 is silent. Defaults to 0.
+        precision: What the model computes in; see `Classifier`. Defaults to `"float32"`.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -38,8 +40,9 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         attacks: Sequence[Attack] = (BIM(),),
         bounds: tuple[float, float] = (0.0, 1.0),
         from_logits: bool | None = None,
-        slots: int = 128,
+        slots: int | str = 128,
         verbose: int = 0,
+        precision: str = "float32",
     ) -> None:
         self.model = model
         self.attacks = attacks
@@ -47,6 +50,7 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         self.from_logits = from_logits
         self.slots = slots
         self.verbose = verbose
+        self.precision = precision
 
     def fit(self, x: Any = None, y: Any = None) -> "AttackCosts":
         """Do nothing: costs are measured, not learned.
@@ -74,7 +78,7 @@ class AttackCosts(TransformerMixin, BaseEstimator):
             ValueError: If the inputs are not what the classifier takes; from a dataset
                 `tf.errors.InvalidArgumentError`.
         """
-        return fingerprints(self._classifier(), self.attacks, x, self.slots, self.verbose)
+        return measure(self._classifier(), self.attacks, x, self.slots, self.verbose)[0]
 
     def attack(self, x: Any, budget: int | None = None) -> list[AttackResult]:
         """Run every attack, and keep all that it found.
@@ -106,9 +110,9 @@ class AttackCosts(TransformerMixin, BaseEstimator):
 
     def _classifier(self) -> Classifier:
         """Wrap the model once, so that loops stay compiled until a parameter changes."""
-        asked = (self.model, tuple(self.bounds), self.from_logits)
+        asked = (self.model, tuple(self.bounds), self.from_logits, self.precision)
         if getattr(self, "_asked", None) != asked:
-            self._wrapped = Classifier(self.model, self.bounds, self.from_logits)
+            self._wrapped = Classifier(self.model, self.bounds, self.from_logits, self.precision)
             self._asked = asked
         return self._wrapped
 
@@ -123,20 +127,25 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         return True
 
 
-def fingerprints(
-    classifier: Classifier, attacks: Sequence[Attack], x: Any, slots: int, verbose: int
-) -> np.ndarray:
-    """Measure what each of several attacks costs on each input.
+def measure(
+    classifier: Classifier, attacks: Sequence[Attack], x: Any, slots: int | str, verbose: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Measure what each of several attacks costs on each input, and the passes that it takes.
 
     Args:
         classifier: The `Classifier`.
         attacks: The attacks.
         x: Inputs, as for `Attack.__call__`.
-        slots: Inputs under attack at once.
+        slots: Inputs under attack at once, or `"auto"`.
         verbose: 1 shows a progress bar for each attack, 0 is silent.
 
     Returns:
-        The costs, int64, (n, attacks).
+        The costs, and the passes through the classifier, forward and backward; int64,
+        (n, attacks) each.
     """
-    costs = [attack(classifier, x, slots=slots, verbose=verbose).cost for attack in attacks]
-    return np.stack(costs, axis=1)
+    costs, passes = [], []
+    for attack in attacks:
+        result = attack(classifier, x, slots=slots, verbose=verbose)
+        costs.append(result.cost)
+        passes.append(result.queries + result.gradient_evaluations)
+    return np.stack(costs, axis=1), np.stack(passes, axis=1)

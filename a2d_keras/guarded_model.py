@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.attacks import StepAttack
@@ -33,6 +34,8 @@ class GuardedModel(keras.Model):
     def __init__(self, detector: DetectorLayer, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.detector = detector
+        compiled = tf.function(self.call, autograph=False)
+        self._compiled = lambda *args: compiled.get_concrete_function(*args)  # as in the layer
         self(keras.KerasTensor((None, *detector.classifier.input_shape), "float32"))
 
     @property
@@ -66,6 +69,10 @@ class GuardedModel(keras.Model):
         """Predict, and judge; see `DetectorLayer`."""
         return self.detector(x)
 
+    def compute_output_spec(self, x: Any) -> dict[str, Any]:
+        """Describe the outputs without running an attack."""
+        return self.detector.compute_output_spec(x)
+
     def predict(
         self, x: Any, batch_size: int | None = None, verbose: Any = "auto", **kwargs: Any
     ) -> dict[str, np.ndarray]:
@@ -73,7 +80,7 @@ class GuardedModel(keras.Model):
 
         Args:
             x: Inputs, (n, *input_shape), or whatever else `keras.Model.predict` takes.
-            batch_size: Inputs in a batch. Defaults to 8 times the detector's `slots`, for arrays.
+            batch_size: Inputs in a batch. Defaults to 8 times the detector's slots, for arrays.
             verbose: As in `keras.Model.predict`.
             **kwargs: As in `keras.Model.predict`.
 
@@ -95,7 +102,7 @@ class GuardedModel(keras.Model):
             self.detector.check_array(x)
             if len(x) == 0:
                 return self._predict_nothing()
-            batch_size = batch_size or _BATCH_IN_SLOTS * self.detector.slots
+            batch_size = batch_size or _BATCH_IN_SLOTS * max(self.detector.slot_counts)
         return super().predict(x, batch_size, verbose, **kwargs)
 
     def _predict_nothing(self) -> dict[str, np.ndarray]:
@@ -104,6 +111,12 @@ class GuardedModel(keras.Model):
         shape = [side or 1 for side in classifier.input_shape]
         outputs = self(np.full((1, *shape), classifier.bounds[0], "float32"))
         return {name: values.numpy()[:0] for name, values in outputs.items()}
+
+    def predict_step(self, data: Any) -> dict[str, Any]:
+        """Predict a batch, through one graph for batches of any size; Keras traces each size."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        shape = tf.TensorShape([None]).concatenate(x.shape[1:])
+        return self._compiled(tf.TensorSpec(shape, x.dtype))(x)
 
     def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
         """Save as any Keras model; a `.keras` file replaces an older one only once it is whole.
@@ -156,8 +169,9 @@ def guard(
     exact: bool = False,
     on_invalid: str = "raise",
     from_logits: bool | None = None,
-    slots: int = 128,
+    slots: int | str = 128,
     on_changed_weights: str = "raise",
+    precision: str = "float32",
 ) -> GuardedModel:
     """Guard a trained classifier: every prediction then comes with a verdict.
 
@@ -170,9 +184,12 @@ def guard(
         exact: Whether every attack runs to its end, for exact costs. Defaults to False.
         on_invalid: `"raise"` or `"flag"`. Defaults to `"raise"`.
         from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
-        slots: Inputs under attack at once. Defaults to 128.
+        slots: Inputs under attack at once, or `"auto"`, the fastest number on this machine; see
+            `Attack`. Defaults to 128.
         on_changed_weights: What `predict` does where the classifier's weights are not those that
             `adapt` saw: `"raise"` or `"warn"`. Defaults to `"raise"`.
+        precision: What the classifier computes in under attack; see `Classifier`. Predictions
+            stay the model's own. Defaults to `"float32"`.
 
     Returns:
         A `GuardedModel`, to be adapted.
@@ -198,6 +215,7 @@ def guard(
         from_logits,
         slots,
         on_changed_weights,
+        precision,
     )
     return GuardedModel(layer)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,11 +14,11 @@ import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.attacks import BIM, StepAttack
-from a2d_keras.attacks.base import require_whole
+from a2d_keras.attacks.base import count_slots, require_slots
 from a2d_keras.attacks.loop import Loop, Task
 from a2d_keras.attacks.shapes import column
 from a2d_keras.classifier import Classifier
-from a2d_keras.costs import fingerprints
+from a2d_keras.costs import measure
 from a2d_keras.verdicts import make_verdict
 
 _FIRST_STEP = 0.0006  # of the input range: the paper's, on MNIST
@@ -48,9 +49,12 @@ class DetectorLayer(keras.layers.Layer):
         on_invalid: What to do with inputs that are not finite or out of bounds: `"raise"`, or
             `"flag"`, which flags them with score NaN and cost 0. Defaults to `"raise"`.
         from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
-        slots: Inputs under attack at once. Defaults to 128.
+        slots: Inputs under attack at once, or `"auto"`, the fastest number on this machine; see
+            `Attack`. Defaults to 128.
         on_changed_weights: What `check_weights` does where the classifier's weights are not those
             that `adapt` saw: `"raise"` or `"warn"`. Defaults to `"raise"`.
+        precision: What the classifier computes in under attack; see `Classifier`. Predictions
+            stay the model's own. Defaults to `"float32"`.
 
     Call arguments:
         x: Inputs, (n, *input_shape).
@@ -83,8 +87,9 @@ class DetectorLayer(keras.layers.Layer):
         exact: bool = False,
         on_invalid: str = "raise",
         from_logits: bool | None = None,
-        slots: int = 128,
+        slots: int | str = 128,
         on_changed_weights: str = "raise",
+        precision: str = "float32",
         **kwargs: Any,
     ) -> None:
         super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
@@ -95,9 +100,9 @@ class DetectorLayer(keras.layers.Layer):
             raise ValueError(
                 f'`on_changed_weights` must be "raise" or "warn". Received: {on_changed_weights!r}'
             )
-        require_whole("slots", slots)
+        require_slots(slots)
         self.model = model
-        self.classifier = Classifier(model, bounds, from_logits)
+        self.classifier = Classifier(model, bounds, from_logits, precision)
         self.detector = detector
         self.false_positive_rate = false_positive_rate
         self.exact = exact
@@ -128,6 +133,12 @@ class DetectorLayer(keras.layers.Layer):
             return self._given_attacks
         step = keras.ops.convert_to_numpy(self._eps_iter)
         return (BIM(eps_iter=float(str(step))),)  # as the shortest decimal that float32 holds
+
+    @property
+    def slot_counts(self) -> tuple[int, ...]:
+        """How many inputs each attack has under attack at once; `"auto"` is found when asked."""
+        attacks = self._given_attacks or (BIM(),)  # steps of any length take the same time
+        return tuple(count_slots(self.slots, attack, self.classifier) for attack in attacks)
 
     @property
     def thresholds(self) -> np.ndarray:
@@ -181,12 +192,13 @@ class DetectorLayer(keras.layers.Layer):
         weights_hash = self.classifier.weights_hash()
         attacks: tuple[Any, ...] = self._given_attacks or (self._choose_step(benign),)
 
-        def measure(x: Any) -> np.ndarray:
-            return fingerprints(self.classifier, attacks, x, self.slots, verbose)
+        def measured(x: Any) -> tuple[np.ndarray, np.ndarray]:
+            return measure(self.classifier, attacks, x, self.slots, verbose)
 
-        costs = measure(benign), None if adversarial is None else measure(adversarial)
+        costs, passes = measured(benign)
+        others = None if adversarial is None else measured(adversarial)[0]
         with self._all_or_nothing():
-            self.verdict.learn(*costs)
+            self.verdict.learn(costs, others, passes)
             if self._given_attacks is None:
                 self._eps_iter.assign(attacks[0].eps_iter)
             self._weights_hash.assign(weights_hash)
@@ -231,8 +243,9 @@ class DetectorLayer(keras.layers.Layer):
     def check_weights(self) -> None:
         """Refuse to judge by costs that belong to other weights; not graph code.
 
-        A hash of the weights' bits, kept by `adapt`, tells. `GuardedModel.predict` checks once a
-        call; calling the layer does not, nor does an exported model, whose weights are frozen.
+        A hash of the weights' bits and of a `precision` below float32, kept by `adapt`, tells.
+        `GuardedModel.predict` checks once a call; calling the layer does not, nor does an exported
+        model, whose weights are frozen.
 
         Raises:
             ValueError: If the layer is adapted, and the classifier's weights have changed since;
@@ -241,9 +254,9 @@ class DetectorLayer(keras.layers.Layer):
         if self.up_to_date or not self._adapted.numpy():
             return
         sentence = (
-            "The classifier's weights have changed since `adapt`, and attack costs belong to one "
-            "set of weights: call `adapt` with benign inputs again (`AdaptDetector` does so after "
-            f"training). Received: {self.model.name!r}, changed since"
+            "The classifier's weights have changed since `adapt`, or its precision has, and attack "
+            "costs belong to one of each: call `adapt` with benign inputs again (`AdaptDetector` "
+            f"does so after training). Received: {self.model.name!r}, changed since"
         )
         if self.on_changed_weights == "raise":
             raise ValueError(sentence)
@@ -281,6 +294,7 @@ class DetectorLayer(keras.layers.Layer):
             "from_logits": self.from_logits,
             "slots": self.slots,
             "on_changed_weights": self.on_changed_weights,
+            "precision": self.classifier.precision,
         }
 
     @classmethod
@@ -342,17 +356,26 @@ class DetectorLayer(keras.layers.Layer):
             )
 
     def _detect(self, images: tf.Tensor, invalid: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Attack the valid inputs, one attack after another, while that can change a verdict."""
+        """Attack the valid inputs, the cheapest attack first, while that can change a verdict."""
         low, high = self.classifier.bounds
         images = tf.clip_by_value(tf.where(column(invalid, images), low, images), low, high)
         attacks = self._attacks_in_graph()
         costs = tf.zeros([tf.shape(images)[0], len(attacks)], tf.int64)
-        exact = ~invalid
-        for index, attack in enumerate(attacks):
+
+        def attack_next(place: int, costs: tf.Tensor, exact: tf.Tensor) -> tuple[tf.Tensor, ...]:
             going = ~invalid if self.exact else ~invalid & self.verdict.undecided(costs)
-            cost, ended = self._attack(index, attack, images, going)
+            index = self.verdict.order[place]
+            runs = [
+                functools.partial(self._attack, index, attack, images, going)
+                for index, attack in enumerate(attacks)
+            ]
+            cost, ended = tf.switch_case(tf.cast(index, tf.int32), runs)
             costs += cost[:, None] * tf.one_hot(index, len(attacks), dtype=tf.int64)
-            exact &= ended
+            return place + 1, costs, exact & ended
+
+        _, costs, exact = tf.while_loop(
+            lambda place, *_: place < len(attacks), attack_next, (0, costs, ~invalid)
+        )
         flagged, score = self.verdict(costs)
         return {
             "is_adversarial": flagged | invalid,
@@ -370,7 +393,7 @@ class DetectorLayer(keras.layers.Layer):
         rows = tf.where(going)
         chosen = tf.gather(images, rows[:, 0])
         task = Task(chosen, tf.zeros_like(rows[:, 0]), budget)  # without targets
-        result = Loop(attack, self.classifier, self.slots).run(task)
+        result = Loop(attack, self.classifier, self.slot_counts[index]).run(task)
         ended = result.success | (result.cost >= most)
         count = tf.shape(going, tf.int64)
         return tf.scatter_nd(rows, result.cost, count), tf.scatter_nd(rows, ended, count)

@@ -1,10 +1,12 @@
 """Fingerprints to verdicts inside a TensorFlow graph: what a detector learned, as weights.
 
-A verdict knows for every attack how many steps settle its say (its budget), and for an input that
-not all attacks have seen yet whether the rest could still change the outcome.
+A verdict knows for every attack how many steps settle its say (its budget), in which order attacks
+settle the most for the least, and for an input that not all attacks have seen yet whether the rest
+could still change the outcome.
 """
 
 import abc
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +29,7 @@ class Verdict(keras.layers.Layer, abc.ABC):
 
     Attributes:
         budgets: Steps after which nothing more is to be learned, an int64 weight, (attacks,).
+        order: The attacks from the first to run to the last, an int64 weight, (attacks,).
         benign_costs: How many benign inputs had each cost from 0 up, an int64 weight,
             (attacks, most + 1).
         needs_adversarial: Whether it learns from adversarial inputs beside benign ones.
@@ -41,6 +44,7 @@ class Verdict(keras.layers.Layer, abc.ABC):
         self.false_positive_rate = false_positive_rate
         attacks, most = len(self.max_iterations), max(self.max_iterations)
         self.budgets = self._state("budgets", (attacks,), "int64")
+        self.order = self._state("order", (attacks,), "int64")
         self.benign_costs = self._state("benign_costs", (attacks, most + 1), "int64")
         self.built = True
 
@@ -60,17 +64,44 @@ class Verdict(keras.layers.Layer, abc.ABC):
                 f"{type(self).__name__} learns from {wanted} inputs. Received: {given} inputs"
             )
 
-    def learn(self, benign: np.ndarray, adversarial: np.ndarray | None) -> None:
+    def learn(
+        self,
+        benign: np.ndarray,
+        adversarial: np.ndarray | None = None,
+        passes: np.ndarray | None = None,
+    ) -> None:
         """Learn from fingerprints, and keep how often each benign cost came.
 
         Args:
             benign: Costs of benign inputs, int64, (n, attacks).
-            adversarial: Costs of adversarial inputs, likewise, or None.
+            adversarial: Costs of adversarial inputs, likewise. Defaults to None.
+            passes: Passes through the classifier that each benign cost took, int64, likewise.
+                Defaults to one a step.
         """
         self._learn(benign, adversarial)
+        self.order.assign(self._cheapest_order(benign, benign if passes is None else passes))
         most = max(self.max_iterations)
         counts = [np.bincount(costs, minlength=most + 1) for costs in benign.T]
         self.benign_costs.assign(np.stack(counts))
+
+    def _cheapest_order(self, costs: np.ndarray, passes: np.ndarray) -> tuple[int, ...]:
+        """Find the order of attacks that settles the verdicts of these inputs in fewest passes."""
+        seen_costs = np.minimum(costs, keras.ops.convert_to_numpy(self.budgets))
+        passes = passes * seen_costs // costs
+        attacks = range(costs.shape[1])
+
+        @functools.cache
+        def cheapest(seen: frozenset[int]) -> tuple[int, tuple[int, ...]]:
+            """Go on from where some attacks have run: the passes to come, and the order."""
+            known = np.where([attack in seen for attack in attacks], seen_costs, 0)
+            going = self.undecided(tf.constant(known, tf.int64)).numpy()
+            ways = []
+            for attack in set(attacks) - seen:
+                price, order = cheapest(seen | {attack})
+                ways.append((price + int(passes[going, attack].sum()), (attack, *order)))
+            return min(ways, default=(0, ()))
+
+        return cheapest(frozenset())[1]
 
     @abc.abstractmethod
     def _learn(self, benign: np.ndarray, adversarial: np.ndarray | None) -> None:

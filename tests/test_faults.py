@@ -197,7 +197,7 @@ class TestParameters:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"slots": 0}, "`slots` must be a whole number, at least 1. Received: 0"),
+            ({"slots": 0}, '`slots` must be a whole number, at least 1, or "auto". Received: 0'),
             ({"slots": 1.5}, "`slots` must be .* Received: 1.5"),
             ({"false_positive_rate": "a"}, "between 0 and 1. Received: a"),
             ({"false_positive_rate": np.nan}, "between 0 and 1. Received: nan"),

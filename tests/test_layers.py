@@ -73,6 +73,55 @@ def test_early_verdicts_are_those_of_a_full_run(model, held_out, benign, adversa
         assert not started.all()  # what two of three have settled, the third does not see
 
 
+class TestOrder:
+    """The dearest attacks are named first, and run last."""
+
+    ATTACKS = (
+        a2d.DBA(max_iterations=60, distance=0.05),
+        a2d.BIM2(eps_iter=0.0004, max_iterations=200),
+        a2d.BIM(eps_iter=0.002, max_iterations=120),
+        a2d.JSMA(max_iterations=40),
+    )
+
+    @pytest.fixture(scope="class")
+    def quick(self, model, held_out):
+        return adapted(model, held_out[:150], attacks=self.ATTACKS)
+
+    def test_the_cheapest_attack_runs_first(self, quick, benign, adversarial):
+        order = quick.detector.verdict.order.numpy()
+        assert sorted(order) == [0, 1, 2, 3]
+        assert order[-1] == 0
+        started = predict(quick, np.concatenate([benign, adversarial]))["cost"] > 0
+        shares = started[:, order].mean(axis=0)
+        assert shares[0] == 1
+        assert (np.diff(shares) <= 0).all()
+        assert shares[-1] < 0.5
+
+    def test_verdicts_and_columns_are_those_of_a_full_run(
+        self, quick, model, benign, adversarial, tmp_path
+    ):
+        x = np.concatenate([benign, adversarial])
+        exact = a2d.guard(model, attacks=self.ATTACKS, exact=True)
+        exact.set_weights(quick.get_weights())
+        full, out = predict(exact, x), predict(quick, x)
+        costs = a2d.AttackCosts(model, self.ATTACKS).transform(x)
+        np.testing.assert_array_equal(full["cost"], costs)
+        np.testing.assert_array_equal(out["is_adversarial"], full["is_adversarial"])
+        seen = np.minimum(costs, quick.detector.thresholds)
+        np.testing.assert_array_equal(out["cost"], np.where(out["cost"] > 0, seen, 0))
+        quick.export(tmp_path / "serving")
+        exported = tf.saved_model.load(tmp_path / "serving")
+        np.testing.assert_array_equal(exported.serve(tf.constant(x))["cost"], out["cost"])
+
+    def test_each_attack_is_traced_once(self, quick, model):
+        specs = tf.TensorSpec((None, 8, 8, 1), tf.float32), tf.TensorSpec((None,), tf.bool)
+        traced = tf.function(quick.detector._detect).get_concrete_function(*specs)
+        functions = traced.graph.as_graph_def().library.function
+        convolutions = sum(node.op == "Conv2D" for f in functions for node in f.node_def)
+        in_model = sum(isinstance(layer, keras.layers.Conv2D) for layer in model.layers)
+        assert convolutions == len(self.ATTACKS) * in_model
+
+
 def test_exact_costs_are_attack_costs(model, held_out, benign):
     guarded = adapted(model, held_out, attacks=SEVERAL[:2], exact=True)
     costs = a2d.AttackCosts(model, SEVERAL[:2]).transform(benign)

@@ -21,6 +21,15 @@ def modules(package):
     return [package.__name__, *(module.name for module in found)]
 
 
+def test_import_brings_nothing_heavy_beside_keras():
+    heavy = {"apache_beam", "h5py", "matplotlib", "pandas", "PIL", "tensorboard", "tf_keras"}
+    code = (
+        "import sys, tensorflow, keras; before = set(sys.modules); import a2d_keras;"
+        f"assert not {heavy} & {{name.split('.')[0] for name in set(sys.modules) - before}}"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_another_backend_is_refused():
     # Keras itself fails where the other backend is not installed, so it is only told of one.
     code = "import keras; keras.backend.backend = lambda: 'torch'; import a2d_keras"

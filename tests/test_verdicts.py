@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -30,32 +32,69 @@ def test_zscore_verdicts_are_the_detectors(attacks):
     np.testing.assert_allclose(score, -detector.score_samples(fresh), rtol=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
-@given(attacks=st.integers(1, 4), seed=st.integers(0, 2**16), rate=st.floats(0.03, 0.6))
-def test_a_settled_verdict_is_the_full_one(attacks, seed, rate):
-    """Stop at budgets, and skip attacks where the verdict is settled: nothing changes."""
-    rng = np.random.default_rng(seed)
-    most = [200, 150, 200, 90][:attacks]
-    limit = np.array(most)
-    verdict = ZScoreVerdict(most, rate)
-    verdict.learn(np.minimum(benign_costs(rng, 100, attacks), limit), None)
-    full = np.minimum(benign_costs(rng, 300, attacks), limit)
+def run_lazily(verdict, full, order):
+    """Stop at budgets, and start no attack that cannot change a verdict."""
     costs = np.zeros_like(full)
-    for attack in range(attacks):
+    for attack in order:
         going = verdict.undecided(tf.constant(costs)).numpy()
         seen = np.minimum(full[:, attack], verdict.budgets.numpy()[attack])
         costs[:, attack] = np.where(going, seen, 0)
-    flagged, score = judge(verdict, costs)
+    return costs
+
+
+@st.composite
+def ensembles(draw):
+    """A verdict of n attacks of which k must say benign, and what benign and other inputs cost."""
+    attacks, seed = draw(st.integers(1, 4)), draw(st.integers(0, 2**16))
+    rng = np.random.default_rng(seed)
+    most = rng.integers(20, 200, attacks)
+    verdict = ZScoreVerdict(most.tolist(), draw(st.floats(0.03, 0.6)))
+    verdict._k = draw(st.integers(1, attacks))
+    benign = np.minimum(benign_costs(rng, 100, attacks), most)
+    passes = benign * rng.integers(1, 20, attacks) + rng.integers(0, 300, attacks)
+    verdict.learn(benign, None, passes)
+    everything = np.concatenate([benign, rng.integers(1, most + 1, size=(200, attacks))])
+    return verdict, everything, passes, rng
+
+
+@settings(max_examples=50, deadline=None)
+@given(ensemble=ensembles())
+def test_a_settled_verdict_is_the_full_one(ensemble):
+    """Whatever the order of the attacks, and so in the one that is learned."""
+    verdict, full, _, rng = ensemble
     full_flagged, full_score = judge(verdict, full)
-    np.testing.assert_array_equal(flagged, full_flagged)
-    assert not verdict.undecided(tf.constant(costs)).numpy().any()
-    assert (score >= full_score)[~flagged].all()  # bounds, from the side of the verdict's doubt
-    assert (score <= full_score)[flagged].all()
+    for order in (verdict.order.numpy(), rng.permutation(full.shape[1])):
+        costs = run_lazily(verdict, full, order)
+        flagged, score = judge(verdict, costs)
+        np.testing.assert_array_equal(flagged, full_flagged)
+        assert not verdict.undecided(tf.constant(costs)).numpy().any()
+        assert (score >= full_score)[~flagged].all()  # bounds, on the side of the verdict's doubt
+        assert (score <= full_score)[flagged].all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(ensemble=ensembles())
+def test_no_other_order_takes_fewer_passes(ensemble):
+    verdict, full, passes, _ = ensemble
+    benign = full[: len(passes)]
+    spent = passes * np.minimum(benign, verdict.budgets.numpy()) // benign
+
+    def price(order):
+        return spent[run_lazily(verdict, benign, order) > 0].sum()
+
+    prices = [price(order) for order in itertools.permutations(range(benign.shape[1]))]
+    assert price(verdict.order.numpy()) == min(prices)
+
+
+def test_attacks_of_equal_price_keep_their_order():
+    verdict = ZScoreVerdict([500] * 4, 0.05)
+    verdict.learn(np.repeat(np.arange(30, 130)[:, None], 4, axis=1))
+    assert verdict.order.numpy().tolist() == [0, 1, 2, 3]
 
 
 def test_budget_is_the_smallest_benign_cost():
     verdict = ZScoreVerdict([500], 0.05)
-    verdict.learn(np.arange(30, 130)[:, None], None)
+    verdict.learn(np.arange(30, 130)[:, None])
     budget = int(verdict.budgets.numpy()[0])
     flagged, _ = judge(verdict, [[budget - 1], [budget]])
     assert flagged.tolist() == [True, False]
@@ -63,7 +102,7 @@ def test_budget_is_the_smallest_benign_cost():
 
 def test_too_few_inputs_are_refused():
     with pytest.raises(ValueError, match="needs at least 19 benign inputs. Received: 18"):
-        ZScoreVerdict([500], 0.05).learn(np.arange(1, 19)[:, None], None)
+        ZScoreVerdict([500], 0.05).learn(np.arange(1, 19)[:, None])
 
 
 @settings(max_examples=50, deadline=None)

@@ -13,12 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from a2d_keras import inputs
+from a2d_keras.attacks import calibration
 from a2d_keras.attacks.compiled import compiled_loop
 from a2d_keras.attacks.loop import AttackResult, Slots, Task
 from a2d_keras.classifier import Classifier
 
 Runner = Callable[[Task, Callable[[int], None] | None], AttackResult]
 _SMALLEST = float(np.finfo("float32").tiny)
+_DEFAULT_SLOTS = 128
 _BATCH_IN_SLOTS = 8  # inputs given to the loop at once, as a multiple of its slots
 
 
@@ -66,6 +68,17 @@ class Attack(abc.ABC):
             ValueError: If so. By default every classifier will do.
         """
 
+    def best_slots(self, classifier: Classifier) -> int:
+        """Tell what `slots="auto"` stands for.
+
+        Args:
+            classifier: The `Classifier` under attack.
+
+        Returns:
+            By default 128, for an attack that has no step to be timed.
+        """
+        return _DEFAULT_SLOTS
+
     def __call__(
         self,
         classifier: Classifier,
@@ -73,7 +86,7 @@ class Attack(abc.ABC):
         *,
         targets: Any = None,
         budget: int | None = None,
-        slots: int = 128,
+        slots: int | str = _DEFAULT_SLOTS,
         jit_compile: bool = False,
         verbose: int = 0,
     ) -> AttackResult:
@@ -85,7 +98,9 @@ class Attack(abc.ABC):
                 `tf.data.Dataset` of batches of them, alone or as the first of a tuple.
             targets: Target labels of a targeted attack, int, (n,).
             budget: Steps an input may take. Defaults to `max_iterations`, and never exceeds it.
-            slots: Inputs under attack at once. Defaults to 128.
+            slots: Inputs under attack at once, or `"auto"`: the fastest count, which a calibration
+                of a second or so finds, once for each classifier, kind of attack and device.
+                Defaults to 128.
             jit_compile: Whether to compile with XLA. Defaults to False.
             verbose: 1 shows a progress bar, 0 is silent. Defaults to 0.
 
@@ -97,9 +112,10 @@ class Attack(abc.ABC):
         """
         x = inputs.dense(x, classifier)
         count = inputs.count(x)
-        require_whole("slots", slots)
+        require_slots(slots)
         self._require_call(classifier, targets, budget)
         _require_as_many(targets, count, count)
+        slots = count_slots(slots, self, classifier)
         run = self.runner(classifier, slots, jit_compile)
         budget = self.max_iterations if budget is None else min(budget, self.max_iterations)
         bar = keras.utils.Progbar(count, verbose=verbose, unit_name="input")
@@ -210,6 +226,10 @@ class StepAttack(Attack):
         """
         return budget + 1
 
+    def best_slots(self, classifier: Classifier) -> int:
+        """Find the count with which the attack's step is fastest; see `Attack.best_slots`."""
+        return calibration.best_slots(self, classifier)
+
     def runner(self, classifier: Classifier, slots: int, jit_compile: bool) -> Runner:
         """Make what runs the attack: the slot loop; see `Attack.runner`."""
         return compiled_loop(self, classifier, slots, jit_compile)
@@ -228,6 +248,36 @@ def require_whole(name: str, value: Any, least: int = 1) -> None:
     """
     if not isinstance(value, numbers.Integral) or value < least:
         raise ValueError(f"`{name}` must be a whole number, at least {least}. Received: {value}")
+
+
+def require_slots(slots: Any) -> None:
+    """Refuse what is no number of slots.
+
+    Args:
+        slots: A whole number, at least 1, or `"auto"`.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    auto = isinstance(slots, str) and slots == "auto"
+    if not auto and (not isinstance(slots, numbers.Integral) or slots < 1):
+        raise ValueError(
+            f'`slots` must be a whole number, at least 1, or "auto". Received: {slots}'
+        )
+
+
+def count_slots(slots: int | str, attack: Attack, classifier: Classifier) -> int:
+    """Tell how many slots an attack gets.
+
+    Args:
+        slots: Their number, or `"auto"`.
+        attack: The `Attack`.
+        classifier: The `Classifier` under attack.
+
+    Returns:
+        Their number.
+    """
+    return attack.best_slots(classifier) if slots == "auto" else int(slots)
 
 
 def require_positive(name: str, value: Any) -> None:

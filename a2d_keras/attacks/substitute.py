@@ -126,6 +126,10 @@ class Transfer(Attack):
         _require_fit(self.substitute, classifier)
         self.attack.require(self.substitute)
 
+    def best_slots(self, classifier: Classifier) -> int:
+        """Find the best count of the attack on the substitute; see `Attack.best_slots`."""
+        return self.attack.best_slots(self.substitute)
+
     def runner(self, classifier: Classifier, slots: int, jit_compile: bool) -> Runner:
         """Make what runs the attack; see `Attack.runner`."""
         attack = self.attack.runner(self.substitute, slots, jit_compile)
@@ -149,7 +153,8 @@ class Transfer(Attack):
         model = self.substitute.model
         parts = {"attack": self.attack, "model": model, "weights": model.get_weights()}
         config = {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
-        return {**config, "bounds": list(self.substitute.bounds)}
+        settings = {"bounds": list(self.substitute.bounds), "precision": self.substitute.precision}
+        return {**config, **settings}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Transfer":
@@ -159,7 +164,8 @@ class Transfer(Attack):
             for name in ("attack", "model", "weights")
         )
         model.set_weights(weights)
-        return cls(substitute=Classifier(model, config["bounds"]), attack=attack)
+        substitute = Classifier(model, config["bounds"], precision=config["precision"])
+        return cls(substitute=substitute, attack=attack)
 
 
 def _perceptron(classifier: Classifier, generator: np.random.Generator) -> keras.Model:

@@ -1,0 +1,74 @@
+"""The best number of slots, by a short calibration."""
+
+import time
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any
+
+import tensorflow as tf
+
+from a2d_keras.attacks.loop import Loop, Task
+from a2d_keras.classifier import Classifier
+
+_COUNTS = (32, 64, 128, 256, 512)
+_SECONDS = 1.0  # that timing may take, compiling apart
+_REPEATS = 5
+
+
+def best_slots(attack: Any, classifier: Classifier) -> int:
+    """Find the number of slots with the least time for each input, by timing the attack's step.
+
+    Counts are tried upwards, as long as there is time. Which is best depends on the classifier,
+    the passes that a step takes, and the device; so the classifier remembers it for each kind of
+    attack and device.
+
+    Args:
+        attack: The `StepAttack`.
+        classifier: The `Classifier`.
+
+    Returns:
+        32, 64, 128, 256 or 512.
+    """
+    # Where a graph is being traced, a thread of its own stands outside.
+    with futures.ThreadPoolExecutor(1) as outside:
+        return outside.submit(_remembered, attack, classifier).result()
+
+
+def _remembered(attack: Any, classifier: Classifier) -> int:
+    key = type(attack), tf.zeros(0).device
+    if key not in classifier.best_slots:
+        classifier.best_slots[key] = _fastest(attack, classifier)
+    return classifier.best_slots[key]
+
+
+def _fastest(attack: Any, classifier: Classifier) -> int:
+    """Time each count a few times, and take the one whose fastest step is fastest."""
+    step, per_input = _compiled_step(attack, classifier), {}
+    end = time.perf_counter() + _SECONDS
+    for count in _COUNTS:
+        x = classifier.random_inputs(count)
+        step(x)  # compiles, and fills caches
+        times = [_seconds(step, x)]
+        while len(times) < _REPEATS and time.perf_counter() < end:
+            times.append(_seconds(step, x))
+        per_input[count] = min(times) / count
+        if time.perf_counter() + 4 * min(times) > end:  # two steps of twice the size
+            break
+    return min(per_input, key=lambda count: per_input[count])
+
+
+def _compiled_step(attack: Any, classifier: Classifier) -> Callable:
+    def first_step(x: tf.Tensor) -> Any:
+        task = Task(x, tf.zeros(tf.shape(x)[:1], tf.int64), tf.constant(1, tf.int64))
+        slots = Loop(attack, classifier, max(_COUNTS)).begin(task).slots
+        return attack.step(classifier, slots)
+
+    shape = (None, *classifier.input_shape)
+    return tf.function(first_step, input_signature=[tf.TensorSpec(shape, tf.float32)])
+
+
+def _seconds(step: Callable, x: tf.Tensor) -> float:
+    start = time.perf_counter()
+    _, success = step(x)
+    success.numpy()  # waits for it
+    return time.perf_counter() - start

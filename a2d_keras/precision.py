@@ -1,0 +1,140 @@
+"""Below float32: a model's passes in a lower precision, on the weights it has.
+
+While a pass is traced, the model's layers are told to compute in the low precision, all but two:
+the first with weights, as steps of an attack are finer than the low precision resolves, and the
+last, as it gives the logits. A layer without weights computes in what it is given.
+"""
+
+import contextlib
+import pathlib
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+_NATIVE = {"amx_bf16", "avx512_bf16", "bf16"}  # what Linux calls it, on x86 and on ARM
+_LISTED = pathlib.Path("/proc/cpuinfo")
+_LOCK = threading.RLock()  # one thread at a time changes policies
+
+
+class _Policy(keras.FloatDTypePolicy):
+    """A layer's policy while one thread traces it; for all other threads it is float32."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._thread = threading.get_ident()
+
+    @property
+    def here(self) -> bool:
+        return threading.get_ident() == self._thread
+
+
+class _Lowered(_Policy):
+    """Compute in the low precision."""
+
+    @property
+    def compute_dtype(self) -> str:
+        return super().compute_dtype if self.here else self.variable_dtype
+
+
+class _Following(_Policy):
+    """Compute in what is given."""
+
+    def convert_input(self, x: Any, autocast: bool, dtype: Any) -> Any:
+        return super().convert_input(x, autocast and not self.here, dtype)
+
+
+def require_precision(precision: Any) -> None:
+    """Refuse a precision that is unknown, or that this machine would only emulate.
+
+    Args:
+        precision: `"float32"`, `"bfloat16"` or `"float16"`.
+
+    Raises:
+        ValueError: If it is none of them; without a GPU, if it is `"float16"`, or `"bfloat16"`
+            and the processor has no instructions for it.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f'`precision` must be "float32", "bfloat16" or "float16". Received: {precision!r}'
+        )
+    if precision == "float32" or tf.config.list_physical_devices("GPU"):
+        return
+    if precision == "float16":
+        raise ValueError(
+            'float16 needs a GPU, and TensorFlow sees none: take `precision="float32"`, or '
+            '"bfloat16" where the processor has it. Received: "float16"'
+        )
+    native = native_bfloat16()
+    if not native:
+        raise ValueError(
+            "This processor has no bfloat16 of its own, and emulates it more slowly than it "
+            'computes in float32: take `precision="float32"`. Received: "bfloat16"'
+        )
+    if native == {"avx512_bf16"}:
+        warnings.warn(
+            "This processor's bfloat16, AVX-512 without AMX, may be slower than its float32: "
+            "on an Intel Xeon convolutions took 1.8 times as long; compare both before you adapt. "
+            'Received: "bfloat16"',
+            stacklevel=3,
+        )
+
+
+def native_bfloat16() -> set[str]:
+    """Find the processor's instructions for bfloat16.
+
+    Returns:
+        Their names, as Linux has them; empty where there are none, or no Linux.
+    """
+    return _NATIVE & set(_LISTED.read_text().split()) if _LISTED.exists() else set()
+
+
+@contextlib.contextmanager
+def lowered(model: keras.Model, precision: str) -> Iterator[None]:
+    """Let a model compute in a lower precision what this thread traces meanwhile.
+
+    Layers whose own policy is not float32 are left alone.
+
+    Args:
+        model: The built model.
+        precision: `"float32"`, which changes nothing, `"bfloat16"` or `"float16"`.
+
+    Yields:
+        Nothing. Afterwards every layer has its own policy again.
+    """
+    if precision == "float32":
+        yield
+        return
+    with _LOCK:
+        own = {layer: layer.dtype_policy for layer in _layers(model) if _is_float32(layer)}
+        inner = [layer for layer in own if _has_own_weights(layer)][1:-1]
+        try:
+            for layer in own:
+                layer.dtype_policy = _Following("float32")
+            for layer in inner:
+                layer.dtype_policy = _Lowered(f"mixed_{precision}")
+            yield
+        finally:
+            for layer, policy in own.items():
+                layer.dtype_policy = policy
+
+
+def _layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """Go through a layer and all within it, in the order in which models list them."""
+    yield layer
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        yield from _layers(inner)
+
+
+def _is_float32(layer: keras.layers.Layer) -> bool:
+    return layer.compute_dtype == layer.variable_dtype == "float32"
+
+
+def _has_own_weights(layer: keras.layers.Layer) -> bool:
+    inner = layer._flatten_layers(include_self=False)
+    theirs = {id(weight) for other in inner for weight in other.weights}
+    return any(id(weight) not in theirs for weight in layer.weights)

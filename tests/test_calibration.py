@@ -1,0 +1,154 @@
+"""`slots="auto"`: found once, whatever is measured with it."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import a2d_keras as a2d
+from a2d_keras.attacks import calibration
+from models import zoo
+
+COUNTS = (32, 64, 128, 256, 512)
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    """A classifier for which nothing was timed yet."""
+    return a2d.Classifier(zoo.load("digits"))
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """The attacks that are timed."""
+    attacks, measure = [], calibration._fastest
+
+    def record(attack, classifier):
+        attacks.append(attack)
+        return measure(attack, classifier)
+
+    monkeypatch.setattr(calibration, "_fastest", record)
+    return attacks
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [a2d.BIM(), a2d.JSMA(targeted=True), a2d.DBA(), a2d.CarliniWagner(), a2d.LSA()],
+    ids=lambda attack: type(attack).__name__,
+)
+def test_is_one_of_the_counts(fresh, attack):
+    assert attack.best_slots(fresh) in COUNTS
+
+
+def test_is_found_once_for_each_kind_of_attack(timed):
+    classifier = a2d.Classifier(zoo.load("digits"))
+    for eps_iter in (0.001, 0.002):
+        attack = a2d.BIM(eps_iter=eps_iter)
+        assert attack.best_slots(classifier) == a2d.BIM().best_slots(classifier)
+    a2d.JSMA().best_slots(classifier)
+    assert [type(attack) for attack in timed] == [a2d.BIM, a2d.JSMA]
+
+
+def test_costs_do_not_depend_on_it(fresh, benign):
+    attack = a2d.BIM()
+    auto, fixed = attack(fresh, benign, slots="auto"), attack(fresh, benign)
+    assert np.mean(auto.cost == fixed.cost) >= 0.95
+    np.testing.assert_array_equal(auto.success, fixed.success)
+
+
+def test_the_fastest_count_is_taken(monkeypatch, fresh):
+    """A clock that says what a machine would, on which 64 inputs at once are best for each."""
+    per_input = dict(zip(COUNTS, (3, 1, 2, 2, 2), strict=True))
+    monkeypatch.setattr(calibration, "_SECONDS", np.inf)
+    monkeypatch.setattr(calibration, "_seconds", lambda step, x: len(x) * per_input[len(x)])
+    assert calibration._fastest(a2d.BIM(), fresh) == 64
+
+
+def test_a_slow_model_is_not_timed_for_long(monkeypatch, fresh):
+    steps = []
+    monkeypatch.setattr(calibration, "_SECONDS", 0.0)
+    monkeypatch.setattr(calibration, "_seconds", lambda step, x: steps.append(len(x)) or 60.0)
+    assert calibration._fastest(a2d.BIM(), fresh) == 32
+    assert steps == [32]
+
+
+def test_without_a_step_it_is_the_default(fresh, timed):
+    assert a2d.LBFGS().best_slots(fresh) == 128
+    assert not timed
+    substitute = a2d.Classifier(zoo.load("digits"))
+    a2d.Transfer(substitute=substitute).best_slots(fresh)
+    assert [type(attack) for attack in timed] == [a2d.FGSM]
+
+
+def test_sides_left_open(timed):
+    stack = [keras.layers.Conv2D(4, 3), keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((None, None, 1)), *stack])
+    costs = a2d.AttackCosts(model, slots="auto").transform(np.full((3, 9, 9, 1), 0.5))
+    assert costs.shape == (3, 1)
+    assert len(timed) == 1
+
+
+class TestGuarded:
+    @pytest.fixture(scope="class")
+    def guarded(self, held_out):
+        guarded = a2d.guard(zoo.load("digits"), slots="auto")
+        guarded.adapt(held_out, verbose=0)
+        return guarded
+
+    def test_verdicts_do_not_depend_on_it(self, guarded, benign, adversarial):
+        fixed = a2d.guard(guarded.detector.model)
+        fixed.set_weights(guarded.get_weights())
+        x = np.concatenate([benign, adversarial])
+        verdicts = [g.predict(x, verbose=0)["is_adversarial"] for g in (guarded, fixed)]
+        np.testing.assert_array_equal(*verdicts)
+
+    def test_batches_follow(self, guarded, digits):
+        (count,) = guarded.detector.slot_counts
+        batches = []
+
+        class Count(keras.callbacks.Callback):
+            def on_predict_batch_end(self, batch, logs=None):
+                batches.append(batch)
+
+        x = np.repeat(digits.x_test[:1], 8 * count + 1, axis=0)
+        for inputs, expected in ((x[1:], [0]), (x, [0, 1])):
+            batches.clear()
+            guarded.predict(inputs, verbose=0, callbacks=[Count()])
+            assert batches == expected
+
+    def test_saved_loaded_and_exported(self, guarded, benign, tmp_path, timed):
+        """It is found anew on the machine that loads it, and frozen in what is exported."""
+        expected = guarded.predict(benign, verbose=0)
+        guarded.save(tmp_path / "guarded.keras")
+        loaded = keras.models.load_model(tmp_path / "guarded.keras")
+        assert loaded.detector.slots == "auto"
+        loaded.export(tmp_path / "serving")
+        assert len(timed) == 1
+        exported = tf.saved_model.load(tmp_path / "serving")
+        served = exported.serve(tf.constant(benign))
+        np.testing.assert_array_equal(served["is_adversarial"], expected["is_adversarial"])
+
+    def test_inside_another_model(self, guarded, benign, timed):
+        layer = a2d.DetectorLayer(guarded.detector.model, slots="auto")
+        layer.set_weights(guarded.detector.get_weights())
+        inputs = keras.Input((8, 8, 1))
+        flagged = keras.Model(inputs, layer(inputs)["is_adversarial"])
+        expected = guarded.predict(benign, verbose=0)["is_adversarial"]
+        np.testing.assert_array_equal(flagged.predict(benign, verbose=0), expected)
+        assert len(timed) == 1  # while the graph of `predict` was traced
+
+
+def test_a_monitor_takes_it(benign):
+    model = zoo.load("digits")
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    monitor = a2d.AttackCostMonitor(benign, attack=a2d.BIM(max_iterations=3), slots="auto")
+    logs = model.fit(benign, np.zeros(len(benign)), verbose=0, callbacks=[monitor]).history
+    assert logs["val_attack_cost"][0] <= 3
+
+
+@pytest.mark.parametrize("slots", ["Auto", "", None, 0, 2.0])
+def test_anything_else_is_refused(fresh, benign, slots):
+    with pytest.raises(ValueError, match='at least 1, or "auto". Received: '):
+        a2d.BIM()(fresh, benign, slots=slots)
+    with pytest.raises(ValueError, match='at least 1, or "auto". Received: '):
+        a2d.guard(fresh.model, slots=slots)
