@@ -1,10 +1,10 @@
 """What bfloat16 saves, and what it does to AUROC."""
 
 import numpy as np
-from a2d_keras.precision import native_bfloat16
 from sklearn.metrics import roc_auc_score
 
 import a2d_keras as a2d
+from a2d_keras.precision import native_bfloat16
 from benchmarks.rows import Row, exactly, spread
 from benchmarks.timing import in_turns
 

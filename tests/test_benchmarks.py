@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 import pytest
-from a2d_keras.precision import native_bfloat16
 
 import a2d_keras as a2d
+from a2d_keras.precision import native_bfloat16
 from baselines.env1.settings import SETTINGS
 from benchmarks import __main__, loop, memory, report, subjects, timing, verdicts
 from benchmarks.peers import comparison, reference
