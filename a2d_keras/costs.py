@@ -145,7 +145,8 @@ def measure(
     """
     costs, passes = [], []
     for attack in attacks:
-        result = attack(classifier, x, slots=slots, verbose=verbose)
-        costs.append(result.cost)
-        passes.append(result.queries + result.gradient_evaluations)
+        results = attack.in_batches(classifier, x, slots=slots, verbose=verbose)
+        kept = [(r.cost, r.queries + r.gradient_evaluations) for r in results]  # and no images
+        for columns, parts in zip((costs, passes), zip(*kept, strict=True), strict=True):
+            columns.append(np.concatenate(parts))
     return np.stack(costs, axis=1), np.stack(passes, axis=1)

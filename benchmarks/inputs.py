@@ -42,7 +42,7 @@ def rows(bench):
             f"peak memory of the most inputs over that of the fewest: {what} of a dataset",
             exactly(memory[what][-1] / memory[what][0]),
             at_most=1.05,
-            note=f"{listed}; an input is 48 KiB",
+            note=f"{listed}; an input is 12 KiB",
         )
     _draw(bench.out / "scaling_inputs.png", counts, times, memory)
 
@@ -76,7 +76,7 @@ def _draw(path, counts, times, memory):
                 "extrapolated": {"extrapolated": last},
             },
             {
-                "title": "inputs of 48 KiB from a dataset",
+                "title": "inputs of 12 KiB from a dataset",
                 "x": "inputs",
                 "y": "peak memory, MiB",
                 "curves": {

@@ -1,7 +1,7 @@
 """The peak memory of a process that judges, or measures, inputs from a `tf.data.Dataset`.
 
-`python -m benchmarks.memory verdicts 1000` prints it, in MiB. An input has 64×64 pixels of three
-colours, so that 10,000 of them would take 480 MiB; the classifier is small and has random weights.
+`python -m benchmarks.memory verdicts 1000` prints it, in MiB. An input has 32×32 pixels of three
+colours, so that 10,000 of them would take 117 MiB; the classifier is small and has random weights.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import a2d_keras as a2d
 
-_SHAPE = (64, 64, 3)
+_SHAPE = (32, 32, 3)
 _BATCH = 100
 _ATTACK = a2d.BIM(eps_iter=1e-4, max_iterations=10)
 
@@ -29,7 +29,7 @@ def main(argv=None):
     parser.add_argument("inputs", type=int, help=f"a multiple of {_BATCH}")
     arguments = parser.parse_args(argv)
     keras.utils.set_random_seed(0)
-    layers = keras.layers.AveragePooling2D(8), keras.layers.Flatten(), keras.layers.Dense(10)
+    layers = keras.layers.AveragePooling2D(4), keras.layers.Flatten(), keras.layers.Dense(10)
     model = keras.Sequential([keras.Input(_SHAPE), *layers])
     dataset = tf.data.Dataset.range(arguments.inputs // _BATCH).map(_batch)
     if arguments.what == "verdicts":

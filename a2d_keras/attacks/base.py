@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -110,6 +110,45 @@ class Attack(abc.ABC):
         Raises:
             ValueError: If inputs, targets or budget do not fit the classifier or the attack.
         """
+        results = self.in_batches(
+            classifier,
+            x,
+            targets=targets,
+            budget=budget,
+            slots=slots,
+            jit_compile=jit_compile,
+            verbose=verbose,
+        )
+        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *results)
+
+    def in_batches(
+        self,
+        classifier: Classifier,
+        x: Any,
+        *,
+        targets: Any = None,
+        budget: int | None = None,
+        slots: int | str = _DEFAULT_SLOTS,
+        jit_compile: bool = False,
+        verbose: int = 0,
+    ) -> Iterator[AttackResult]:
+        """Attack inputs, and give what was found a batch at a time, so that nothing piles up.
+
+        Args:
+            classifier: As for a call of the attack.
+            x: Likewise.
+            targets: Likewise.
+            budget: Likewise.
+            slots: Likewise.
+            jit_compile: Likewise.
+            verbose: Likewise.
+
+        Yields:
+            An `AttackResult` of NumPy arrays for each batch of inputs, in their order.
+
+        Raises:
+            ValueError: If inputs, targets or budget do not fit the classifier or the attack.
+        """
         x = inputs.dense(x, classifier)
         count = inputs.count(x)
         require_slots(slots)
@@ -119,18 +158,16 @@ class Attack(abc.ABC):
         run = self.runner(classifier, slots, jit_compile)
         budget = self.max_iterations if budget is None else min(budget, self.max_iterations)
         bar = keras.utils.Progbar(count, verbose=verbose, unit_name="input")
-        results, done = [], 0
+        done = 0
         for images in inputs.batches(x, classifier, _BATCH_IN_SLOTS * slots):
             size = len(images)
             _require_as_many(targets, done + size, None)
             labels = np.zeros(size) if targets is None else np.asarray(targets)[done : done + size]
             report = functools.partial(_report, bar, done) if verbose else None
             task = Task(images, tf.cast(labels, tf.int64), tf.constant(budget, tf.int64))
-            result = run(task, report)
-            results.append(tf.nest.map_structure(np.asarray, result))
+            yield tf.nest.map_structure(np.asarray, run(task, report))
             done += size
         _require_as_many(targets, done, done)
-        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *results)
 
     def _require_call(self, classifier: Classifier, targets: Any, budget: int | None) -> None:
         self.require(classifier)
