@@ -143,10 +143,10 @@ def measure(
         The costs, and the passes through the classifier, forward and backward; int64,
         (n, attacks) each.
     """
-    costs, passes = [], []
+    found = []
     for attack in attacks:
         results = attack.in_batches(classifier, x, slots=slots, verbose=verbose)
         kept = [(r.cost, r.queries + r.gradient_evaluations) for r in results]  # and no images
-        for columns, parts in zip((costs, passes), zip(*kept, strict=True), strict=True):
-            columns.append(np.concatenate(parts))
-    return np.stack(costs, axis=1), np.stack(passes, axis=1)
+        found.append(np.concatenate(kept, axis=1))
+    costs, passes = np.stack(found, axis=2)
+    return costs, passes
