@@ -56,12 +56,25 @@ def test_costs_do_not_depend_on_it(fresh, benign):
     np.testing.assert_array_equal(auto.success, fixed.success)
 
 
-def test_the_fastest_count_is_taken(monkeypatch, fresh):
-    """A clock that says what a machine would, on which 64 inputs at once are best for each."""
-    per_input = dict(zip(COUNTS, (3, 1, 2, 2, 2), strict=True))
+@pytest.mark.parametrize(
+    ("times", "best"),
+    [((3, 1, 2, 2, 2), 64), ((1.2, 1, 1.02, 1.01, 1.1), 256), ((1, 1, 1, 1, 1), 512)],
+    ids=["one is fastest", "three are as fast", "all are"],
+)
+def test_the_largest_of_the_fast_counts_is_taken(monkeypatch, fresh, times, best):
+    """A clock that says what a machine would, given the time of each count for an input."""
+    per_input = dict(zip(COUNTS, times, strict=True))
     monkeypatch.setattr(calibration, "_SECONDS", np.inf)
     monkeypatch.setattr(calibration, "_seconds", lambda step, x: len(x) * per_input[len(x)])
-    assert calibration._fastest(a2d.BIM(), fresh) == 64
+    assert calibration._fastest(a2d.BIM(), fresh) == best
+
+
+def test_one_slow_moment_misleads_nobody(monkeypatch, fresh):
+    """Each count is timed several times, in turn."""
+    times = iter([1, 2, 9, 4, 5] + 4 * [1, 2, 3, 8, 9])
+    monkeypatch.setattr(calibration, "_SECONDS", np.inf)
+    monkeypatch.setattr(calibration, "_seconds", lambda step, x: next(times))
+    assert calibration._fastest(a2d.BIM(), fresh) == 512
 
 
 def test_a_slow_model_is_not_timed_for_long(monkeypatch, fresh):

@@ -41,6 +41,18 @@ class Impatient(Countdown):
         return after._replace(hopeless=slots.steps >= 10), success
 
 
+WIDTHS = set()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Watched(Countdown):
+    """Writes down how many slots each pass has."""
+
+    def step(self, classifier, slots):
+        tf.numpy_function(WIDTHS.add, [tf.shape(slots.x)[0]], [])
+        return super().step(classifier, slots)
+
+
 @pytest.fixture(scope="module")
 def anything():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
@@ -84,6 +96,15 @@ def test_many_more_inputs_than_fit_one_batch(anything):
     x = np.stack([np.arange(3000) % 61, np.zeros(3000)], axis=1)
     result = Countdown()(anything, x, slots=128)
     np.testing.assert_array_equal(result.cost, np.clip(x[:, 0], 1, 50))
+
+
+def test_widths_are_few(anything):
+    """Whatever the costs are: a device prepares its kernels for each width anew."""
+    WIDTHS.clear()
+    for seed in range(10):
+        steps = np.random.default_rng(seed).integers(0, 70, 500)
+        Watched()(anything, np.stack([steps, steps], axis=1), slots=64)
+    assert {64, 48, 36} < WIDTHS <= {64, 48, 36, 27, 20, 15, 11, 8, 6, 4, 3, 2, 1}
 
 
 def test_number_of_inputs_known_when_traced(anything):

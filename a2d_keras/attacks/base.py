@@ -99,7 +99,7 @@ class Attack(abc.ABC):
             targets: Target labels of a targeted attack, int, (n,).
             budget: Steps an input may take. Defaults to `max_iterations`, and never exceeds it.
             slots: Inputs under attack at once, or `"auto"`: the fastest count, which a calibration
-                of a second or so finds, once for each classifier, kind of attack and device.
+                of some seconds finds, once for each classifier, kind of attack and device.
                 Defaults to 128.
             jit_compile: Whether to compile with XLA. Defaults to False.
             verbose: 1 shows a progress bar, 0 is silent. Defaults to 0.

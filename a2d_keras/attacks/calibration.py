@@ -11,16 +11,17 @@ from a2d_keras.attacks.loop import Loop, Task
 from a2d_keras.classifier import Classifier
 
 _COUNTS = (32, 64, 128, 256, 512)
-_SECONDS = 1.0  # that timing may take, compiling apart
-_REPEATS = 5
+_SECONDS = 3.0  # that timing may take, compiling apart
+_REPEATS = 4
+_NEARLY = 1.03  # times of the same count differ by as much
 
 
 def best_slots(attack: Any, classifier: Classifier) -> int:
     """Find the number of slots with the least time for each input, by timing the attack's step.
 
-    Counts are tried upwards, as long as there is time. Which is best depends on the classifier,
-    the passes that a step takes, and the device; so the classifier remembers it for each kind of
-    attack and device.
+    Counts are tried upwards, as long as there is time; of those that are as fast, the largest is
+    taken. Which is best depends on the classifier, the passes that a step takes, and the device;
+    so the classifier remembers it for each kind of attack and device.
 
     Args:
         attack: The `StepAttack`.
@@ -42,19 +43,23 @@ def _remembered(attack: Any, classifier: Classifier) -> int:
 
 
 def _fastest(attack: Any, classifier: Classifier) -> int:
-    """Time each count a few times, and take the one whose fastest step is fastest."""
-    step, per_input = _compiled_step(attack, classifier), {}
+    """Time the counts in turn, each by its fastest step, and take the largest of the fast ones."""
+    step, seconds = _compiled_step(attack, classifier), {}
     end = time.perf_counter() + _SECONDS
     for count in _COUNTS:
         x = classifier.random_inputs(count)
         step(x)  # compiles, and fills caches
-        times = [_seconds(step, x)]
-        while len(times) < _REPEATS and time.perf_counter() < end:
-            times.append(_seconds(step, x))
-        per_input[count] = min(times) / count
-        if time.perf_counter() + 4 * min(times) > end:  # two steps of twice the size
+        seconds[count] = _seconds(step, x)
+        if time.perf_counter() + 4 * seconds[count] > end:  # two steps of twice the size
             break
-    return min(per_input, key=lambda count: per_input[count])
+    for count in list(seconds) * _REPEATS:
+        if time.perf_counter() < end:
+            again = _seconds(step, classifier.random_inputs(count))
+            seconds[count] = min(seconds[count], again)
+    per_input = {count: seconds[count] / count for count in seconds}
+    fast = _NEARLY * min(per_input.values())
+    # Batches grow with the slots, and each ends with slots that are no longer full.
+    return max(count for count in per_input if per_input[count] <= fast)
 
 
 def _compiled_step(attack: Any, classifier: Classifier) -> Callable:

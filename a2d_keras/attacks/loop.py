@@ -2,7 +2,7 @@
 
 A slot holds one input under attack. When the input gives way, or its budget runs out, its result
 is written and the slot takes the next waiting input, so every pass works on a full batch whatever
-the mix of costs. When nothing waits, the slots shrink to the inputs still running.
+the mix of costs. When nothing waits, the slots shrink with the inputs still running.
 """
 
 from collections.abc import Callable
@@ -182,11 +182,11 @@ class Loop:
             return progress.waiting - _live(progress) < goal
 
         def full(progress: Progress) -> tf.Tensor:
-            filled = 4 * _live(progress) > 3 * _length(progress.rows)
+            filled = _live(progress) > _fewer(progress)
             return unfinished(progress) & ((progress.waiting < _length(task.x)) | filled)
 
         def shrink_and_go_on(progress: Progress) -> Progress:
-            return _while(full, self._pass(task), _compact(progress))
+            return _while(full, self._pass(task), _shrink(progress))
 
         return _while(unfinished, shrink_and_go_on, progress, any_width=True)
 
@@ -250,21 +250,25 @@ def _live(progress: Progress) -> tf.Tensor:
     return tf.math.count_nonzero(_holds_input(progress), dtype=_COUNT)
 
 
-def _compact(progress: Progress) -> Progress:
-    """Keep the slots that hold an input."""
-    return _gather(progress, tf.where(_holds_input(progress))[:, 0])
+def _fewer(progress: Progress) -> tf.Tensor:
+    """Tell the next width. Widths are few, as devices prepare their kernels for each."""
+    return 3 * _length(progress.rows) // 4
 
 
-def _narrow(progress: Progress, width: int) -> Progress:
+def _shrink(progress: Progress) -> Progress:
+    """Go to the next width, if that holds the inputs still running."""
+    fewer = _fewer(progress)
+    enough = _live(progress) <= fewer
+    return _narrow(progress, tf.where(enough, fewer, _length(progress.rows)))
+
+
+def _narrow(progress: Progress, width: int | tf.Tensor) -> Progress:
     """Keep the first `width` slots, those that hold an input before the empty ones."""
-    return _gather(progress, tf.argsort(progress.rows, stable=True)[:width])
-
-
-def _gather(progress: Progress, slots: tf.Tensor) -> Progress:
-    rows, kept = tf.nest.map_structure(
-        lambda values: tf.gather(values, slots), (progress.rows, progress.slots)
+    kept = tf.argsort(progress.rows, stable=True)[:width]
+    rows, slots = tf.nest.map_structure(
+        lambda values: tf.gather(values, kept), (progress.rows, progress.slots)
     )
-    return progress._replace(rows=rows, slots=kept)
+    return progress._replace(rows=rows, slots=slots)
 
 
 def _while(
