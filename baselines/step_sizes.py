@@ -1,0 +1,87 @@
+"""How AUROC falls with the step of the attack that crafts: `python -m baselines.step_sizes`.
+
+An attack ends its step somewhere beyond the boundary, on average by half of the step. The further
+that is, beside the distance of benign inputs to the boundary, the more its examples cost, and the
+less the cost tells. This crafts with steps smaller and larger than Table 5's (Zhao et al. 2021).
+"""
+
+import argparse
+import dataclasses
+
+import numpy as np
+import tabulate
+from sklearn.metrics import roc_auc_score
+
+from a2d_keras import Classifier
+from baselines.env1.measurements import correctly_classified
+from baselines.env1.settings import SETTINGS
+from models import datasets, zoo
+
+FACTORS = (0.25, 0.5, 1, 2)  # times the step of Table 5
+_STEPS = {"FGSM": "eps", "BIM-a": "eps_iter"}  # the parameter that is the step
+
+
+def main(argv=None):
+    """Craft with every step, measure with BIM_d, and print a table.
+
+    Args:
+        argv: Command line words. Defaults to those of the process.
+    """
+    arguments = _parse(argv)
+    name = arguments.dataset
+    data, model = datasets.load(name, arguments.data_dir), zoo.load(name)
+    benign = correctly_classified(model, data.x_test, data.y_test, arguments.limit)
+    classifier, defence = Classifier(model), SETTINGS[name].defences["BIM_d"]
+    cost = defence(classifier, benign).cost
+    median = np.median(cost)
+    print(f"{name}: {len(benign)} correctly classified test inputs, a median of {median:.0f} steps")
+    print(f"of BIM_d, {median * defence.eps_iter:.4f} of the range, from the boundary")
+    rows = compare(classifier, benign, cost, defence, SETTINGS[name].attacks)
+    print(tabulate.tabulate(rows, headers="keys", tablefmt="github", floatfmt=".5g"))
+
+
+def compare(classifier, benign, cost, defence, attacks):
+    """Craft with every step, and measure what that costs.
+
+    Args:
+        classifier: The `a2d_keras.Classifier`.
+        benign: Inputs, float32, (n, height, width, channels).
+        cost: What the defence takes of them, int64, (n,).
+        defence: The attack that measures.
+        attacks: Those of Table 5, a dict from their names, "FGSM" and "BIM-a" among them.
+
+    Returns:
+        A list of dicts, one for each attack and step: `attack`, `step` as a fraction of the range,
+        `fooled`, a share, and over those that fool `median cost` and `AUROC`.
+    """
+    rows = []
+    for name, parameter in _STEPS.items():
+        for factor in FACTORS:
+            step = factor * getattr(attacks[name], parameter)
+            crafted = dataclasses.replace(attacks[name], **{parameter: step})(classifier, benign)
+            found = defence(classifier, crafted.adversarial[crafted.success]).cost
+            labels = np.repeat([0, 1], [len(cost), len(found)])
+            rows.append(
+                {
+                    "attack": name,
+                    "step": step,
+                    "fooled": crafted.success.mean(),
+                    "median cost": np.median(found),
+                    "AUROC": roc_auc_score(labels, -np.append(cost, found)),
+                }
+            )
+    return rows
+
+
+def _parse(argv):
+    parser = argparse.ArgumentParser(
+        prog="python -m baselines.step_sizes", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--dataset", choices=datasets.NAMES, default="digits")
+    parser.add_argument("--limit", type=int, default=200, help="test inputs, at most (200)")
+    parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()
