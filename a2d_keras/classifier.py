@@ -161,7 +161,7 @@ class Classifier:
 
     def _compile(self, function: Callable) -> Any:
         x = tf.TensorSpec((None, *self.input_shape), tf.float32)
-        return tf.function(function, input_signature=[x])
+        return tf.function(function, input_signature=[x], autograph=False)
 
     def _choose_logits(self, from_logits: bool | None) -> Callable:
         run = self._compile(self._outputs)

@@ -355,7 +355,7 @@ def _log_kernel_means(squared, points, dimensions, bandwidth):
 def _forward(model, x):
     """Compile the last hidden layer, flattened, and the outputs, as one function of the input."""
 
-    @tf.function(input_signature=[x])
+    @tf.function(input_signature=[x], autograph=False)
     def forward(x):
         feeds = {}
 
@@ -374,7 +374,7 @@ def _forward(model, x):
 def _passes(model, x, dropouts, passes):
     """Compile the outputs of every Monte Carlo pass as one function of the input."""
 
-    @tf.function(input_signature=[x])
+    @tf.function(input_signature=[x], autograph=False)
     def run_passes(x):
         at_rest = []
 

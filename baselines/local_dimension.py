@@ -268,7 +268,9 @@ def _activations(model):
             f"Received: {layerwise.describe(model)}"
         )
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *inputs[0].shape[1:]), "float32")])
+    x = tf.TensorSpec((None, *inputs[0].shape[1:]), "float32")
+
+    @tf.function(input_signature=[x], autograph=False)
     def activations(x):
         outputs = [x]
 

@@ -207,6 +207,8 @@ class Attack(abc.ABC):
 class StepAttack(Attack):
     """An attack that is a step: it says how to start and how to take one step, and never loops.
 
+    Both are graph code as it stands, without AutoGraph: `tf.where` decides, not `if`.
+
     Example:
         >>> class Brighten(StepAttack):
         ...     def step(self, classifier, slots):

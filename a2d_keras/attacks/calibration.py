@@ -68,8 +68,8 @@ def _compiled_step(attack: Any, classifier: Classifier) -> Callable:
         slots = Loop(attack, classifier, max(_COUNTS)).begin(task).slots
         return attack.step(classifier, slots)
 
-    shape = (None, *classifier.input_shape)
-    return tf.function(first_step, input_signature=[tf.TensorSpec(shape, tf.float32)])
+    x = tf.TensorSpec((None, *classifier.input_shape), tf.float32)
+    return tf.function(first_step, input_signature=[x], autograph=False)
 
 
 def _seconds(step: Callable, x: tf.Tensor) -> float:

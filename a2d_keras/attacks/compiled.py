@@ -26,11 +26,13 @@ class CompiledLoop:
         count = tf.TensorSpec((), tf.int64)
         x = tf.TensorSpec((None, *classifier.input_shape), tf.float32)
         task = Task(x, tf.TensorSpec((None,), tf.int64), count)
-        self._begin = tf.function(loop.begin).get_concrete_function(task)
+        begin = tf.function(loop.begin, autograph=False)
+        advance = tf.function(loop.advance, autograph=False)
+        self._begin = begin.get_concrete_function(task)
         progress = tf.nest.map_structure(
             lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), self._begin.structured_outputs
         )
-        self._advance = tf.function(loop.advance).get_concrete_function(task, progress, count)
+        self._advance = advance.get_concrete_function(task, progress, count)
 
     def __call__(self, task: Task, report: Callable[[int], None] | None = None) -> AttackResult:
         """Attack all inputs.
@@ -61,7 +63,8 @@ class XLALoop:
     """
 
     def __init__(self, attack: Any, classifier: Classifier, slots: int) -> None:
-        self._run = tf.function(Loop(attack, classifier, slots).run_static, jit_compile=True)
+        run = Loop(attack, classifier, slots).run_static
+        self._run = tf.function(run, jit_compile=True, autograph=False)
 
     def __call__(self, task: Task, report: Callable[[int], None] | None = None) -> AttackResult:
         """Attack all inputs: as `CompiledLoop`, but it reports once, at the end."""

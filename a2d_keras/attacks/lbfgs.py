@@ -188,7 +188,10 @@ def _compiled_cross_entropy(classifier: Classifier, jit_compile: bool) -> Callab
 
     image = tf.TensorSpec((1, *classifier.input_shape), tf.float32)
     return tf.function(
-        evaluate, input_signature=[image, tf.TensorSpec((1,), tf.int64)], jit_compile=jit_compile
+        evaluate,
+        input_signature=[image, tf.TensorSpec((1,), tf.int64)],
+        jit_compile=jit_compile,
+        autograph=False,
     )
 
 
