@@ -13,7 +13,8 @@ from baselines.env1.settings import SETTINGS
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 CHROMIUM = shutil.which("chromium")
 ABOUT = {
-    "data set": "<digits>",
+    "data set": "digits",
+    "title": "<digits>",
     "command": "python -m baselines.env1",
     "date": "2026-01-01",
     "test inputs": 60,

@@ -65,7 +65,7 @@ def write(out, about, tables, measurements):
     text = markdown.text(about["data set"], results["fooled"], tables)
     (out / "tables.md").write_text(text + "\n")
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    _draw(out, about["data set"], tables, measurements)
+    _draw(out, about["title"], tables, measurements)
     (out / "report.html").write_text(_page(out, results, tables))
 
 
