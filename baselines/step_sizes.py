@@ -1,8 +1,8 @@
 """How AUROC falls with the step of the attack that crafts: `python -m baselines.step_sizes`.
 
-An attack ends its step somewhere beyond the boundary, on average by half of the step. The further
-that is, beside the distance of benign inputs to the boundary, the more its examples cost, and the
-less the cost tells. This crafts with steps smaller and larger than Table 5's (Zhao et al. 2021).
+An attack's last step ends beyond the boundary, by less than the step. The further that is, beside
+the distance of benign inputs to the boundary, the more its examples cost, and the less the cost
+tells. This crafts with steps smaller and larger than Table 5's (Zhao et al. 2021).
 """
 
 import argparse
@@ -10,10 +10,10 @@ import dataclasses
 
 import numpy as np
 import tabulate
-from sklearn.metrics import roc_auc_score
 
 from a2d_keras import Classifier
 from baselines.env1.measurements import correctly_classified
+from baselines.env1.protocols import auroc
 from baselines.env1.settings import SETTINGS
 from models import datasets, zoo
 
@@ -52,24 +52,19 @@ def compare(classifier, benign, cost, defence, attacks):
 
     Returns:
         A list of dicts, one for each attack and step: `attack`, `step` as a fraction of the range,
-        `fooled`, a share, and over those that fool `median cost` and `AUROC`.
+        `fooled`, a share; and over those that fool, where any do, `median cost`, and `auroc` with
+        its 95 % interval, `low` and `high`.
     """
     rows = []
     for name, parameter in _STEPS.items():
         for factor in FACTORS:
             step = factor * getattr(attacks[name], parameter)
             crafted = dataclasses.replace(attacks[name], **{parameter: step})(classifier, benign)
-            found = defence(classifier, crafted.adversarial[crafted.success]).cost
-            labels = np.repeat([0, 1], [len(cost), len(found)])
-            rows.append(
-                {
-                    "attack": name,
-                    "step": step,
-                    "fooled": crafted.success.mean(),
-                    "median cost": np.median(found),
-                    "AUROC": roc_auc_score(labels, -np.append(cost, found)),
-                }
-            )
+            row = {"attack": name, "step": step, "fooled": crafted.success.mean()}
+            if crafted.success.any():
+                found = defence(classifier, crafted.adversarial[crafted.success]).cost
+                row |= {"median cost": np.median(found), **auroc(-cost, -found)}
+            rows.append(row)
     return rows
 
 

@@ -64,7 +64,7 @@ def test_costs_do_not_depend_on_it(fresh, benign):
 def test_the_largest_of_the_fast_counts_is_taken(monkeypatch, fresh, times, best):
     """A clock that says what a machine would, given the time of each count for an input."""
     per_input = dict(zip(COUNTS, times, strict=True))
-    monkeypatch.setattr(calibration, "_SECONDS", np.inf)
+    monkeypatch.setattr(calibration, "_SECONDS", 1e9)
     monkeypatch.setattr(calibration, "_seconds", lambda step, x: len(x) * per_input[len(x)])
     assert calibration._fastest(a2d.BIM(), fresh) == best
 
@@ -72,7 +72,7 @@ def test_the_largest_of_the_fast_counts_is_taken(monkeypatch, fresh, times, best
 def test_one_slow_moment_misleads_nobody(monkeypatch, fresh):
     """Each count is timed several times, in turn."""
     times = iter([1, 2, 9, 4, 5] + 4 * [1, 2, 3, 8, 9])
-    monkeypatch.setattr(calibration, "_SECONDS", np.inf)
+    monkeypatch.setattr(calibration, "_SECONDS", 1e9)
     monkeypatch.setattr(calibration, "_seconds", lambda step, x: next(times))
     assert calibration._fastest(a2d.BIM(), fresh) == 512
 
@@ -83,6 +83,16 @@ def test_a_slow_model_is_not_timed_for_long(monkeypatch, fresh):
     monkeypatch.setattr(calibration, "_seconds", lambda step, x: steps.append(len(x)) or 60.0)
     assert calibration._fastest(a2d.BIM(), fresh) == 32
     assert steps == [32]
+
+
+def test_a_slow_compilation_is_not_a_slow_step(monkeypatch, fresh):
+    """Each first call compiles, however long that takes; only later ones are timed."""
+    called, clock = [], iter(range(10**6))
+    monkeypatch.setattr(calibration, "_compiled_step", lambda *_: lambda x: called.append(len(x)))
+    monkeypatch.setattr(calibration, "_seconds", lambda step, x: 0.001)
+    monkeypatch.setattr(calibration.time, "perf_counter", lambda: 60 * next(clock))
+    assert calibration._fastest(a2d.BIM(), fresh) == 512
+    assert called == list(COUNTS)
 
 
 def test_without_a_step_it_is_the_default(fresh, timed):

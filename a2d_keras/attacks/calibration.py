@@ -11,15 +11,15 @@ from a2d_keras.attacks.loop import Loop, Task
 from a2d_keras.classifier import Classifier
 
 _COUNTS = (32, 64, 128, 256, 512)
-_SECONDS = 3.0  # that timing may take, compiling apart
+_SECONDS = 1.0  # that one step of every count may take together, and that repeats may take
 _REPEATS = 4
-_NEARLY = 1.03  # times of the same count differ by as much
+_NEARLY = 1.03  # times the fastest that still count as fast
 
 
 def best_slots(attack: Any, classifier: Classifier) -> int:
     """Find the number of slots with the least time for each input, by timing the attack's step.
 
-    Counts are tried upwards, as long as there is time; of those that are as fast, the largest is
+    Counts are tried upwards, while steps are short; of those that are as fast, the largest is
     taken. Which is best depends on the classifier, the passes that a step takes, and the device;
     so the classifier remembers it for each kind of attack and device.
 
@@ -44,18 +44,16 @@ def _remembered(attack: Any, classifier: Classifier) -> int:
 
 def _fastest(attack: Any, classifier: Classifier) -> int:
     """Time the counts in turn, each by its fastest step, and take the largest of the fast ones."""
-    step, seconds = _compiled_step(attack, classifier), {}
-    end = time.perf_counter() + _SECONDS
+    step, batches, seconds = _compiled_step(attack, classifier), {}, {}
     for count in _COUNTS:
-        x = classifier.random_inputs(count)
-        step(x)  # compiles, and fills caches
-        seconds[count] = _seconds(step, x)
-        if time.perf_counter() + 4 * seconds[count] > end:  # two steps of twice the size
+        batches[count] = classifier.random_inputs(count)
+        step(batches[count])  # compiles, and fills caches, which is not timed
+        seconds[count] = _seconds(step, batches[count])
+        if sum(seconds.values()) + 2 * seconds[count] > _SECONDS:  # with twice as many
             break
-    for count in list(seconds) * _REPEATS:
-        if time.perf_counter() < end:
-            again = _seconds(step, classifier.random_inputs(count))
-            seconds[count] = min(seconds[count], again)
+    rounds = min(_REPEATS, int(_SECONDS / sum(seconds.values())))
+    for count in list(seconds) * rounds:
+        seconds[count] = min(seconds[count], _seconds(step, batches[count]))
     per_input = {count: seconds[count] / count for count in seconds}
     fast = _NEARLY * min(per_input.values())
     # Batches grow with the slots, and each ends with slots that are no longer full.
