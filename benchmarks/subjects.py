@@ -15,8 +15,8 @@ class Sizes(NamedTuple):
     """How much is run.
 
     Attributes:
-        inputs: Inputs of each kind that verdicts are counted on, a dict from the data set; time is
-            taken on half of them.
+        inputs: Inputs of each kind that verdicts are counted on, a dict from the data set.
+        timed: How many of them, of all kinds, the loop's time is taken on at most.
         adapt: Benign inputs to adapt on.
         few: Inputs of each kind for what takes thousands of queries, and for peers.
         single: Inputs that are attacked one at a time.
@@ -26,6 +26,7 @@ class Sizes(NamedTuple):
     """
 
     inputs: dict
+    timed: int
     adapt: int
     few: int
     single: int
@@ -36,6 +37,7 @@ class Sizes(NamedTuple):
 
 FULL = Sizes(
     inputs={"mnist": 1000, "cifar10": 400},
+    timed=1500,
     adapt=200,
     few=50,
     single=5,
@@ -45,6 +47,7 @@ FULL = Sizes(
 )
 QUICK = Sizes(
     inputs={"digits": 200},
+    timed=600,
     adapt=100,
     few=40,
     single=3,
@@ -106,6 +109,7 @@ class Subject:
         self.model = zoo.load(name)
         self.classifier = a2d.Classifier(self.model)
         self.setting = SETTINGS[name]
+        self._timed = sizes.timed
         inputs = sizes.inputs[name]
         right = correctly_classified(self.model, data.x_test, data.y_test, inputs + sizes.adapt)
         self.benign, self.held_out = right[:inputs], right[inputs:]
@@ -123,9 +127,9 @@ class Subject:
 
     @functools.cached_property
     def mixed(self):
-        """Half of the inputs of every kind, in a seeded order."""
-        halves = [x[: len(x) // 2] for x in self.kinds.values()]
-        return np.random.default_rng(0).permutation(np.concatenate(halves))
+        """Inputs of every kind, in a seeded order, as many as are timed."""
+        inputs = np.concatenate(list(self.kinds.values()))
+        return np.random.default_rng(0).permutation(inputs)[: self._timed]
 
     def labels(self, x):
         """Predict the classes of inputs, int64, (n,)."""

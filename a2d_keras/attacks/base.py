@@ -21,7 +21,7 @@ from a2d_keras.classifier import Classifier
 Runner = Callable[[Task, Callable[[int], None] | None], AttackResult]
 _SMALLEST = float(np.finfo("float32").tiny)
 _DEFAULT_SLOTS = 128
-_BATCH_IN_SLOTS = 8  # inputs given to the loop at once, as a multiple of its slots
+_BATCH_IN_SLOTS = 32  # inputs given to the loop at once, as a multiple of its slots
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

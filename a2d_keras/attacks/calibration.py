@@ -19,7 +19,7 @@ _NEARLY = 1.03  # times the fastest that still count as fast
 def best_slots(attack: Any, classifier: Classifier) -> int:
     """Find the number of slots with the least time for each input, by timing the attack's step.
 
-    Counts are tried upwards, while steps are short; of those that are as fast, the largest is
+    Counts are tried upwards, while steps are short; of those that are as fast, the smallest is
     taken. Which is best depends on the classifier, the passes that a step takes, and the device;
     so the classifier remembers it for each kind of attack and device.
 
@@ -43,7 +43,7 @@ def _remembered(attack: Any, classifier: Classifier) -> int:
 
 
 def _fastest(attack: Any, classifier: Classifier) -> int:
-    """Time the counts in turn, each by its fastest step, and take the largest of the fast ones."""
+    """Time the counts in turn, each by its fastest step, and take the smallest of the fast ones."""
     step, batches, seconds = _compiled_step(attack, classifier), {}, {}
     for count in _COUNTS:
         batches[count] = classifier.random_inputs(count)
@@ -56,8 +56,8 @@ def _fastest(attack: Any, classifier: Classifier) -> int:
         seconds[count] = min(seconds[count], _seconds(step, batches[count]))
     per_input = {count: seconds[count] / count for count in seconds}
     fast = _NEARLY * min(per_input.values())
-    # Batches grow with the slots, and each ends with slots that are no longer full.
-    return max(count for count in per_input if per_input[count] <= fast)
+    # More slots stand empty for longer once nothing waits.
+    return min(count for count in per_input if per_input[count] <= fast)
 
 
 def _compiled_step(attack: Any, classifier: Classifier) -> Callable:

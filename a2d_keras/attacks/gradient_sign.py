@@ -156,7 +156,9 @@ def _ascend(
     else:
         labels = tf.where(slots.steps == 0, predicted, slots.labels)
         success = predicted != labels
-    gradient = _unit_maximum(pullback(cross_entropy_direction(logits, labels)))
+    gradient = pullback(cross_entropy_direction(logits, labels))
+    if norm == 2:  # a sign needs no scale
+        gradient = _unit_maximum(gradient)
     step = optimize_linear(-gradient if targeted else gradient, eps_iter, norm)
     x = tf.clip_by_value(slots.x + step, *classifier.bounds)
     change = clip_eta(x - slots.inputs, norm, eps)

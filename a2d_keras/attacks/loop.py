@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from a2d_keras.attacks.shapes import column
 from a2d_keras.classifier import Classifier
 
 # Counts and labels are int64: TensorFlow keeps int32 tensors in the host's memory.
@@ -191,9 +190,12 @@ class Loop:
         return _while(unfinished, shrink_and_go_on, progress, any_width=True)
 
     def _pass(self, task: Task) -> Callable[[Progress], Progress]:
+        # A function of its own: in a loop's graph TensorFlow leaves oneDNN's best kernels unused.
+        step = tf.function(self._step, autograph=False, experimental_attributes={"_noinline": True})
+
         def one_pass(progress: Progress) -> Progress:
             before = progress.slots
-            after, success = self.attack.step(self.classifier, before)
+            after, success = step(before)
             success &= before.steps > 0
             hopeless = after.hopeless & ~success
             ended = success | hopeless | (before.steps >= task.budget)
@@ -211,6 +213,9 @@ class Loop:
 
         return one_pass
 
+    def _step(self, slots: Slots) -> tuple[Slots, tf.Tensor]:
+        return self.attack.step(self.classifier, slots)
+
     def _refill(
         self, task: Task, progress: Progress, ended: tf.Tensor, found: AttackResult
     ) -> Progress:
@@ -225,8 +230,9 @@ class Loop:
         fresh = progress.waiting + tf.cumsum(count, exclusive=True)
         rows = tf.where(ended, tf.minimum(fresh, nobody), progress.rows)
         loaded = self._load(task, tf.minimum(rows, nobody - 1))
+        # Unlike its successor, this `where` selects whole rows, and need not broadcast.
         slots = tf.nest.map_structure(
-            lambda new, old: tf.where(column(ended, new), new, old), loaded, progress.slots
+            lambda new, old: tf.compat.v1.where(ended, new, old), loaded, progress.slots
         )
         waiting = tf.minimum(progress.waiting + tf.reduce_sum(count), nobody)
         return Progress(waiting, rows, slots, result)
@@ -252,7 +258,7 @@ def _live(progress: Progress) -> tf.Tensor:
 
 def _fewer(progress: Progress) -> tf.Tensor:
     """Tell the next width. Widths are few, as devices prepare their kernels for each."""
-    return 3 * _length(progress.rows) // 4
+    return 7 * _length(progress.rows) // 8
 
 
 def _shrink(progress: Progress) -> Progress:
