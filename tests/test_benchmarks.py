@@ -15,6 +15,7 @@ from benchmarks.rows import Measured, Row, exactly, spread
 
 TINY = subjects.Sizes(
     inputs={"digits": 24},
+    timed=36,
     adapt=60,
     few=6,
     single=1,

@@ -175,6 +175,20 @@ def test_compiled_once_for_any_number_of_inputs(anything):
     assert len(traces) == 1
 
 
+def test_gradients_stand_outside_the_loops_graph():
+    """TensorFlow gives max pooling's gradient to oneDNN only in a function that is not inlined."""
+    pooling = [keras.layers.MaxPooling2D(), keras.layers.Flatten(), keras.layers.Dense(2)]
+    classifier = Classifier(keras.Sequential([keras.Input((4, 4, 1)), *pooling]))
+    graph = compiled_loop(BIM(), classifier, 128, False)._advance.graph.as_graph_def()
+    takes_gradients = [
+        function
+        for function in graph.library.function
+        if any(node.op == "MaxPoolGrad" for node in function.node_def)
+    ]
+    assert takes_gradients
+    assert all(function.attr["_noinline"].b for function in takes_gradients)
+
+
 def test_no_python_inside_the_loop(classifier):
     loop = compiled_loop(BIM(), classifier, 128, False)
     graph = loop._advance.graph.as_graph_def()
