@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.attacks import StepAttack
+from a2d_keras.attacks.base import require_whole
 from a2d_keras.files import replacing
 from a2d_keras.layers import DetectorLayer
 
@@ -88,8 +89,9 @@ class GuardedModel(keras.Model):
             The outputs of `DetectorLayer`, as NumPy arrays.
 
         Raises:
-            ValueError: If an array is not what the classifier takes, `adapt` was not called, or
-                the classifier's weights have changed since; see `DetectorLayer.check_weights`.
+            ValueError: If an array is not what the classifier takes, `batch_size` is less than 1,
+                `adapt` was not called, or the classifier's weights have changed since; see
+                `DetectorLayer.check_weights`.
             tf.errors.InvalidArgumentError: Likewise, for a dataset.
         """
         self.detector.check_weights()
@@ -102,7 +104,10 @@ class GuardedModel(keras.Model):
             self.detector.check_array(x)
             if len(x) == 0:
                 return self._predict_nothing()
-            batch_size = batch_size or _BATCH_IN_SLOTS * max(self.detector.slot_counts)
+            if batch_size is None:
+                batch_size = _BATCH_IN_SLOTS * max(self.detector.slot_counts)
+            require_whole("batch_size", batch_size)
+            x, batch_size = inputs.to_dataset(x, batch_size), None
         return super().predict(x, batch_size, verbose, **kwargs)
 
     def _predict_nothing(self) -> dict[str, np.ndarray]:

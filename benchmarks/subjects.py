@@ -18,7 +18,8 @@ class Sizes(NamedTuple):
         inputs: Inputs of each kind that verdicts are counted on, a dict from the data set.
         timed: How many of them, of all kinds, the loop's time is taken on at most.
         adapt: Benign inputs to adapt on.
-        few: Inputs of each kind for what takes thousands of queries, and for peers.
+        peers: Benign inputs that peers are compared on.
+        few: Inputs of each kind for what takes thousands of queries.
         single: Inputs that are attacked one at a time.
         scaling: Numbers of inputs over which time and memory are followed.
         photographs: How many to adapt on, and how many to judge.
@@ -28,6 +29,7 @@ class Sizes(NamedTuple):
     inputs: dict
     timed: int
     adapt: int
+    peers: int
     few: int
     single: int
     scaling: tuple
@@ -39,6 +41,7 @@ FULL = Sizes(
     inputs={"mnist": 1000, "cifar10": 400},
     timed=1500,
     adapt=200,
+    peers=200,
     few=50,
     single=5,
     scaling=(100, 1000, 10_000),
@@ -49,6 +52,7 @@ QUICK = Sizes(
     inputs={"digits": 200},
     timed=600,
     adapt=100,
+    peers=40,
     few=40,
     single=3,
     scaling=(100, 300, 1000),

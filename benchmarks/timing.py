@@ -83,7 +83,6 @@ def gradient_seconds(classifier, x):
         A function of nothing, to the seconds.
     """
 
-    @tf.function
     def evaluate(batch):
         logits, pullback = classifier.vjp(batch)
         return pullback(cross_entropy_direction(logits, tf.argmax(logits, axis=-1)))
@@ -93,7 +92,7 @@ def gradient_seconds(classifier, x):
 
 def query_seconds(classifier, x):
     """Make a measurement of one input's forward pass in the best batch; see `gradient_seconds`."""
-    return _unit(tf.function(classifier.logits), x)
+    return _unit(classifier.logits, x)
 
 
 def best_batch(run, x, sizes=BATCHES):
@@ -115,11 +114,10 @@ def best_batch(run, x, sizes=BATCHES):
 
 def _unit(evaluate, x):
     batches = [tf.constant(np.resize(x, (size, *x.shape[1:]))) for size in BATCHES]
-    for batch in batches:
-        evaluate(batch)  # compile
+    compiled = [tf.function(evaluate).get_concrete_function(batch) for batch in batches]
 
     def seconds():
-        return min(_seconds_each(evaluate, batch) for batch in batches)
+        return min(map(_seconds_each, compiled, batches))
 
     return seconds
 

@@ -17,6 +17,7 @@ TINY = subjects.Sizes(
     inputs={"digits": 24},
     timed=36,
     adapt=60,
+    peers=6,
     few=6,
     single=1,
     scaling=(100, 200),

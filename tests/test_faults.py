@@ -131,6 +131,34 @@ class TestInputs:
         with pytest.raises(ValueError, match=message):
             guarded.adapt(bad, verbose=0)
 
+    @pytest.mark.parametrize("dtype", ["float16", "float64", "uint8", "int64", "bool"])
+    @pytest.mark.parametrize("form", [np.asarray, tf.convert_to_tensor])
+    def test_models_get_the_dtype_that_keras_would_give_them(self, x, dtype, form):
+        seen = []
+
+        class Notes(keras.Model):
+            def predict_step(self, data):
+                seen.append(data[0].dtype if isinstance(data, tuple) else data.dtype)
+                return data
+
+        given = form(x.astype(dtype))
+        keras_own = Notes().predict(given, batch_size=16, verbose=0)
+        ours = Notes().predict(inputs.to_dataset(given, 16), verbose=0)
+        np.testing.assert_array_equal(keras_own, ours)
+        assert len(set(seen)) == 1
+
+    def test_keras_does_not_wait_for_autotuning(self, guarded, x, monkeypatch):
+        given = []
+
+        def predict_noting(model, x, *args, **kwargs):
+            given.append(x)
+            return keras_predict(model, x, *args, **kwargs)
+
+        keras_predict = keras.Model.predict
+        monkeypatch.setattr(keras.Model, "predict", predict_noting)
+        predict(guarded, x)
+        assert given[0].options().autotune.enabled is False
+
     def test_datasets_of_no_batches_of_inputs(self, guarded, x):
         for run in (guarded.predict, guarded.adapt):
             with pytest.raises(
@@ -221,6 +249,11 @@ class TestParameters:
     def test_of_a_call(self, guarded, x, name, value):
         with pytest.raises(ValueError, match=f"`{name}` must be .* Received: {value}"):
             ATTACKS[0](guarded.detector.classifier, x, **{name: value})
+
+    @pytest.mark.parametrize("size", [0, -1, 1.5])
+    def test_of_predict(self, guarded, x, size):
+        with pytest.raises(ValueError, match=f"`batch_size` must be .* Received: {size}"):
+            guarded.predict(x, batch_size=size, verbose=0)
 
     @given(st.one_of(st.floats(), st.integers(), st.text(max_size=2), st.none()))
     @settings(max_examples=40, deadline=None)

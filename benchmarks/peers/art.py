@@ -30,7 +30,7 @@ def rows(bench):
         loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         clip_values=(0.0, 1.0),
     )
-    few = subject.benign[: sizes.few]
+    x, few = subject.benign[: sizes.peers], subject.benign[: sizes.few]
 
     def craft(attack):
         return lambda x, labels: _bim(estimator, attack, len(x), attack.max_iterations)(x, labels)
@@ -44,9 +44,8 @@ def rows(bench):
         attack = BoundaryAttack(estimator, targeted=False, max_iter=_WALK, verbose=False)
         return attack.generate(x, labels)
 
-    many = subject.benign[: 4 * sizes.few]
-    yield comparison.crafting_compared("ART", craft, subject, many, sizes.repeats)
-    yield from comparison.steps_compared("ART, step by step", step, subject, few, sizes.repeats)
+    yield comparison.crafting_compared("ART", craft, subject, x, sizes.repeats)
+    yield from comparison.steps_compared("ART, step by step", step, subject, x, sizes.repeats)
     yield _saliency_compared(estimator, subject, few, sizes.repeats)
     what = f"ART, boundary attack of {_WALK} iterations"
     yield comparison.walks_compared(what, walk, subject, 2 * sizes.single, sizes.repeats)

@@ -17,7 +17,7 @@ def rows(bench):
         The `benchmarks.rows.Row`s.
     """
     subject = bench.first_subject()
-    x = subject.benign[: bench.sizes.few]
+    x = subject.benign[: bench.sizes.peers]
     step = _step(logits_model(subject.model), subject.bim)
     yield from steps_compared("CleverHans, step by step", step, subject, x, bench.sizes.repeats)
 

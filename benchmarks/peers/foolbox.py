@@ -22,7 +22,7 @@ def rows(bench):
     """
     subject, sizes = bench.first_subject(), bench.sizes
     model = foolbox.TensorFlowModel(comparison.logits_model(subject.model), bounds=(0, 1))
-    few = subject.benign[: sizes.few]
+    x, few = subject.benign[: sizes.peers], subject.benign[: sizes.few]
 
     def craft(attack):
         method = _bim(attack, attack.max_iterations)
@@ -35,9 +35,8 @@ def rows(bench):
         tf.random.set_seed(0)
         return _run(model, foolbox.attacks.BoundaryAttack(steps=_WALK), x, labels, None)[0]
 
-    many = subject.benign[: 4 * sizes.few]
-    yield comparison.crafting_compared("Foolbox", craft, subject, many, sizes.repeats)
-    yield from comparison.steps_compared("Foolbox, step by step", step, subject, few, sizes.repeats)
+    yield comparison.crafting_compared("Foolbox", craft, subject, x, sizes.repeats)
+    yield from comparison.steps_compared("Foolbox, step by step", step, subject, x, sizes.repeats)
     what = f"Foolbox, boundary attack of {_WALK} steps"
     yield comparison.walks_compared(what, walk, subject, sizes.few, sizes.repeats)
     yield _carlini_wagner_compared(model, subject, few, sizes.repeats)

@@ -21,7 +21,7 @@ def rows(bench):
         The `benchmarks.rows.Row`s.
     """
     for subject in bench.subjects():
-        x = subject.benign[: bench.sizes.few]
+        x = subject.benign[: bench.sizes.peers]
         yield from _compared(subject, x, bench.sizes.single, bench.sizes.repeats)
 
 
