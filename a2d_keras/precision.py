@@ -78,8 +78,8 @@ def require_precision(precision: Any) -> None:
     if native == {"avx512_bf16"}:
         warnings.warn(
             "This processor's bfloat16, AVX-512 without AMX, may be slower than its float32: "
-            "on an Intel Xeon convolutions took 1.8 times as long; compare both before you adapt. "
-            'Received: "bfloat16"',
+            "on an Intel Xeon convolutions took over 1.5 times as long; compare both before you "
+            'adapt. Received: "bfloat16"',
             stacklevel=3,
         )
 

@@ -15,8 +15,8 @@ class Sizes(NamedTuple):
     """How much is run.
 
     Attributes:
-        inputs: Inputs of each kind that verdicts are counted on, a dict from the data set.
-        timed: How many of them, of all kinds, the loop's time is taken on at most.
+        inputs: Inputs of each kind, a dict from the data set; verdicts are counted, and the loop's
+            time is taken, on all of them.
         adapt: Benign inputs to adapt on.
         peers: Benign inputs that peers are compared on.
         few: Inputs of each kind for what takes thousands of queries.
@@ -27,7 +27,6 @@ class Sizes(NamedTuple):
     """
 
     inputs: dict
-    timed: int
     adapt: int
     peers: int
     few: int
@@ -38,8 +37,7 @@ class Sizes(NamedTuple):
 
 
 FULL = Sizes(
-    inputs={"mnist": 1000, "cifar10": 400},
-    timed=1500,
+    inputs={"mnist": 1000, "cifar10": 1000},
     adapt=200,
     peers=200,
     few=50,
@@ -50,7 +48,6 @@ FULL = Sizes(
 )
 QUICK = Sizes(
     inputs={"digits": 200},
-    timed=600,
     adapt=100,
     peers=40,
     few=40,
@@ -113,7 +110,6 @@ class Subject:
         self.model = zoo.load(name)
         self.classifier = a2d.Classifier(self.model)
         self.setting = SETTINGS[name]
-        self._timed = sizes.timed
         inputs = sizes.inputs[name]
         right = correctly_classified(self.model, data.x_test, data.y_test, inputs + sizes.adapt)
         self.benign, self.held_out = right[:inputs], right[inputs:]
@@ -131,9 +127,8 @@ class Subject:
 
     @functools.cached_property
     def mixed(self):
-        """Inputs of every kind, in a seeded order, as many as are timed."""
-        inputs = np.concatenate(list(self.kinds.values()))
-        return np.random.default_rng(0).permutation(inputs)[: self._timed]
+        """Inputs of every kind, in a seeded order."""
+        return np.random.default_rng(0).permutation(np.concatenate(list(self.kinds.values())))
 
     def labels(self, x):
         """Predict the classes of inputs, int64, (n,)."""

@@ -15,7 +15,6 @@ from benchmarks.rows import Measured, Row, exactly, spread
 
 TINY = subjects.Sizes(
     inputs={"digits": 24},
-    timed=36,
     adapt=60,
     peers=6,
     few=6,
