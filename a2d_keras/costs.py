@@ -145,8 +145,8 @@ def measure(
     """
     found = []
     for attack in attacks:
-        results = attack.in_batches(classifier, x, slots=slots, verbose=verbose)
-        kept = [(r.cost, r.queries + r.gradient_evaluations) for r in results]  # and no images
+        results = attack.in_batches(classifier, x, slots=slots, images=False, verbose=verbose)
+        kept = [(r.cost, r.queries + r.gradient_evaluations) for r in results]
         found.append(np.concatenate(kept, axis=1))
     costs, passes = np.stack(found, axis=2)
     return costs, passes

@@ -393,7 +393,7 @@ class DetectorLayer(keras.layers.Layer):
         rows = tf.where(going)
         chosen = tf.gather(images, rows[:, 0])
         task = Task(chosen, tf.zeros_like(rows[:, 0]), budget)  # without targets
-        result = Loop(attack, self.classifier, self.slot_counts[index]).run(task)
+        result = Loop(attack, self.classifier, self.slot_counts[index], images=False).run(task)
         ended = result.success | (result.cost >= most)
         count = tf.shape(going, tf.int64)
         return tf.scatter_nd(rows, result.cost, count), tf.scatter_nd(rows, ended, count)

@@ -39,10 +39,10 @@ class _Loop:
         }
 
     def gradients(self, attack):
-        return lambda x: self._attack(attack, x).gradient_evaluations.sum()
+        return lambda x: sum(r.gradient_evaluations.sum() for r in self._counts(attack, x))
 
     def queries(self, attack):
-        return lambda x: self._attack(attack, x).queries.sum()
+        return lambda x: sum(r.queries.sum() for r in self._counts(attack, x))
 
     def predict(self, batch_size=None):
         def run(x):
@@ -62,5 +62,5 @@ class _Loop:
             note=f"{count:,} {passes} of {len(x):,} inputs in {seconds:.1f} s",
         )
 
-    def _attack(self, attack, x):
-        return attack(self.subject.classifier, x, slots="auto")
+    def _counts(self, attack, x):
+        return attack.in_batches(self.subject.classifier, x, slots="auto", images=False)

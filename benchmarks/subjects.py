@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 import a2d_keras as a2d
+from a2d_keras.costs import measure
 from baselines.env1.measurements import correctly_classified
 from baselines.env1.settings import SETTINGS
 from models import datasets, zoo
@@ -129,6 +130,10 @@ class Subject:
     def mixed(self):
         """Inputs of every kind, in a seeded order."""
         return np.random.default_rng(0).permutation(np.concatenate(list(self.kinds.values())))
+
+    def costs(self, x):
+        """Measure what BIM_d costs on inputs, int64, (n,)."""
+        return measure(self.classifier, [self.bim], x, "auto", verbose=0)[0][:, 0]
 
     def labels(self, x):
         """Predict the classes of inputs, int64, (n,)."""

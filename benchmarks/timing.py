@@ -9,7 +9,8 @@ from a2d_keras.attacks.gradient_sign import cross_entropy_direction
 from benchmarks.rows import spread
 
 BATCHES = (32, 64, 128, 256, 512)  # of which the best is taken
-_PASSES_TIMED = 5  # of each batch
+_PASSES_TRIED = 5  # with each batch
+_PASSES_TIMED = 40  # with the best of them
 
 
 def timed(function):
@@ -115,13 +116,12 @@ def best_batch(run, x, sizes=BATCHES):
 def _unit(evaluate, x):
     batches = [tf.constant(np.resize(x, (size, *x.shape[1:]))) for size in BATCHES]
     compiled = [tf.function(evaluate).get_concrete_function(batch) for batch in batches]
+    run, batch = min(
+        zip(compiled, batches, strict=True), key=lambda pair: _seconds_each(*pair, _PASSES_TRIED)
+    )
+    return lambda: _seconds_each(run, batch, _PASSES_TIMED)
 
-    def seconds():
-        return min(map(_seconds_each, compiled, batches))
 
-    return seconds
-
-
-def _seconds_each(evaluate, batch):
-    times = [timed(lambda: evaluate(batch).numpy())[0] for _ in range(_PASSES_TIMED)]
+def _seconds_each(evaluate, batch, passes):
+    times = [timed(lambda: evaluate(batch).numpy())[0] for _ in range(passes)]
     return np.median(times) / len(batch)

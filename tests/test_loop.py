@@ -189,6 +189,19 @@ def test_gradients_stand_outside_the_loops_graph():
     assert all(function.attr["_noinline"].b for function in takes_gradients)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_counts_come_without_images_where_none_are_asked_for(classifier, benign, jit_compile):
+    def found(**options):
+        results = BIM().in_batches(classifier, benign, slots=8, jit_compile=jit_compile, **options)
+        (result,) = results
+        return result
+
+    whole, counts = found(), found(images=False)
+    assert counts.adversarial == ()
+    for name in ("success", "cost", "queries", "gradient_evaluations"):
+        np.testing.assert_array_equal(getattr(counts, name), getattr(whole, name))
+
+
 def test_no_python_inside_the_loop(classifier):
     loop = compiled_loop(BIM(), classifier, 128, False)
     graph = loop._advance.graph.as_graph_def()

@@ -45,13 +45,16 @@ class Attack(abc.ABC):
         require_whole("max_iterations", self.max_iterations)
 
     @abc.abstractmethod
-    def runner(self, classifier: Classifier, slots: int, jit_compile: bool) -> Runner:
+    def runner(
+        self, classifier: Classifier, slots: int, jit_compile: bool, images: bool = True
+    ) -> Runner:
         """Make what runs the attack.
 
         Args:
             classifier: The `Classifier` under attack.
             slots: Inputs under attack at once.
             jit_compile: Whether to compile with XLA.
+            images: Whether the adversarial images are asked for. Defaults to True.
 
         Returns:
             A function of a `Task`, and of one that is told now and then how many inputs have
@@ -130,6 +133,7 @@ class Attack(abc.ABC):
         budget: int | None = None,
         slots: int | str = _DEFAULT_SLOTS,
         jit_compile: bool = False,
+        images: bool = True,
         verbose: int = 0,
     ) -> Iterator[AttackResult]:
         """Attack inputs, and give what was found a batch at a time, so that nothing piles up.
@@ -141,7 +145,9 @@ class Attack(abc.ABC):
             budget: Likewise.
             slots: Likewise.
             jit_compile: Likewise.
-            verbose: Likewise.
+            images: Whether the adversarial images are asked for; without them, counts come
+                faster. Defaults to True.
+            verbose: As for a call.
 
         Yields:
             An `AttackResult` of NumPy arrays for each batch of inputs, in their order.
@@ -155,16 +161,16 @@ class Attack(abc.ABC):
         self._require_call(classifier, targets, budget)
         _require_as_many(targets, count, count)
         slots = count_slots(slots, self, classifier)
-        run = self.runner(classifier, slots, jit_compile)
+        run = self.runner(classifier, slots, jit_compile, images)
         budget = self.max_iterations if budget is None else min(budget, self.max_iterations)
         bar = keras.utils.Progbar(count, verbose=verbose, unit_name="input")
         done = 0
-        for images in inputs.batches(x, classifier, _BATCH_IN_SLOTS * slots):
-            size = len(images)
+        for batch in inputs.batches(x, classifier, _BATCH_IN_SLOTS * slots):
+            size = len(batch)
             _require_as_many(targets, done + size, None)
             labels = np.zeros(size) if targets is None else np.asarray(targets)[done : done + size]
             report = functools.partial(_report, bar, done) if verbose else None
-            task = Task(images, tf.cast(labels, tf.int64), tf.constant(budget, tf.int64))
+            task = Task(batch, tf.cast(labels, tf.int64), tf.constant(budget, tf.int64))
             yield tf.nest.map_structure(np.asarray, run(task, report))
             done += size
         _require_as_many(targets, done, done)
@@ -269,9 +275,11 @@ class StepAttack(Attack):
         """Find the count with which the attack's step is fastest; see `Attack.best_slots`."""
         return calibration.best_slots(self, classifier)
 
-    def runner(self, classifier: Classifier, slots: int, jit_compile: bool) -> Runner:
+    def runner(
+        self, classifier: Classifier, slots: int, jit_compile: bool, images: bool = True
+    ) -> Runner:
         """Make what runs the attack: the slot loop; see `Attack.runner`."""
-        return compiled_loop(self, classifier, slots, jit_compile)
+        return compiled_loop(self, classifier, slots, jit_compile, images)
 
 
 def require_whole(name: str, value: Any, least: int = 1) -> None:

@@ -19,10 +19,11 @@ class CompiledLoop:
         attack: The `Attack`.
         classifier: The `Classifier`.
         slots: Inputs under attack at once.
+        images: Whether results hold the adversarial images.
     """
 
-    def __init__(self, attack: Any, classifier: Classifier, slots: int) -> None:
-        loop = Loop(attack, classifier, slots)
+    def __init__(self, attack: Any, classifier: Classifier, slots: int, images: bool) -> None:
+        loop = Loop(attack, classifier, slots, images)
         count = tf.TensorSpec((), tf.int64)
         x = tf.TensorSpec((None, *classifier.input_shape), tf.float32)
         task = Task(x, tf.TensorSpec((None,), tf.int64), count)
@@ -60,10 +61,11 @@ class XLALoop:
         attack: The `Attack`.
         classifier: The `Classifier`.
         slots: Inputs under attack at once.
+        images: Whether results hold the adversarial images.
     """
 
-    def __init__(self, attack: Any, classifier: Classifier, slots: int) -> None:
-        run = Loop(attack, classifier, slots).run_static
+    def __init__(self, attack: Any, classifier: Classifier, slots: int, images: bool) -> None:
+        run = Loop(attack, classifier, slots, images).run_static
         self._run = tf.function(run, jit_compile=True, autograph=False)
 
     def __call__(self, task: Task, report: Callable[[int], None] | None = None) -> AttackResult:
@@ -75,7 +77,7 @@ class XLALoop:
 
 
 def compiled_loop(
-    attack: Any, classifier: Classifier, slots: int, jit_compile: bool
+    attack: Any, classifier: Classifier, slots: int, jit_compile: bool, images: bool = True
 ) -> CompiledLoop | XLALoop:
     """Find the loop that was compiled for these, or compile it.
 
@@ -84,12 +86,13 @@ def compiled_loop(
         classifier: The `Classifier`, which keeps what was compiled for it.
         slots: Inputs under attack at once.
         jit_compile: Whether to compile with XLA.
+        images: Whether results hold the adversarial images. Defaults to True.
 
     Returns:
         The loop, to be called with a `Task`.
     """
-    key = (attack, slots, jit_compile)
+    key = (attack, slots, jit_compile, images)
     if key not in classifier.cache:
         make = XLALoop if jit_compile else CompiledLoop
-        classifier.cache[key] = make(attack, classifier, slots)
+        classifier.cache[key] = make(attack, classifier, slots, images)
     return classifier.cache[key]

@@ -54,7 +54,9 @@ class LBFGS(Attack):
         require_positive("c", self.c)
         require_whole("binary_search_steps", self.binary_search_steps, least=0)
 
-    def runner(self, classifier: Classifier, slots: int, jit_compile: bool) -> Runner:
+    def runner(
+        self, classifier: Classifier, slots: int, jit_compile: bool, images: bool = True
+    ) -> Runner:
         """Make what runs the attack, of which the gradient is compiled; see `Attack.runner`."""
         key = ("lbfgs", jit_compile)
         if key not in classifier.cache:

@@ -45,6 +45,7 @@ class AttackResult(NamedTuple):
 
     Attributes:
         adversarial: The first iterate that succeeded, else the last; float32, (n, *input_shape).
+            `()` where nobody asked for images.
         success: Whether the prediction left the label attacked (targeted: reached the target);
             bool, (n,).
         cost: Steps taken when success was first seen, else the budget; of an input that left the
@@ -97,12 +98,17 @@ class Loop:
         attack: The `Attack`.
         classifier: The `Classifier`.
         slots: How many inputs are under attack at once.
+        images: Whether the result holds the adversarial images. Defaults to True. On the CPU,
+            TensorFlow copies all of them to write one, which costs do not need.
     """
 
-    def __init__(self, attack: Any, classifier: Classifier, slots: int) -> None:
+    def __init__(
+        self, attack: Any, classifier: Classifier, slots: int, images: bool = True
+    ) -> None:
         self.attack = attack
         self.classifier = classifier
         self.slots = slots
+        self.images = images
 
     def run(self, task: Task) -> AttackResult:
         """Attack all inputs, from the first to the last.
@@ -162,7 +168,8 @@ class Loop:
         rows = tf.range(taken)
         images = tf.zeros(tf.concat([shape[:1] + 1, shape[1:]], axis=0), task.x.dtype)
         counts = tf.zeros(shape[:1] + 1, _COUNT)
-        result = AttackResult(images, tf.cast(counts, tf.bool), counts, counts, counts)
+        kept = images if self.images else ()
+        result = AttackResult(kept, tf.cast(counts, tf.bool), counts, counts, counts)
         return Progress(taken, rows, self._load(task, rows), result)
 
     def advance(self, task: Task, progress: Progress, goal: tf.Tensor) -> Progress:
@@ -204,9 +211,8 @@ class Loop:
             def settle() -> Progress:
                 most = tf.constant(self.attack.max_iterations, _COUNT)
                 cost = tf.where(hopeless, most, before.steps)
-                found = AttackResult(
-                    before.x, success, cost, after.queries, after.gradient_evaluations
-                )
+                kept = before.x if self.images else ()
+                found = AttackResult(kept, success, cost, after.queries, after.gradient_evaluations)
                 return self._refill(task, progress._replace(slots=after), ended, found)
 
             return tf.cond(tf.reduce_any(ended), settle, lambda: progress._replace(slots=after))

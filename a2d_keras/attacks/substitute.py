@@ -130,7 +130,9 @@ class Transfer(Attack):
         """Find the best count of the attack on the substitute; see `Attack.best_slots`."""
         return self.attack.best_slots(self.substitute)
 
-    def runner(self, classifier: Classifier, slots: int, jit_compile: bool) -> Runner:
+    def runner(
+        self, classifier: Classifier, slots: int, jit_compile: bool, images: bool = True
+    ) -> Runner:
         """Make what runs the attack; see `Attack.runner`."""
         attack = self.attack.runner(self.substitute, slots, jit_compile)
         budget = tf.constant(self.attack.max_iterations, tf.int64)

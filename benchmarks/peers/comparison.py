@@ -77,7 +77,7 @@ def steps_compared(what, step, subject, x, repeats):
         return np.concatenate(costs)
 
     def ours():
-        return subject.bim(subject.classifier, x, slots="auto").cost
+        return subject.costs(x)
 
     def agreement(theirs, ours):
         return f"batches of {size}; {costs_agree(theirs, ours)}"

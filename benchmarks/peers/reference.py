@@ -67,7 +67,7 @@ def _compared(subject, x, single, repeats):
     guarded = subject.guarded()
 
     def costs():
-        return subject.bim(subject.classifier, x, slots="auto").cost
+        return subject.costs(x)
 
     def judge(x):
         return guarded.predict(x, verbose=0)
