@@ -166,10 +166,10 @@ class Loop:
         shape = tf.shape(task.x)
         taken = tf.minimum(_length(task.x), self.slots)
         rows = tf.range(taken)
-        images = tf.zeros(tf.concat([shape[:1] + 1, shape[1:]], axis=0), task.x.dtype)
+        blank = tf.concat([shape[:1] + 1, shape[1:]], axis=0)
+        images = tf.zeros(blank, task.x.dtype) if self.images else ()
         counts = tf.zeros(shape[:1] + 1, _COUNT)
-        kept = images if self.images else ()
-        result = AttackResult(kept, tf.cast(counts, tf.bool), counts, counts, counts)
+        result = AttackResult(images, tf.cast(counts, tf.bool), counts, counts, counts)
         return Progress(taken, rows, self._load(task, rows), result)
 
     def advance(self, task: Task, progress: Progress, goal: tf.Tensor) -> Progress:
@@ -211,8 +211,10 @@ class Loop:
             def settle() -> Progress:
                 most = tf.constant(self.attack.max_iterations, _COUNT)
                 cost = tf.where(hopeless, most, before.steps)
-                kept = before.x if self.images else ()
-                found = AttackResult(kept, success, cost, after.queries, after.gradient_evaluations)
+                images = before.x if self.images else ()
+                found = AttackResult(
+                    images, success, cost, after.queries, after.gradient_evaluations
+                )
                 return self._refill(task, progress._replace(slots=after), ended, found)
 
             return tf.cond(tf.reduce_any(ended), settle, lambda: progress._replace(slots=after))
