@@ -47,7 +47,7 @@ def main(argv=None):
     out = pathlib.Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
     bench = Bench(QUICK if arguments.quick else FULL, arguments.data_dir, out)
-    about = _about(" ".join(["python -m benchmarks", *words]))
+    about = _about(" ".join([*_settings(), "python -m benchmarks", *words]))
     for part in arguments.only or PARTS:
         seconds, rows = timed(lambda part=part: list(_printed(part, bench)))
         kept = report.read(out) | {part: {"about": {**about, "seconds": seconds}, "rows": rows}}
@@ -71,6 +71,12 @@ def _rows(part, bench):
         yield Row(part, None, note=f"it needs the extra `benchmarks`: {error}")
     except FileNotFoundError as error:
         yield Row(part, None, note=f"the rest needs a file: {error}")
+
+
+def _settings():
+    """List what of the environment changes TensorFlow's kernels, and so every time."""
+    name = "TF_ENABLE_ONEDNN_OPTS"
+    return [f"{name}={os.environ[name]}"] if name in os.environ else []
 
 
 def _about(command):
