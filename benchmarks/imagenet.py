@@ -54,11 +54,12 @@ def main(argv=None):
         print(f"{name}: AUROC {auroc:.4f}, fooled {crafted.success.mean():.0%}", flush=True)
 
 
-def mobilenet(data_dir):
+def mobilenet(data_dir, side=224):
     """Build MobileNet with its ImageNet weights.
 
     Args:
         data_dir: The folder of `mobilenet_075_224.weights.h5`, a `pathlib.Path`.
+        side: Pixels of an input's side, at least 32. Defaults to 224, of which the weights are.
 
     Returns:
         The `keras.Model`.
@@ -69,7 +70,7 @@ def mobilenet(data_dir):
     path = data_dir / "mobilenet_075_224.weights.h5"
     if not path.is_file():
         raise FileNotFoundError(f"There are no weights of MobileNet. Received: {path}")
-    model = keras.applications.MobileNet(alpha=0.75, weights=None)
+    model = keras.applications.MobileNet((side, side, 3), alpha=0.75, weights=None)
     model.load_weights(path)
     return model
 

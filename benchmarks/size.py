@@ -4,6 +4,7 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 import a2d_keras as a2d
 from benchmarks import imagenet, plots
@@ -13,6 +14,7 @@ from benchmarks.timing import in_turns, warm_up
 # A step that suits MobileNet: the paper's changes half of its predictions at once.
 _BIM_OF_PHOTOGRAPHS = a2d.BIM(eps_iter=2e-5, max_iterations=100)
 _SLOTS = 32  # photographs under attack at once
+_SIDES = (32, 64, 128, 224)  # from the least that MobileNet takes to what it was trained on
 
 
 class _Price(NamedTuple):
@@ -32,25 +34,27 @@ def rows(bench):
     Yields:
         The `benchmarks.rows.Row`s.
     """
-    prices, repeats = [], bench.sizes.repeats
-    for subject in bench.subjects():
-        prices.append(_price(subject.guarded(), subject.benign[: 2 * bench.sizes.few], repeats))
-        yield from _rows(subject.name, prices[-1])
-    prices.append(_price(*_photographs(bench), repeats))
-    yield from _rows("MobileNet", prices[-1])
+    prices, repeats = {}, bench.sizes.repeats
+    for name, guarded, x in _classifiers(bench):
+        price = _price(guarded, x, repeats)
+        prices.setdefault(name, []).append(price)
+        yield from _rows(name, price)
     _draw(bench.out / "scaling_size.png", prices)
 
 
-def _photographs(bench):
-    """Guard MobileNet, and take photographs that it gets right, to judge."""
-    adapt, judge = bench.sizes.photographs
-    data_dir = pathlib.Path(bench.data_dir or ".")
+def _classifiers(bench):
+    """Give classifiers, guarded, each with its name and inputs to judge: MobileNet once a side."""
+    for subject in bench.subjects():
+        yield subject.name, subject.guarded(), subject.benign[: 2 * bench.sizes.few]
+    data_dir, (adapt, judge) = pathlib.Path(bench.data_dir or "."), bench.sizes.photographs
     x, labels = imagenet.load(data_dir, 2 * (adapt + judge))
-    model = imagenet.mobilenet(data_dir)
-    x = x[model.predict(x, verbose=0).argmax(axis=-1) == labels]
-    guarded = a2d.guard(model, bounds=(-1, 1), attacks=[_BIM_OF_PHOTOGRAPHS], slots=_SLOTS)
-    guarded.adapt(x[:adapt], verbose=0)
-    return guarded, x[adapt : adapt + judge]
+    right = imagenet.mobilenet(data_dir).predict(x, verbose=0).argmax(axis=-1) == labels
+    for side in _SIDES:
+        shrunk = tf.image.resize(x[right], (side, side), antialias=True).numpy().clip(-1, 1)
+        model = imagenet.mobilenet(data_dir, side)
+        guarded = a2d.guard(model, bounds=(-1, 1), attacks=[_BIM_OF_PHOTOGRAPHS], slots=_SLOTS)
+        guarded.adapt(shrunk[:adapt], verbose=0)
+        yield "MobileNet", guarded, shrunk[adapt : adapt + judge]
 
 
 def _price(guarded, x, repeats):
@@ -66,27 +70,34 @@ def _price(guarded, x, repeats):
 def _rows(name, price):
     side = round(price.pixels**0.5)
     what = f"{name}, {side}×{side}, benign, BIM_d"
-    each = 1e3 * price.seconds.median / price.gradients
+    note = f"{_milliseconds(price):.2f} ms a gradient"
     yield Row(f"gradients of a verdict: {what}", exactly(price.gradients))
-    yield Row(f"seconds of a verdict: {what}", price.seconds, note=f"{each:.2f} ms a gradient")
+    yield Row(f"seconds of a verdict: {what}", price.seconds, note=note)
+
+
+def _milliseconds(price):
+    """Give the time of a gradient, if a verdict took nothing else."""
+    return 1e3 * price.seconds.median / price.gradients
 
 
 def _draw(path, prices):
-    pixels = [price.pixels for price in prices]
-    panels = {
-        "gradients of a verdict": [price.gradients for price in prices],
-        "seconds of a verdict": [price.seconds.median for price in prices],
-        "milliseconds of a gradient": [1e3 * p.seconds.median / p.gradients for p in prices],
+    values = {
+        "gradients of a verdict": lambda price: price.gradients,
+        "seconds of a verdict": lambda price: price.seconds.median,
+        "milliseconds of a gradient": _milliseconds,
     }
     plots.side_by_side(
         path,
         [
             {
-                "title": "on benign inputs",
+                "title": what,
                 "x": "pixels of an input",
-                "y": what,
-                "curves": {what: list(zip(pixels, values, strict=True))},
+                "y": "mean of benign inputs",
+                "curves": {
+                    name: [(price.pixels, value(price)) for price in each]
+                    for name, each in prices.items()
+                },
             }
-            for what, values in panels.items()
+            for what, value in values.items()
         ],
     )

@@ -44,7 +44,7 @@ FULL = Sizes(
     few=50,
     single=5,
     scaling=(100, 1000, 10_000),
-    photographs=(20, 8),
+    photographs=(40, 40),
     repeats=3,
 )
 QUICK = Sizes(

@@ -10,6 +10,7 @@ import a2d_keras as a2d
 from a2d_keras.precision import native_bfloat16
 from baselines.env1.settings import SETTINGS
 from benchmarks import __main__, loop, memory, report, subjects, timing, verdicts
+from benchmarks.fresh import python
 from benchmarks.peers import comparison, reference
 from benchmarks.rows import Measured, Row, exactly, spread
 
@@ -137,6 +138,12 @@ def test_memory_is_printed(capsys):
     for what in ("verdicts", "costs"):
         memory.main([what, "100"])
         assert float(capsys.readouterr().out) > 100
+
+
+def test_memory_is_that_of_the_process_alone():
+    _large = np.ones(2**26)  # half a GiB, which a process that is started from here has not
+    alone = python("-c", "from benchmarks.memory import peak; print(peak())")
+    assert 100 < alone < memory.peak() - 256
 
 
 def test_target():
