@@ -16,6 +16,7 @@ import a2d_keras as a2d
 _SHAPE = (32, 32, 3)
 _BATCH = 100
 _ATTACK = a2d.BIM(eps_iter=1e-4, max_iterations=10)
+_SLOTS = 2  # costs are measured 32 inputs a slot at once, and 100 inputs are to be more than that
 _STATUS = pathlib.Path("/proc/self/status")
 
 
@@ -34,11 +35,11 @@ def main(argv=None):
     model = keras.Sequential([keras.Input(_SHAPE), *layers])
     dataset = tf.data.Dataset.range(arguments.inputs // _BATCH).map(_batch)
     if arguments.what == "verdicts":
-        guarded = a2d.guard(model, attacks=[_ATTACK])
+        guarded = a2d.guard(model, attacks=[_ATTACK], slots=_SLOTS)
         guarded.adapt(_batch(tf.constant(-1, tf.int64)), verbose=0)
         guarded.predict(dataset, verbose=0)
     else:
-        a2d.AttackCosts(model, attacks=[_ATTACK]).transform(dataset)
+        a2d.AttackCosts(model, attacks=[_ATTACK], slots=_SLOTS).transform(dataset)
     print(peak())
 
 
