@@ -79,6 +79,7 @@ def _draw(path, counts, times, memory):
                 "title": "inputs of 12 KiB from a dataset",
                 "x": "inputs",
                 "y": "peak memory, MiB",
+                "from_zero": True,
                 "curves": {
                     what: list(zip(counts, peaks, strict=True)) for what, peaks in memory.items()
                 },

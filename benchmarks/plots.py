@@ -7,13 +7,13 @@ import matplotlib.pyplot as plt
 
 
 def side_by_side(path, panels):
-    """Draw curves over logarithmic axes, panel by panel.
+    """Draw curves over logarithmic axes, or y from 0 where asked, panel by panel.
 
     Args:
         path: The file.
         panels: A list of dicts: `title`, `x` and `y`, the axes' labels, and `curves`, a dict from
-            the name to its points, a list of pairs, and optionally `extrapolated`, likewise,
-            drawn hollow.
+            the name to its points, a list of pairs; optionally `extrapolated`, likewise, drawn
+            hollow, and `from_zero`, True for what stays level.
     """
     figure, axes = plt.subplots(
         1, len(panels), figsize=(4.8 * len(panels), 3.6), squeeze=False, layout="constrained"
@@ -24,7 +24,8 @@ def side_by_side(path, panels):
         for name, points in panel.get("extrapolated", {}).items():
             axis.plot(*zip(*points, strict=True), "o--", color="grey", mfc="none", label=name)
         axis.set(title=panel["title"], xlabel=panel["x"], ylabel=panel["y"])
-        axis.set(xscale="log", yscale="log")
+        axis.set(xscale="log")
+        axis.set(**{"ylim": (0, None)} if panel.get("from_zero") else {"yscale": "log"})
         axis.spines[["top", "right"]].set_visible(False)
         if len(panel["curves"]) > 1 or "extrapolated" in panel:
             axis.legend(frameon=False)
