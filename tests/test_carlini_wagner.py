@@ -183,9 +183,9 @@ def test_same_costs_under_xla(classifier, digits20, result):
 def test_identical_inputs_get_identical_results(classifier, digits20):
     x = np.repeat(digits20[:2], 4, axis=0)
     result = CarliniWagner(**QUICK)(classifier, x)
-    for values in result:
-        np.testing.assert_array_equal(values[:4], np.repeat(values[:1], 4, axis=0))
-        np.testing.assert_array_equal(values[4:], np.repeat(values[4:5], 4, axis=0))
+    for values in result:  # a matrix product may round its last rows in another way
+        np.testing.assert_allclose(values[:4], np.repeat(values[:1], 4, axis=0), atol=1e-5)
+        np.testing.assert_allclose(values[4:], np.repeat(values[4:5], 4, axis=0), atol=1e-5)
 
 
 def test_scales_with_the_bounds(model, digits20, result):

@@ -122,7 +122,9 @@ def test_characteristics_equal_the_definitions(detector, model, digits, kinds):
         expected.append((density, sum(variances) / 10))
     found = detector.characteristics(x)
     assert found.dtype == "float64"
-    np.testing.assert_allclose(found, np.array(expected, "float64"), rtol=1e-5)
+    densities, uncertainties = np.array(expected, "float64").T
+    np.testing.assert_allclose(found[:, 0], densities, rtol=1e-5, atol=1e-4)  # logs, near 0 too
+    np.testing.assert_allclose(found[:, 1], uncertainties, rtol=1e-5)
 
 
 def test_passes_are_those_of_keras_with_dropout(model, digits, right):
