@@ -40,7 +40,7 @@ class Sizes(NamedTuple):
 FULL = Sizes(
     inputs={"mnist": 1000, "cifar10": 1000},
     adapt=200,
-    peers=200,
+    peers=100,
     few=50,
     single=5,
     scaling=(100, 1000, 10_000),

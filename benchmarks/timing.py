@@ -9,8 +9,9 @@ from a2d_keras.attacks.gradient_sign import cross_entropy_direction
 from benchmarks.rows import spread
 
 BATCHES = (32, 64, 128, 256, 512)  # of which the best is taken
-_PASSES_TRIED = 5  # with each batch
-_PASSES_TIMED = 40  # with the best of them
+_TURNS = 3  # that batches take, to find the best
+_INPUTS_TRIED = 1024  # in each turn of each batch
+_INPUTS_TIMED = 4096  # in the best of them
 
 
 def timed(function):
@@ -116,12 +117,13 @@ def best_batch(run, x, sizes=BATCHES):
 def _unit(evaluate, x):
     batches = [tf.constant(np.resize(x, (size, *x.shape[1:]))) for size in BATCHES]
     compiled = [tf.function(evaluate).get_concrete_function(batch) for batch in batches]
-    run, batch = min(
-        zip(compiled, batches, strict=True), key=lambda pair: _seconds_each(*pair, _PASSES_TRIED)
-    )
-    return lambda: _seconds_each(run, batch, _PASSES_TIMED)
+    pairs = list(zip(compiled, batches, strict=True))
+    turns = [[_seconds_each(*pair, _INPUTS_TRIED) for pair in pairs] for _ in range(_TURNS)]
+    best = pairs[np.argmin(np.median(turns, axis=0))]
+    return lambda: _seconds_each(*best, _INPUTS_TIMED)
 
 
-def _seconds_each(evaluate, batch, passes):
+def _seconds_each(evaluate, batch, inputs):
+    passes = inputs // len(batch)
     times = [timed(lambda: evaluate(batch).numpy())[0] for _ in range(passes)]
     return np.median(times) / len(batch)

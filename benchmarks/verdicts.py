@@ -39,22 +39,28 @@ def _ensemble(subject, few):
 
 
 def _full(subject, attacks, kinds):
-    """Run every attack to its end: a dict from the kind to a list of `AttackResult`s."""
+    """Run every attack to its end: a dict from the kind to costs and gradients, (n, attacks)."""
     return {
-        kind: [attack(subject.classifier, x, slots="auto") for attack in attacks]
+        kind: np.stack([_counts(attack, subject.classifier, x) for attack in attacks], axis=2)
         for kind, x in kinds.items()
     }
+
+
+def _counts(attack, classifier, x):
+    """Give what an attack costs, and its gradients, int64, (2, n)."""
+    results = attack.in_batches(classifier, x, slots="auto", images=False)
+    return np.concatenate([(r.cost, r.gradient_evaluations) for r in results], axis=1)
 
 
 def _compared(what, guarded, kinds, full, at_most):
     shares, started, differ = {}, {}, 0
     for kind, x in kinds.items():
         out = guarded.predict(x, verbose=0)
-        costs = np.stack([result.cost for result in full[kind]], axis=1)
+        costs, whole = full[kind]
         flagged, _ = guarded.detector.verdict(tf.constant(costs))
         differ += int(np.sum(flagged.numpy() != out["is_adversarial"]))
         started[kind] = (out["cost"] > 0).mean(axis=0)
-        shares[kind] = _gradients(out["cost"] > 0, guarded.detector.thresholds, full[kind])
+        shares[kind] = _gradients(out["cost"] > 0, guarded.detector.thresholds, whole)
     benign, full_cost = shares["benign"]
     others = ", ".join(f"{kind} {ours / theirs:.2f}" for kind, (ours, theirs) in shares.items())
     ran = " / ".join(f"{share:.0%}" for share in started["benign"])
@@ -74,12 +80,11 @@ def _compared(what, guarded, kinds, full, at_most):
     )
 
 
-def _gradients(started, thresholds, full):
+def _gradients(started, thresholds, whole):
     """Count the mean gradients of a verdict, and of the full costs.
 
     A verdict's attack runs as the full one does, but ends at its threshold, one pass after the
     last step.
     """
-    whole = np.stack([result.gradient_evaluations for result in full], axis=1)
     spent = np.where(started, np.minimum(whole, thresholds + 1), 0)
     return spent.sum(axis=1).mean(), whole.sum(axis=1).mean()

@@ -29,6 +29,8 @@ TINY = subjects.Sizes(
 @pytest.fixture(autouse=True)
 def _few_of_all(monkeypatch):
     monkeypatch.setattr(timing, "BATCHES", (2, 4))
+    monkeypatch.setattr(timing, "_INPUTS_TRIED", 8)
+    monkeypatch.setattr(timing, "_INPUTS_TIMED", 16)
     monkeypatch.setattr(loop, "_WALK", a2d.DBA(max_iterations=3))
     setting = SETTINGS["digits"]
     attacks = {name: setting.attacks[name] for name in ("FGSM", "BIM-a")}
@@ -57,12 +59,14 @@ def test_verdicts_are_counted_and_agree(tmp_path, monkeypatch):
 
 
 def test_gradients_of_a_verdict_are_one_more_than_its_steps(subject):
-    full = [subject.bim(subject.classifier, subject.benign)]
+    full = subject.bim(subject.classifier, subject.benign)
     guarded = subject.guarded()
     out = guarded.predict(subject.benign, verbose=0)
-    spent, whole = verdicts._gradients(out["cost"] > 0, guarded.detector.thresholds, full)
+    spent, whole = verdicts._gradients(
+        out["cost"] > 0, guarded.detector.thresholds, full.gradient_evaluations[:, None]
+    )
     assert spent == (out["cost"] + 1).mean()
-    assert whole == (full[0].cost + 1).mean()
+    assert whole == (full.cost + 1).mean()
 
 
 def test_loop_counts_the_same_gradients_in_any_batch(tmp_path, monkeypatch):
@@ -215,6 +219,20 @@ def test_peers_steps_are_counted_as_ours(subject):
     np.testing.assert_array_equal(found, np.minimum(ours.cost, most))
     assert widths[0] == len(x)
     assert widths == sorted(widths, reverse=True)
+
+
+def test_walks_are_compared_at_equal_distance(subject):
+    taken = 40
+
+    def walk(model, x, labels):
+        model(x[:2]), model(x[:1])
+        return comparison._WALK(subject.classifier, x, budget=taken, slots="auto").adversarial
+
+    note = comparison.walks_compared("a peer", walk, subject, 5, repeats=1).note
+    steps = int(note.partition("; ")[2].partition(" steps of ours")[0])
+    assert abs(steps - taken) <= taken / 8
+    assert "queries an input 1, of ours" in note  # 3 of 5 inputs, rounded
+    assert "fooled 100% and 100%" in note
 
 
 def test_reference_costs_are_ours(subject):

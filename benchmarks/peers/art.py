@@ -23,13 +23,7 @@ def rows(bench):
         The `benchmarks.rows.Row`s.
     """
     subject, sizes = bench.first_subject(), bench.sizes
-    estimator = TensorFlowV2Classifier(
-        model=comparison.logits_model(subject.model),
-        nb_classes=10,
-        input_shape=subject.model.input_shape[1:],
-        loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        clip_values=(0.0, 1.0),
-    )
+    estimator = _estimator(comparison.logits_model(subject.model), subject)
     x, few = subject.benign[: sizes.peers], subject.benign[: sizes.few]
 
     def craft(attack):
@@ -39,9 +33,10 @@ def rows(bench):
         x = _bim(estimator, subject.bim, len(x), 1)(x, labels)
         return x, estimator.predict(x, batch_size=len(x)).argmax(axis=-1) != labels
 
-    def walk(x, labels):
+    def walk(model, x, labels):
         np.random.seed(0)  # noqa: NPY002 (ART draws from it)
-        attack = BoundaryAttack(estimator, targeted=False, max_iter=_WALK, verbose=False)
+        walked = _estimator(model, subject)
+        attack = BoundaryAttack(walked, targeted=False, max_iter=_WALK, verbose=False)
         return attack.generate(x, labels)
 
     yield comparison.crafting_compared("ART", craft, subject, x, sizes.repeats)
@@ -49,6 +44,16 @@ def rows(bench):
     yield _saliency_compared(estimator, subject, few, sizes.repeats)
     what = f"ART, boundary attack of {_WALK} iterations"
     yield comparison.walks_compared(what, walk, subject, 2 * sizes.single, sizes.repeats)
+
+
+def _estimator(model, subject):
+    return TensorFlowV2Classifier(
+        model=model,
+        nb_classes=10,
+        input_shape=subject.model.input_shape[1:],
+        loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        clip_values=(0.0, 1.0),
+    )
 
 
 def _bim(estimator, attack, size, steps):

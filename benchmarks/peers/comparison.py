@@ -5,6 +5,7 @@ import functools
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import a2d_keras as a2d
 from benchmarks.rows import Row, spread
@@ -13,6 +14,7 @@ from benchmarks.timing import best_batch, in_turns, warm_up
 _TARGET = 2  # times ours
 # As near as its steps bring it, which are adapted once in ten: fewer proposals make more of them.
 _WALK = a2d.DBA(distance=1e-9, proposals=8)
+_FEWEST_STEPS = 16
 
 
 def logits_model(model):
@@ -169,7 +171,8 @@ def walks_compared(what, walk, subject, count, repeats):
 
     Args:
         what: What the peer is.
-        walk: A function of inputs and labels, to the adversarial inputs.
+        walk: A function of a model that gives logits, of inputs and labels, to the adversarial
+            inputs.
         subject: The `benchmarks.subjects.Subject`.
         count: How many inputs.
         repeats: How many turns both take.
@@ -187,22 +190,50 @@ def walks_compared(what, walk, subject, count, repeats):
         return np.median(np.mean((adversarial - x) ** 2, axis=(1, 2, 3))[turned])
 
     def ours(steps):
-        return _WALK(subject.classifier, x, budget=steps, slots="auto").adversarial
+        return _WALK(subject.classifier, x, budget=steps, slots="auto")
 
-    goal, steps = distance(walk(x, labels)), 16
-    while distance(ours(steps)) > goal and steps < _WALK.max_iterations:
-        steps += steps // 8
+    model = logits_model(subject.model)
+    asked = _Asked(model)
+    goal = distance(walk(asked, x, labels))
+    steps = _fewest(lambda steps: distance(ours(steps).adversarial) <= goal)
 
     def agreement(theirs, ours):
-        fooled = [np.mean(subject.labels(each) != labels) for each in (theirs, ours)]
+        adversarial = theirs, ours.adversarial
+        fooled = [np.mean(subject.labels(each) != labels) for each in adversarial]
+        apart = [distance(each) for each in adversarial]
         return (
-            f"{steps} steps of ours; median mean squared distance {distance(theirs):.4f}, of ours "
-            f"{distance(ours):.4f}; fooled {fooled[0]:.0%} and {fooled[1]:.0%}"
+            f"{steps} steps of ours; median mean squared distance {apart[0]:.4f}, of ours "
+            f"{apart[1]:.4f}; queries an input {asked.inputs.numpy() / len(x):,.0f}, of ours "
+            f"{ours.queries.mean():,.0f}; fooled {fooled[0]:.0%} and {fooled[1]:.0%}"
         )
 
     on = f"to equal distance, {len(x)} inputs of {subject.name}"
-    run = functools.partial(walk, x, labels)
+    run = functools.partial(walk, model, x, labels)
     return compared(f"{what}, {on}", run, lambda: ours(steps), repeats, agreement)
+
+
+class _Asked:
+    """A model that counts the inputs that it is asked about."""
+
+    def __init__(self, model):
+        self.model = model
+        self.inputs = tf.Variable(0)  # as a peer may trace the call
+
+    def __call__(self, x, **arguments):
+        self.inputs.assign_add(tf.shape(x)[0])
+        return self.model(x, **arguments)
+
+
+def _fewest(enough):
+    """Find how many steps are enough, to an eighth: twice as many each time, then halves."""
+    high = _FEWEST_STEPS
+    while high < _WALK.max_iterations and not enough(high):
+        high *= 2
+    low = high // 2
+    while high - low > high // 8:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
 
 
 def _costs(step, x, labels, most):

@@ -21,7 +21,7 @@ def rows(bench):
         The `benchmarks.rows.Row`s.
     """
     subject, sizes = bench.first_subject(), bench.sizes
-    model = foolbox.TensorFlowModel(comparison.logits_model(subject.model), bounds=(0, 1))
+    model = _wrapped(comparison.logits_model(subject.model))
     x, few = subject.benign[: sizes.peers], subject.benign[: sizes.few]
 
     def craft(attack):
@@ -31,15 +31,21 @@ def rows(bench):
     def step(x, labels):
         return _run(model, _bim(subject.bim, 1), x, labels, subject.bim.eps)
 
-    def walk(x, labels):
+    def walk(model, x, labels):
         tf.random.set_seed(0)
-        return _run(model, foolbox.attacks.BoundaryAttack(steps=_WALK), x, labels, None)[0]
+        return _run(_wrapped(model), foolbox.attacks.BoundaryAttack(steps=_WALK), x, labels, None)[
+            0
+        ]
 
     yield comparison.crafting_compared("Foolbox", craft, subject, x, sizes.repeats)
     yield from comparison.steps_compared("Foolbox, step by step", step, subject, x, sizes.repeats)
     what = f"Foolbox, boundary attack of {_WALK} steps"
     yield comparison.walks_compared(what, walk, subject, sizes.few, sizes.repeats)
     yield _carlini_wagner_compared(model, subject, few, sizes.repeats)
+
+
+def _wrapped(model):
+    return foolbox.TensorFlowModel(model, bounds=(0, 1))
 
 
 def _bim(attack, steps):
