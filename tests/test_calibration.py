@@ -65,22 +65,25 @@ def test_the_smallest_of_the_fast_counts_is_taken(monkeypatch, fresh, times, bes
     """A clock that says what a machine would, given the time of each count for an input."""
     per_input = dict(zip(COUNTS, times, strict=True))
     monkeypatch.setattr(calibration, "_SECONDS", 1e9)
-    monkeypatch.setattr(calibration, "_seconds", lambda step, x: len(x) * per_input[len(x)])
+    monkeypatch.setattr(calibration, "_seconds", lambda step, x, _=1: len(x) * per_input[len(x)])
     assert calibration._fastest(a2d.BIM(), fresh) == best
 
 
 def test_one_slow_moment_misleads_nobody(monkeypatch, fresh):
-    """Each count is timed several times, in turn."""
-    times = iter([1, 2, 9, 4, 5] + 4 * [1, 2, 3, 8, 9])
+    """Each count is timed several times, in turn, every time on as many inputs."""
+    inputs, times = [], iter([1, 1, 1, 1, 1] + [1, 2, 4, 8, 99] + 3 * [1, 2, 4, 8, 9])
     monkeypatch.setattr(calibration, "_SECONDS", 1e9)
-    monkeypatch.setattr(calibration, "_seconds", lambda step, x: next(times))
+    monkeypatch.setattr(
+        calibration, "_seconds", lambda _, x, n=1: inputs.append(len(x) * n) or next(times)
+    )
     assert calibration._fastest(a2d.BIM(), fresh) == 512
+    assert inputs == [*COUNTS] + 4 * 5 * [512]
 
 
 def test_a_slow_model_is_not_timed_for_long(monkeypatch, fresh):
     steps = []
     monkeypatch.setattr(calibration, "_SECONDS", 0.0)
-    monkeypatch.setattr(calibration, "_seconds", lambda step, x: steps.append(len(x)) or 60.0)
+    monkeypatch.setattr(calibration, "_seconds", lambda step, x, _=1: steps.append(len(x)) or 60.0)
     assert calibration._fastest(a2d.BIM(), fresh) == 32
     assert steps == [32]
 
@@ -89,7 +92,7 @@ def test_a_slow_compilation_is_not_a_slow_step(monkeypatch, fresh):
     """Each first call compiles, however long that takes; only later ones are timed."""
     called, clock = [], iter(range(10**6))
     monkeypatch.setattr(calibration, "_compiled_step", lambda *_: lambda x: called.append(len(x)))
-    monkeypatch.setattr(calibration, "_seconds", lambda step, x: 0.001)
+    monkeypatch.setattr(calibration, "_seconds", lambda *_: 0.001)
     monkeypatch.setattr(calibration.time, "perf_counter", lambda: 60 * next(clock))
     assert calibration._fastest(a2d.BIM(), fresh) == 512
     assert called == list(COUNTS)

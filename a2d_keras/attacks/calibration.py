@@ -11,8 +11,8 @@ from a2d_keras.attacks.loop import Loop, Task
 from a2d_keras.classifier import Classifier
 
 _COUNTS = (32, 64, 128, 256, 512)
-_SECONDS = 1.0  # that one step of every count may take together, and that repeats may take
-_REPEATS = 4
+_SECONDS = 8.0  # that one step of every count may take together, and that all turns may take
+_TURNS = 4
 _NEARLY = 1.03  # times the fastest that still count as fast
 
 
@@ -43,7 +43,7 @@ def _remembered(attack: Any, classifier: Classifier) -> int:
 
 
 def _fastest(attack: Any, classifier: Classifier) -> int:
-    """Time the counts in turn, each by its fastest step, and take the smallest of the fast ones."""
+    """Time the counts in turn, each by its fastest turn, and take the smallest of the fast ones."""
     step, batches, seconds = _compiled_step(attack, classifier), {}, {}
     for count in _COUNTS:
         batches[count] = classifier.random_inputs(count)
@@ -51,10 +51,14 @@ def _fastest(attack: Any, classifier: Classifier) -> int:
         seconds[count] = _seconds(step, batches[count])
         if sum(seconds.values()) + 2 * seconds[count] > _SECONDS:  # with twice as many
             break
-    rounds = min(_REPEATS, int(_SECONDS / sum(seconds.values())))
-    for count in list(seconds) * rounds:
-        seconds[count] = min(seconds[count], _seconds(step, batches[count]))
-    per_input = {count: seconds[count] / count for count in seconds}
+    # As many inputs in each turn, lest a lucky moment be long enough for small batches alone.
+    steps = {count: max(seconds) // count for count in seconds}
+    turns = min(_TURNS, int(_SECONDS / sum(seconds[count] * steps[count] for count in steps)))
+    taken = [
+        {count: _seconds(step, batches[count], steps[count]) for count in steps}
+        for _ in range(turns)
+    ]
+    per_input = {c: min(turn[c] for turn in taken or [seconds]) / c for c in seconds}
     fast = _NEARLY * min(per_input.values())
     # More slots stand empty for longer once nothing waits.
     return min(count for count in per_input if per_input[count] <= fast)
@@ -70,8 +74,10 @@ def _compiled_step(attack: Any, classifier: Classifier) -> Callable:
     return tf.function(first_step, input_signature=[x], autograph=False)
 
 
-def _seconds(step: Callable, x: tf.Tensor) -> float:
+def _seconds(step: Callable, x: tf.Tensor, steps: int = 1) -> float:
+    """Time so many steps: the mean of them, in seconds."""
     start = time.perf_counter()
-    _, success = step(x)
-    success.numpy()  # waits for it
-    return time.perf_counter() - start
+    for _ in range(steps):
+        _, success = step(x)
+        success.numpy()  # waits for it
+    return (time.perf_counter() - start) / steps
