@@ -23,13 +23,11 @@ def side_by_side(path, panels):
             axis.plot(*zip(*points, strict=True), "o-", label=name)
         for name, points in panel.get("extrapolated", {}).items():
             axis.plot(*zip(*points, strict=True), "o--", color="grey", mfc="none", label=name)
-        axis.set(title=panel["title"], xlabel=panel["x"], ylabel=panel["y"])
-        axis.set(xscale="log")
-        axis.set(
-            **{"ylim": (0, 1.3 * axis.dataLim.ymax)}
-            if panel.get("from_zero")
-            else {"yscale": "log"}
-        )
+        axis.set(title=panel["title"], xlabel=panel["x"], ylabel=panel["y"], xscale="log")
+        if panel.get("from_zero"):
+            axis.set_ylim(0, 1.3 * axis.dataLim.ymax)
+        else:
+            axis.set_yscale("log")
         axis.spines[["top", "right"]].set_visible(False)
         if len(panel["curves"]) > 1 or "extrapolated" in panel:
             axis.legend(frameon=False)

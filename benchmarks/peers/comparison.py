@@ -228,7 +228,7 @@ def _fewest(enough):
     """Find how many steps are enough, to an eighth: twice as many each time, then halves."""
     high = _FEWEST_STEPS
     while high < _WALK.max_iterations and not enough(high):
-        high *= 2
+        high = min(2 * high, _WALK.max_iterations)
     low = high // 2
     while high - low > high // 8:
         middle = (low + high) // 2

@@ -33,9 +33,8 @@ def rows(bench):
 
     def walk(model, x, labels):
         tf.random.set_seed(0)
-        return _run(_wrapped(model), foolbox.attacks.BoundaryAttack(steps=_WALK), x, labels, None)[
-            0
-        ]
+        method = foolbox.attacks.BoundaryAttack(steps=_WALK)
+        return _run(_wrapped(model), method, x, labels, None)[0]
 
     yield comparison.crafting_compared("Foolbox", craft, subject, x, sizes.repeats)
     yield from comparison.steps_compared("Foolbox, step by step", step, subject, x, sizes.repeats)
