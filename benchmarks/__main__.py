@@ -122,7 +122,7 @@ def _parse(words):
     parser.add_argument(
         "--only", nargs="+", choices=PARTS, metavar="PART", help=f"some of {', '.join(PARTS)}"
     )
-    parser.add_argument("--quick", action="store_true", help="a look, on digits, in two minutes")
+    parser.add_argument("--quick", action="store_true", help="a look, on digits, in minutes")
     return parser.parse_args(words)
 
 
