@@ -30,10 +30,10 @@ from a2d_keras.attacks import (
 )
 from a2d_keras.callbacks import AdaptDetector, AttackCostMonitor, DetectionLog
 from a2d_keras.classifier import Classifier
-from a2d_keras.costs import AttackCosts
-from a2d_keras.detectors import ZScoreDetector
-from a2d_keras.guarded_model import GuardedModel, guard
-from a2d_keras.layers import DetectorLayer
+from a2d_keras.detection.guarded_model import GuardedModel, guard
+from a2d_keras.detection.layer import DetectorLayer
+from a2d_keras.detection.zscore import ZScoreDetector
+from a2d_keras.statistics.attack_cost import AttackCosts
 from a2d_keras.version import __version__
 
 __all__ = [

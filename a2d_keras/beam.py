@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from a2d_keras.guarded_model import GuardedModel
+from a2d_keras.detection.guarded_model import GuardedModel
 
 try:
     from apache_beam.ml.inference.base import ModelHandler, PredictionResult
@@ -72,7 +72,7 @@ class GuardedModelHandler(ModelHandler[np.ndarray, PredictionResult, _Judge]):
     Raises:
         ValueError: On the workers, if the file does not hold an adapted guarded model.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from apache_beam.ml.inference.base import RunInference
         >>> from a2d_keras import guard

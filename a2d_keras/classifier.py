@@ -52,7 +52,7 @@ class Classifier:
             two increasing finite numbers, as float32 holds them, or if the machine has no such
             `precision`, or the model does not run in it.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
         >>> Classifier(model).logits(keras.ops.ones((2, 4))).shape
         TensorShape([2, 3])

@@ -19,7 +19,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     Raises:
         ValueError: If the folder is missing or cannot be written to: before any work is done.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with replacing(os.path.join(folder, "words.txt")) as beside:

@@ -16,7 +16,7 @@ from scipy.special import expit, logsumexp, softmax
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.preprocessing import StandardScaler
 
-from a2d_keras.attacks.base import require_positive, require_whole
+from a2d_keras.validation import require_positive, require_whole
 from baselines import layerwise, learned
 
 _BATCH = 256
@@ -38,7 +38,7 @@ def log_density(x, reference, bandwidth):
     Returns:
         The logarithms, float64, (n,).
 
-    Example:
+    Examples:
         >>> points = np.array([[0.0], [0.0], [3.0]])
         >>> print(np.exp(log_density(points, points, bandwidth=1.0)).round(3))
         [0.267 0.267 0.136]
@@ -62,7 +62,7 @@ def choose_bandwidth(activations, classes, bandwidths=None):
     Returns:
         The bandwidth, a float.
 
-    Example:
+    Examples:
         >>> activations = np.random.default_rng(0).normal(size=(500, 1))
         >>> round(choose_bandwidth(activations, np.zeros(500), [0.01, 0.3, 10.0]), 3)
         0.3
@@ -89,7 +89,7 @@ def mean_variance(predictions):
     Returns:
         The uncertainties, float64, (n,).
 
-    Example:
+    Examples:
         >>> predictions = np.array([[[0.5, 0.5], [1.0, 0.0]], [[0.5, 0.5], [0.0, 1.0]]])
         >>> print(mean_variance(predictions))
         [0.   0.25]
@@ -130,7 +130,7 @@ class KernelDensityUncertainty:
         ValueError: If the model is not such a classifier, `y_train` does not fit, or a parameter
             is out of its range.
 
-    Example:
+    Examples:
         >>> keras.utils.set_random_seed(0)
         >>> stack = [keras.Input((2,)), keras.layers.Dropout(0.5), keras.layers.Dense(2)]
         >>> x = np.random.default_rng(0).uniform(size=(100, 2)).astype("float32")

@@ -13,7 +13,7 @@ import tensorflow as tf
 from scipy.spatial.distance import cdist
 from sklearn.preprocessing import MinMaxScaler
 
-from a2d_keras.attacks.base import require_whole
+from a2d_keras.validation import require_whole
 from baselines import layerwise, learned
 
 _NEAREST_RATIO = np.finfo(np.float32).tiny  # of two distances; a duplicate's would be zero
@@ -33,7 +33,7 @@ def local_dimension(distances):
         The estimates, float64, (n,), positive and finite: at most 1000, where the neighbours
         are (almost) equally far.
 
-    Example:
+    Examples:
         >>> print(local_dimension(np.array([[0.25, 0.5, 1.0]])).round(4))  # 3 / (log 4 + log 2)
         [1.4427]
     """
@@ -72,7 +72,7 @@ class LocalDimension:
     Raises:
         ValueError: If the model has no graph of layers, or a parameter is out of its range.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "softmax")])
         >>> benign = np.random.default_rng(0).uniform(size=(100, 2)).astype("float32")
         >>> far = benign + 10

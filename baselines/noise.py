@@ -27,7 +27,7 @@ def gaussian_noise(benign, adversarial, bounds=(0.0, 1.0), seed=0):
     Raises:
         ValueError: If the shapes differ, or no noise within the bounds is that long.
 
-    Example:
+    Examples:
         >>> benign = np.full((10, 8, 8, 1), 0.9, "float32")
         >>> noisy = gaussian_noise(benign, benign - 0.25)
         >>> print(mean_l2(noisy - benign).round(2), noisy.max())
@@ -73,7 +73,7 @@ def flipped_pixels(benign, adversarial, bounds=(0.0, 1.0), seed=0):
     Raises:
         ValueError: If the shapes differ.
 
-    Example:
+    Examples:
         >>> benign = np.zeros((2, 2, 2, 1), "float32")
         >>> adversarial = benign.copy()
         >>> adversarial[0, 0] = 0.5

@@ -52,7 +52,7 @@ def peak():
     Returns:
         A float.
 
-    Example:
+    Examples:
         >>> peak() > 1
         True
     """

@@ -40,7 +40,7 @@ class Row(NamedTuple):
     def met(self):
         """Whether the median meets the target; None where either is missing.
 
-        Example:
+        Examples:
             >>> Row("loop", Measured(1.05, 1.0, 1.2), at_most=1.08).met
             True
         """
@@ -60,7 +60,7 @@ def spread(values):
     Returns:
         The `Measured`.
 
-    Example:
+    Examples:
         >>> spread([1.0, 4.0, 2.0]).median
         2.0
     """

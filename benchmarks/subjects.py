@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 import a2d_keras as a2d
-from a2d_keras.costs import measure
+from a2d_keras.statistics.attack_cost import measure
 from baselines.env1.measurements import correctly_classified
 from baselines.env1.settings import SETTINGS
 from models import datasets, zoo

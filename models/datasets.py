@@ -40,7 +40,7 @@ def load(name, data_dir=None):
         ValueError: If `name` is unknown.
         FileNotFoundError: If the data is neither in the folder named nor within Keras's reach.
 
-    Example:
+    Examples:
         >>> load("digits").x_test.shape
         (600, 8, 8, 1)
     """

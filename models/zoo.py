@@ -32,7 +32,7 @@ def build(name):
     Raises:
         ValueError: If `name` is unknown.
 
-    Example:
+    Examples:
         >>> build("digits").output_shape
         (None, 10)
     """
@@ -112,7 +112,7 @@ def load(name):
         FileNotFoundError: If it has not been trained yet.
         ValueError: If the weights are not those that the manifest records.
 
-    Example:
+    Examples:
         >>> load("digits").name
         'digits'
     """

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import a2d_keras as a2d
-from a2d_keras.attacks import calibration
+from a2d_keras.attacks.engine import calibration
 from models import zoo
 
 COUNTS = (32, 64, 128, 256, 512)

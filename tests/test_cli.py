@@ -16,7 +16,8 @@ import pytest
 import tensorflow as tf
 
 import a2d_keras as a2d
-from a2d_keras import cli, commands
+from a2d_keras import cli
+from a2d_keras.cli import commands
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -217,7 +218,7 @@ class TestExplain:
 
     def test_without_matplotlib(self, run, monkeypatch):
         monkeypatch.delattr(a2d, "picture", raising=False)
-        monkeypatch.delitem(sys.modules, "a2d_keras.picture", raising=False)
+        monkeypatch.delitem(sys.modules, "a2d_keras.cli.picture", raising=False)
         monkeypatch.setitem(sys.modules, "matplotlib", None)
         status, _, error = run("explain", "guarded.keras", "images/benign/00.png", "-o", "why.png")
         assert status == 2

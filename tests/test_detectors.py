@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from a2d_keras import ZScoreDetector
-from a2d_keras.detectors import conformal_rank, rows_needed
+from a2d_keras.detection.zscore import conformal_rank, rows_needed
 
 
 def skewed_costs(rng, rows, attacks=1):

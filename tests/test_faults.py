@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import a2d_keras as a2d
-from a2d_keras import cli, inputs, verdicts
+from a2d_keras import cli, inputs
+from a2d_keras.detection import rules as verdicts
 from benchmarks import fuzz
 from benchmarks.fresh import python
 

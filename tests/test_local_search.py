@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from a2d_keras import Classifier
-from a2d_keras.attacks import draws
+from a2d_keras.attacks.engine import randomness
 from a2d_keras.attacks.local_search import LSA
 
 ATTACK = LSA(r=1.2, t=16, max_iterations=20)  # fools many of the digits, few at once
@@ -31,7 +31,7 @@ def plain(attack, classifier, image):
     low, high = classifier.bounds
     value = (image - (low + high) / 2) / (high - low)
     height, width = image.shape[:2]
-    key = draws.keys(tf.constant(image[None]), attack.seed)
+    key = randomness.keys(tf.constant(image[None]), attack.seed)
 
     def logits(values):
         images = np.stack(values) * (high - low) + (low + high) / 2
@@ -45,7 +45,7 @@ def plain(attack, classifier, image):
     places = [divmod(i, width) for i in range(height * width)]
     most, queries, gap = min(128, max(height * width // 10, 1)), 0, np.inf
     for step in range(attack.max_iterations):
-        draw = draws.uniform(key, tf.constant([step], tf.int64), [height * width]).numpy()[0]
+        draw = randomness.uniform(key, tf.constant([step], tf.int64), [height * width]).numpy()[0]
         candidates = sorted(places, key=lambda at: -draw[at[0] * width + at[1]])[:most]
         trials = []
         for at in candidates:

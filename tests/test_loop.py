@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from a2d_keras import BIM, Classifier, StepAttack
-from a2d_keras.attacks.compiled import compiled_loop
-from a2d_keras.attacks.loop import Loop, Task
+from a2d_keras.attacks.engine.compiled import compiled_loop
+from a2d_keras.attacks.engine.slots import Loop, Task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

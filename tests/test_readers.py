@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 import a2d_keras as a2d
-from a2d_keras.readers import read
+from a2d_keras.cli.readers import read
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
 from a2d_keras import ZScoreDetector
-from a2d_keras.verdicts import NeighborsVerdict, ZScoreVerdict
+from a2d_keras.detection.rules import NeighborsVerdict, ZScoreVerdict
 
 
 def benign_costs(rng, rows, attacks, most=200):

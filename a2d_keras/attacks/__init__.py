@@ -4,10 +4,10 @@ from a2d_keras.attacks.base import Attack, StepAttack
 from a2d_keras.attacks.boundary import DBA
 from a2d_keras.attacks.carlini_wagner import CarliniWagner
 from a2d_keras.attacks.deepfool import DeepFool
+from a2d_keras.attacks.engine.slots import AttackResult
 from a2d_keras.attacks.gradient_sign import BIM, BIM2, FGSM
 from a2d_keras.attacks.lbfgs import LBFGS
 from a2d_keras.attacks.local_search import LSA
-from a2d_keras.attacks.loop import AttackResult
 from a2d_keras.attacks.saliency_map import JSMA, PairJSMA
 from a2d_keras.attacks.substitute import Transfer, train_substitute
 

@@ -3,8 +3,6 @@
 import abc
 import dataclasses
 import functools
-import math
-import numbers
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,13 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from a2d_keras import inputs
-from a2d_keras.attacks import calibration
-from a2d_keras.attacks.compiled import compiled_loop
-from a2d_keras.attacks.loop import AttackResult, Slots, Task
+from a2d_keras.attacks.engine import calibration
+from a2d_keras.attacks.engine.compiled import compiled_loop
+from a2d_keras.attacks.engine.slots import AttackResult, Slots, Task
 from a2d_keras.classifier import Classifier
+from a2d_keras.validation import require_slots, require_whole
 
 Runner = Callable[[Task, Callable[[int], None] | None], AttackResult]
-_SMALLEST = float(np.finfo("float32").tiny)
 _DEFAULT_SLOTS = 128
 _BATCH_IN_SLOTS = 32  # inputs given to the loop at once, as a multiple of its slots
 
@@ -215,7 +213,7 @@ class StepAttack(Attack):
 
     Both are graph code as it stands, without AutoGraph: `tf.where` decides, not `if`.
 
-    Example:
+    Examples:
         >>> class Brighten(StepAttack):
         ...     def step(self, classifier, slots):
         ...         predicted = tf.argmax(classifier.logits(slots.x), axis=-1)
@@ -282,37 +280,6 @@ class StepAttack(Attack):
         return compiled_loop(self, classifier, slots, jit_compile, images)
 
 
-def require_whole(name: str, value: Any, least: int = 1) -> None:
-    """Refuse a parameter that is not a whole number.
-
-    Args:
-        name: The parameter's name.
-        value: Its value.
-        least: The least it may be. Defaults to 1.
-
-    Raises:
-        ValueError: If `value` is not a whole number, or less.
-    """
-    if not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"`{name}` must be a whole number, at least {least}. Received: {value}")
-
-
-def require_slots(slots: Any) -> None:
-    """Refuse what is no number of slots.
-
-    Args:
-        slots: A whole number, at least 1, or `"auto"`.
-
-    Raises:
-        ValueError: If it is neither.
-    """
-    auto = isinstance(slots, str) and slots == "auto"
-    if not auto and (not isinstance(slots, numbers.Integral) or slots < 1):
-        raise ValueError(
-            f'`slots` must be a whole number, at least 1, or "auto". Received: {slots}'
-        )
-
-
 def count_slots(slots: int | str, attack: Attack, classifier: Classifier) -> int:
     """Tell how many slots an attack gets.
 
@@ -325,38 +292,6 @@ def count_slots(slots: int | str, attack: Attack, classifier: Classifier) -> int
         Their number.
     """
     return attack.best_slots(classifier) if slots == "auto" else int(slots)
-
-
-def require_positive(name: str, value: Any) -> None:
-    """Refuse a parameter that is not a positive finite number.
-
-    Args:
-        name: The parameter's name.
-        value: Its value.
-
-    Raises:
-        ValueError: If `value` is not a positive finite number.
-    """
-    if not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
-        raise ValueError(f"`{name}` must be a positive number. Received: {value}")
-
-
-def require_fraction(name: str, value: Any) -> None:
-    """Refuse a parameter that is not a positive number.
-
-    Args:
-        name: The parameter's name.
-        value: Its value, a fraction of the input range. A tensor passes: a layer's own choice.
-
-    Raises:
-        ValueError: If `value` is not a positive finite number, or rounds to zero in float32.
-    """
-    if tf.is_tensor(value):
-        return
-    if not isinstance(value, numbers.Real) or not _SMALLEST <= float(value) < math.inf:
-        raise ValueError(
-            f"`{name}` must be a positive number, a fraction of the input range. Received: {value}"
-        )
 
 
 def _require_labels(targets: Any, classes: int) -> None:

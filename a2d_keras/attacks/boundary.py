@@ -7,16 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras.attacks import draws
-from a2d_keras.attacks.base import (
-    StepAttack,
-    require_fraction,
-    require_positive,
-    require_whole,
-)
-from a2d_keras.attacks.loop import Slots
-from a2d_keras.attacks.shapes import column, flat
+from a2d_keras.attacks.base import StepAttack
+from a2d_keras.attacks.engine import randomness
+from a2d_keras.attacks.engine.shapes import column, flat
+from a2d_keras.attacks.engine.slots import Slots
 from a2d_keras.classifier import Classifier
+from a2d_keras.validation import require_fraction, require_positive, require_whole
 
 _AT_ONCE = 4  # queries of one input in a pass
 _CHECKED_STEP = 10  # every tenth step tests its proposals on the sphere first, to adapt both steps
@@ -71,7 +67,7 @@ class DBA(StepAttack):
         seed: Seed of the random draws, which belong to each input. Defaults to 0.
         max_iterations: Steps after which an input counts as resisting. Defaults to 5000.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> DBA(max_iterations=5)(Classifier(model), np.full((2, 4), 0.5)).gradient_evaluations
         array([0, 0])
@@ -103,7 +99,7 @@ class DBA(StepAttack):
             return tf.fill([count, *shape], tf.convert_to_tensor(value))
 
         return _Path(
-            key=draws.keys(inputs, self.seed),
+            key=randomness.keys(inputs, self.seed),
             phase=fill(np.int64(_DRAW)),
             blend=tf.stack([fill(0.0), fill(1.0)], axis=1),
             tried=fill(np.int64(0)),
@@ -167,7 +163,7 @@ class DBA(StepAttack):
         path = slots.state
         walking = path.phase >= _SPHERE
         draw = tf.where(walking, slots.steps * self.proposals + path.tried, -1 - slots.queries)
-        normal = draws.normal(path.key, draw, [_AT_ONCE, tf.shape(x)[1]])
+        normal = randomness.normal(path.key, draw, [_AT_ONCE, tf.shape(x)[1]])
         options = [
             _noise(classifier, source, normal),
             _blends(path, source, x),

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from a2d_keras.attacks.base import StepAttack, require_positive, require_whole
-from a2d_keras.attacks.loop import Slots
-from a2d_keras.attacks.shapes import column, flat
+from a2d_keras.attacks.base import StepAttack
+from a2d_keras.attacks.engine.shapes import column, flat
+from a2d_keras.attacks.engine.slots import Slots
 from a2d_keras.classifier import Classifier
+from a2d_keras.validation import require_positive, require_whole
 
 _INSIDE = 0.999999  # what scales inputs, from -1 to 1, to where arctanh is finite
 _LARGEST_C = 1e10
@@ -111,7 +112,7 @@ class CarliniWagner(StepAttack):
     Raises:
         ValueError: If a number is not as described.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> attack = CarliniWagner(search_iterations=20)
         >>> attack.max_iterations

@@ -8,10 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras.attacks.base import StepAttack, require_positive, require_whole
-from a2d_keras.attacks.loop import Slots
-from a2d_keras.attacks.shapes import column
+from a2d_keras.attacks.base import StepAttack
+from a2d_keras.attacks.engine.shapes import column
+from a2d_keras.attacks.engine.slots import Slots
 from a2d_keras.classifier import Classifier
+from a2d_keras.validation import require_positive, require_whole
 
 _LEAST_MOVE = 1e-4  # as a fraction of the input range, to leave a boundary
 
@@ -34,7 +35,7 @@ class DeepFool(StepAttack):
             all. A step runs a backward pass for each but the label. Defaults to 10.
         max_iterations: Steps after which an input counts as resisting. Defaults to 50.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> DeepFool()(Classifier(model), np.full((2, 4), 0.5)).adversarial.shape
         (2, 4)

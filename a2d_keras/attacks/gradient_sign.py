@@ -8,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 from cleverhans.tf2.utils import clip_eta, optimize_linear
 
-from a2d_keras.attacks.base import StepAttack, require_fraction
-from a2d_keras.attacks.loop import Slots
+from a2d_keras.attacks.base import StepAttack
+from a2d_keras.attacks.engine.slots import Slots
 from a2d_keras.classifier import Classifier
+from a2d_keras.validation import require_fraction
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -25,7 +26,7 @@ class FGSM(StepAttack):
         eps: Length of the step in every pixel, as a fraction of the input range. Defaults to 0.3.
         targeted: Whether to step towards a target. Defaults to False.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> FGSM(eps=0.1)(Classifier(model), np.full((2, 4), 0.5)).cost
         array([1, 1])
@@ -63,7 +64,7 @@ class BIM(StepAttack):
         max_iterations: Steps after which an input counts as resisting. Defaults to 500.
         targeted: Whether to step towards a target. Defaults to False.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> result = BIM(eps=0.5)(Classifier(model), np.full((2, 4), 0.5))
         >>> result.adversarial.shape
@@ -105,7 +106,7 @@ class BIM2(BIM):
         max_iterations: Steps after which an input counts as resisting. Defaults to 500.
         targeted: Whether to step towards a target. Defaults to False.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> BIM2()(Classifier(model), np.full((2, 4), 0.5)).cost.dtype
         dtype('int64')

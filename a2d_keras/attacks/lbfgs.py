@@ -9,9 +9,10 @@ import numpy as np
 import tensorflow as tf
 from scipy import optimize
 
-from a2d_keras.attacks.base import Attack, Runner, require_positive, require_whole
-from a2d_keras.attacks.loop import AttackResult, Task
+from a2d_keras.attacks.base import Attack, Runner
+from a2d_keras.attacks.engine.slots import AttackResult, Task
 from a2d_keras.classifier import Classifier
+from a2d_keras.validation import require_positive, require_whole
 
 _CORRECTIONS = 15  # past gradients that the optimiser remembers, as in Foolbox
 
@@ -39,7 +40,7 @@ class LBFGS(Attack):
             Defaults to 150.
         targeted: Whether to reach a given target instead. Defaults to False.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> LBFGS()(Classifier(model), np.full((2, 4), 0.5)).adversarial.shape
         (2, 4)

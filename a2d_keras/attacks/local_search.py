@@ -8,10 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras.attacks import draws
-from a2d_keras.attacks.base import StepAttack, require_fraction, require_whole
-from a2d_keras.attacks.loop import Slots
+from a2d_keras.attacks.base import StepAttack
+from a2d_keras.attacks.engine import randomness
+from a2d_keras.attacks.engine.slots import Slots
 from a2d_keras.classifier import Classifier
+from a2d_keras.validation import require_fraction, require_whole
 
 _AT_ONCE = 8  # images of one input in a pass
 _MOST_CANDIDATES = 128
@@ -52,7 +53,7 @@ class LSA(StepAttack):
         seed: Seed of the random draws, which belong to each input. Defaults to 0.
         max_iterations: Steps after which an input counts as resisting. Defaults to 150.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((2, 2)), keras.layers.Flatten()])
         >>> LSA()(Classifier(model), np.full((3, 2, 2), 0.7)).gradient_evaluations
         array([0, 0, 0])
@@ -87,7 +88,7 @@ class LSA(StepAttack):
         """Stand at the beginning of the first round; see `StepAttack.start`."""
         shape = tf.shape(inputs)
         return _Search(
-            key=draws.keys(inputs, self.seed),
+            key=randomness.keys(inputs, self.seed),
             nearby=tf.fill(shape[:3], True),
             asked=tf.zeros(shape[:1], tf.int64),
             best=tf.fill([shape[0], self.t], _NONE),
@@ -148,7 +149,7 @@ def _candidates(slots: Slots) -> tf.Tensor:
     shape = tf.shape(slots.state.nearby)
     pixels = shape[1] * shape[2]
     nearby = tf.reshape(slots.state.nearby, [shape[0], pixels])
-    draw = draws.uniform(slots.state.key, slots.steps, [pixels])
+    draw = randomness.uniform(slots.state.key, slots.steps, [pixels])
     most = tf.minimum(pixels, _MOST_CANDIDATES)
     order = tf.math.top_k(tf.where(nearby, draw, -1.0), most).indices
     allowed = tf.where(slots.steps == 0, tf.maximum(pixels // 10, 1), pixels)

@@ -9,12 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras.attacks import draws
-from a2d_keras.attacks.base import StepAttack, require_fraction, require_positive, require_whole
+from a2d_keras.attacks.base import StepAttack
+from a2d_keras.attacks.engine import randomness
+from a2d_keras.attacks.engine.shapes import flat
+from a2d_keras.attacks.engine.slots import Slots
 from a2d_keras.attacks.gradient_sign import cross_entropy_direction
-from a2d_keras.attacks.loop import Slots
-from a2d_keras.attacks.shapes import flat
 from a2d_keras.classifier import Classifier
+from a2d_keras.validation import require_fraction, require_positive, require_whole
 
 _PAIRS_AT_ONCE = 2**15  # of one input, so that the scores of a batch stay in the cache
 
@@ -37,7 +38,7 @@ class JSMA(StepAttack):
         max_iterations: Steps after which an input counts as resisting. Defaults to 2000.
         targeted: Whether to reach a given target instead. Defaults to False.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> JSMA()(Classifier(model), keras.ops.full((2, 4), 0.5)).adversarial.shape
         (2, 4)
@@ -117,7 +118,7 @@ class PairJSMA(StepAttack):
         max_iterations: Steps that an input which resists counts. Defaults to 2000.
         targeted: Whether the targets are given. Defaults to False.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> PairJSMA(gamma=0.5)(Classifier(model), keras.ops.full((2, 4), 0.5)).adversarial.shape
         (2, 4)
@@ -149,7 +150,7 @@ class PairJSMA(StepAttack):
     def start(self, inputs: tf.Tensor) -> Any:
         """Let all pixels into the search, and remember the key of the random target."""
         searched = tf.ones_like(inputs, tf.bool)
-        return {"searched": searched, "key": draws.keys(inputs, self.seed)}
+        return {"searched": searched, "key": randomness.keys(inputs, self.seed)}
 
     def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
         """Take one step in every slot; see `StepAttack.step`."""
@@ -206,7 +207,7 @@ def _second_most_likely(logits: tf.Tensor) -> tf.Tensor:
 def _random_other(logits: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
     """Choose, for every slot, one of the classes that are not predicted."""
     predicted, classes = tf.argmax(logits, axis=-1), tf.shape(logits, tf.int64)[-1]
-    share = draws.uniform(keys, tf.zeros_like(predicted), ())
+    share = randomness.uniform(keys, tf.zeros_like(predicted), ())
     further = 1 + tf.cast(share * tf.cast(classes - 1, tf.float32), tf.int64)
     return (predicted + tf.minimum(further, classes - 1)) % classes
 

@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from a2d_keras import inputs
-from a2d_keras.attacks.base import Attack, Runner, require_fraction, require_whole
+from a2d_keras.attacks.base import Attack, Runner
+from a2d_keras.attacks.engine.slots import AttackResult, Task
 from a2d_keras.attacks.gradient_sign import FGSM
-from a2d_keras.attacks.loop import AttackResult, Task
 from a2d_keras.classifier import Classifier
+from a2d_keras.validation import require_fraction, require_whole
 
 _FGSM = FGSM(eps=0.35)  # as Zhao et al. 2021 transfer it (Table 6)
 
@@ -57,7 +58,7 @@ def train_substitute(
         ValueError: If an argument is out of its range, an input is not what the classifier takes,
             or `model` is not compiled or does not fit the classifier.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> substitute = train_substitute(Classifier(model), np.eye(4), rounds=1, epochs=1)
         >>> substitute.classes
@@ -103,7 +104,7 @@ class Transfer(Attack):
         attack: What attacks it; whether that is targeted, so is this. Defaults to
             `FGSM(eps=0.35)`.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> other = Classifier(keras.models.clone_model(model))
         >>> Transfer(substitute=other)(Classifier(model), np.full((2, 4), 0.5)).cost

@@ -21,7 +21,7 @@ def supervised(benign, adversarial, classifier=None):
     Returns:
         The classifier, fitted; its class True is adversarial.
 
-    Example:
+    Examples:
         >>> steps = np.arange(100)[:, None]
         >>> flags(supervised(steps + 100, steps), [[10], [190]])
         array([ True, False])
@@ -43,7 +43,7 @@ def z_score(benign, h=H, k=2):
     Returns:
         A fitted `a2d_keras.ZScoreDetector`.
 
-    Example:
+    Examples:
         >>> flags(z_score(np.arange(20, 120)[:, None]), [[10], [60]])
         array([ True, False])
     """

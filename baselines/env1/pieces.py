@@ -24,7 +24,7 @@ class Pieces:
         seconds: How long each piece that was asked for took to make, in whichever run that was, a
             dict from its name.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile
         >>> import numpy as np
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -147,7 +147,7 @@ def auroc(negative, positive):
     Returns:
         A dict of floats: `auroc`, and `low` and `high`, percentiles over 1,000 resamples.
 
-    Example:
+    Examples:
         >>> auroc([1.0, 2.0], [2.0, 3.0])["auroc"]
         0.875
     """

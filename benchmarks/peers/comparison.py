@@ -113,7 +113,7 @@ def costs_agree(theirs, ours):
     Returns:
         The sentence.
 
-    Example:
+    Examples:
         >>> costs_agree(np.array([10, 100]), np.array([10, 101]))
         '50% of the costs are equal, 100% within a twentieth; mean 55.0, of ours 55.5'
     """

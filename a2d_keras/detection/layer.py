@@ -14,12 +14,13 @@ import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.attacks import BIM, StepAttack
-from a2d_keras.attacks.base import count_slots, require_slots
-from a2d_keras.attacks.loop import Loop, Task
-from a2d_keras.attacks.shapes import column
+from a2d_keras.attacks.base import count_slots
+from a2d_keras.attacks.engine.shapes import column
+from a2d_keras.attacks.engine.slots import Loop, Task
 from a2d_keras.classifier import Classifier
-from a2d_keras.costs import measure
-from a2d_keras.verdicts import make_verdict
+from a2d_keras.detection.rules import make_verdict
+from a2d_keras.statistics.attack_cost import measure
+from a2d_keras.validation import require_slots
 
 _FIRST_STEP = 0.0006  # of the input range: the paper's, on MNIST
 _MOST_HALVINGS = 11  # beyond them a step comes near the resolution of float32
@@ -69,7 +70,7 @@ class DetectorLayer(keras.layers.Layer):
         ValueError: If an argument is out of its range, an input is not what the classifier takes,
             or the layer has not been adapted; inside a graph `tf.errors.InvalidArgumentError`.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> layer = DetectorLayer(model)
         >>> layer.adapt(np.random.default_rng(0).uniform(size=(100, 4)), verbose=0)

@@ -84,7 +84,7 @@ def read(source: str, classifier: Classifier, key: str | None = None) -> Reader:
     Raises:
         ValueError: If nothing is there to read, or no such array.
 
-    Example:
+    Examples:
         >>> import keras, os, tempfile
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from a2d_keras.attacks import StepAttack
-from a2d_keras.detectors import ZScoreDetector, require_rate, rows_needed
+from a2d_keras.detection.zscore import ZScoreDetector, rows_needed
+from a2d_keras.validation import require_rate
 
 _MOST_REFERENCES = 10_000
 

@@ -28,7 +28,7 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         verbose: 1 shows a progress bar for each attack, 0 is silent. Defaults to 0.
         precision: What the model computes in; see `Classifier`. Defaults to `"float32"`.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> AttackCosts(model).transform(np.full((2, 4), 0.5)).shape
         (2, 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from a2d_keras.attacks.loop import Loop, Task
+from a2d_keras.attacks.engine.slots import Loop, Task
 from a2d_keras.classifier import Classifier
 
 _COUNTS = (32, 64, 128, 256, 512)

@@ -3,11 +3,11 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from a2d_keras.attacks import draws
+from a2d_keras.attacks.engine import randomness
 
 
 def test_scrambles_as_splitmix64():
-    words = draws._mix(tf.range(1, 4, dtype=tf.int64) * draws._GOLDEN)
+    words = randomness._mix(tf.range(1, 4, dtype=tf.int64) * randomness._GOLDEN)
     published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]  # of seed 0
     assert words.numpy().view("uint64").tolist() == published
 
@@ -18,9 +18,9 @@ def images():
 
 
 def test_numbers_are_uniform_and_normal_and_independent(images):
-    keys = draws.keys(images, 0)
-    u = draws.uniform(keys, tf.range(6, dtype=tf.int64), [20_000]).numpy()
-    z = draws.normal(keys, tf.range(6, dtype=tf.int64), [20_000]).numpy()
+    keys = randomness.keys(images, 0)
+    u = randomness.uniform(keys, tf.range(6, dtype=tf.int64), [20_000]).numpy()
+    z = randomness.normal(keys, tf.range(6, dtype=tf.int64), [20_000]).numpy()
     assert 0 < u.min() < 0.001
     assert 0.999 < u.max() < 1
     assert stats.kstest(u.ravel(), "uniform").pvalue > 0.01
@@ -32,13 +32,13 @@ def test_numbers_are_uniform_and_normal_and_independent(images):
 def test_belong_to_the_input_its_draw_and_the_seed(images):
     twice = np.concatenate([images, images[::-1]])
     zeros = tf.zeros(12, tf.int64)
-    u = draws.uniform(draws.keys(twice, 3), zeros, [2, 5]).numpy()
+    u = randomness.uniform(randomness.keys(twice, 3), zeros, [2, 5]).numpy()
     assert u.shape == (12, 2, 5)
     np.testing.assert_array_equal(u[:6], u[:5:-1])
     assert len(np.unique(u[:6])) == 60
     for other in (
-        draws.uniform(draws.keys(twice, 4), zeros, [2, 5]),
-        draws.uniform(draws.keys(twice, 3), zeros + 1, [2, 5]),
+        randomness.uniform(randomness.keys(twice, 4), zeros, [2, 5]),
+        randomness.uniform(randomness.keys(twice, 3), zeros + 1, [2, 5]),
     ):
         assert not np.isin(other.numpy(), u).any()
 
@@ -46,11 +46,11 @@ def test_belong_to_the_input_its_draw_and_the_seed(images):
 def test_one_bit_of_one_pixel_makes_another_key(images):
     changed = images.copy()
     changed[:, 3, 3, 0] = np.nextafter(changed[:, 3, 3, 0], 2)
-    assert not np.isin(draws.keys(changed, 0), draws.keys(images, 0)).any()
+    assert not np.isin(randomness.keys(changed, 0), randomness.keys(images, 0)).any()
 
 
 def test_xla_gives_the_same_numbers(images):
     def draw(x):
-        return draws.uniform(draws.keys(x, 0), tf.range(6, dtype=tf.int64), [7])
+        return randomness.uniform(randomness.keys(x, 0), tf.range(6, dtype=tf.int64), [7])
 
     np.testing.assert_array_equal(tf.function(draw, jit_compile=True)(images), draw(images))

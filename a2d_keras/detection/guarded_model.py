@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.attacks import StepAttack
-from a2d_keras.attacks.base import require_whole
+from a2d_keras.detection.layer import DetectorLayer
 from a2d_keras.files import replacing
-from a2d_keras.layers import DetectorLayer
+from a2d_keras.validation import require_whole
 
 _BATCH_IN_SLOTS = 8  # inputs in a batch of arrays, as a multiple of the slots
 
@@ -26,7 +26,7 @@ class GuardedModel(keras.Model):
     Args:
         detector: The `DetectorLayer`, which holds the classifier.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> GuardedModel(DetectorLayer(model)).detector.detector
         'zscore'
@@ -202,7 +202,7 @@ def guard(
     Raises:
         ValueError: If the model or an argument is not what `DetectorLayer` takes.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> guarded = guard(model)
         >>> guarded.adapt(np.random.default_rng(0).uniform(size=(100, 4)), verbose=0)

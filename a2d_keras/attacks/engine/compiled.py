@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras.attacks.loop import AttackResult, Loop, Task
+from a2d_keras.attacks.engine.slots import AttackResult, Loop, Task
 from a2d_keras.classifier import Classifier
 
 _REPORTS = 50  # how often a run that reports does so

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from a2d_keras import commands
+from a2d_keras.cli import commands
 from a2d_keras.version import __version__
 
 _ERROR, _INTERRUPTED = 2, 130
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 where no input was flagged, 3 where some were, 2 after an error.
 
-    Example:
+    Examples:
         >>> main(["detect", "missing.keras", "photos", "-o", "verdicts.csv"])
         2
     """

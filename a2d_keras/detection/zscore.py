@@ -1,7 +1,6 @@
 """Fingerprints to verdicts. These detectors see numbers, never models."""
 
 import math
-import numbers
 import warnings
 from typing import Any
 
@@ -9,6 +8,8 @@ import numpy as np
 from scipy import special, stats
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from a2d_keras.validation import require_rate
 
 _NORMALITY_P = 0.05
 _FEWEST_FOR_NORMALITY = 8
@@ -45,7 +46,7 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
         k_: How many attacks must say benign.
         thresholds_: The cost at which each attack begins to say benign, float64, (attacks,).
 
-    Example:
+    Examples:
         >>> costs = np.arange(20, 120)[:, None]
         >>> ZScoreDetector().fit(costs).predict([[10], [60]])
         array([-1,  1])
@@ -170,22 +171,6 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
             return -math.inf
         z = (_box_cox(calibrating, self.lambdas_) - self.means_) / self.scales_
         return float(np.sort(np.sort(z, axis=1)[:, -self.k_])[rank - 1])
-
-
-def require_rate(false_positive_rate: float) -> None:
-    """Refuse a false positive rate that does not lie between 0 and 1.
-
-    Args:
-        false_positive_rate: The rate α of benign inputs that may be flagged.
-
-    Raises:
-        ValueError: If α is 0 or less, 1 or more, or not a number.
-    """
-    is_number = isinstance(false_positive_rate, numbers.Real)
-    if not is_number or not 0 < false_positive_rate < 1:
-        raise ValueError(
-            f"`false_positive_rate` must lie between 0 and 1. Received: {false_positive_rate}"
-        )
 
 
 def rows_needed(false_positive_rate: float, attacks: int = 1) -> int:

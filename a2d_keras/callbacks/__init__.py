@@ -17,11 +17,11 @@ from scipy import stats
 
 from a2d_keras import inputs
 from a2d_keras.attacks import BIM, Attack
-from a2d_keras.attacks.base import count_slots, require_slots, require_whole
+from a2d_keras.attacks.base import count_slots
 from a2d_keras.classifier import Classifier
-from a2d_keras.detectors import require_rate
-from a2d_keras.guarded_model import GuardedModel
-from a2d_keras.layers import DetectorLayer
+from a2d_keras.detection.guarded_model import GuardedModel
+from a2d_keras.detection.layer import DetectorLayer
+from a2d_keras.validation import require_rate, require_slots, require_whole
 
 _BACK_TO_NORMAL = 0.05  # p-value at which an excursion is over: alarms must not flutter
 
@@ -50,7 +50,7 @@ class AttackCostMonitor(keras.callbacks.Callback):
             classifier, or the inputs are not what it takes; from a dataset
             `tf.errors.InvalidArgumentError`.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         >>> x, y = np.random.default_rng(0).uniform(size=(8, 4)), np.arange(8) % 3
@@ -129,7 +129,7 @@ class AdaptDetector(keras.callbacks.Callback):
         ValueError: If an argument is not of its kind, or adversarial inputs are missing or not
             wanted; after training, if the detector cannot learn from the inputs.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         >>> x, y = np.random.default_rng(0).uniform(size=(100, 4)), np.arange(100) % 3
@@ -211,7 +211,7 @@ class DetectionLog(keras.callbacks.Callback):
         ValueError: If an argument is not of its kind, or the model is not a `GuardedModel`.
         OSError: If the file cannot be written.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> x = np.random.default_rng(0).uniform(size=(100, 4))
         >>> guarded = GuardedModel(DetectorLayer(model))

@@ -16,11 +16,11 @@ import tensorflow as tf
 from a2d_keras import attacks, inputs
 from a2d_keras.attacks import StepAttack
 from a2d_keras.classifier import Classifier
-from a2d_keras.costs import AttackCosts
+from a2d_keras.cli.readers import Reader, read
+from a2d_keras.detection.guarded_model import GuardedModel, guard
+from a2d_keras.detection.layer import DetectorLayer
 from a2d_keras.files import replacing
-from a2d_keras.guarded_model import GuardedModel, guard
-from a2d_keras.layers import DetectorLayer
-from a2d_keras.readers import Reader, read
+from a2d_keras.statistics.attack_cost import AttackCosts
 
 _SOME_FLAGGED = 3
 _BATCH = 1024  # inputs in memory
@@ -324,7 +324,7 @@ def _single(reader: Reader) -> tuple[str, np.ndarray]:
 
 def _picture() -> Any:
     try:
-        from a2d_keras import picture
+        from a2d_keras.cli import picture
     except ImportError as error:
         raise ValueError(
             f"`explain` draws with matplotlib: `pip install a2d-keras[plot]`. Received: {error}"

@@ -1,0 +1,1 @@
+"""Test statistics of inputs: one file each."""
