@@ -1,8 +1,8 @@
 """Fill pages from the registries: a hook that MkDocs runs while it builds.
 
 A registry is a package whose `__init__.py` imports what it registers, one line each. In a page,
-`<!-- table: attacks -->` becomes a table of them, and `<!-- reference: attacks -->` their reference.
-Nothing is imported, so that pages build without TensorFlow.
+`<!-- table: attacks -->` becomes a table of the attacks, and `<!-- reference: attacks -->` their
+reference. Nothing is imported, so that pages build without TensorFlow.
 """
 
 import ast
@@ -36,19 +36,20 @@ def on_page_markdown(markdown, **kwargs):
 
 
 def table(registry):
-    """Write the table of what a registry holds: a linked name and the first line about it.
+    """Write the table of what a registry holds: a name and the first line about it.
 
     Args:
         registry: A key of `REGISTRIES`.
 
     Returns:
-        The table, Markdown.
+        The table, Markdown. Classes and functions are linked to their reference.
     """
     package = REGISTRIES[registry]
-    rows = [
-        f"| [`{name}`][{package}.{name}] | {line} |" for name, line in registered(package).items()
-    ]
-    return "\n".join(["| name | what it is |", "|---|---|", *rows])
+    rows = ["| name | what it is |", "|---|---|"]
+    for name, (line, has_reference) in registered(package).items():
+        shown = f"[`{name}`][{package}.{name}]" if has_reference else f"`{name}`"
+        rows.append(f"| {shown} | {line} |")
+    return "\n".join(rows)
 
 
 def reference(registry):
@@ -58,10 +59,14 @@ def reference(registry):
         registry: A key of `REGISTRIES`.
 
     Returns:
-        Its blocks, Markdown.
+        A block for each class and function, Markdown.
     """
     package = REGISTRIES[registry]
-    return "\n\n".join(f"::: {package}.{name}" for name in registered(package))
+    return "\n\n".join(
+        f"::: {package}.{name}\n    options:\n      members: false"  # the base class documents them
+        for name, (_, has_reference) in registered(package).items()
+        if has_reference
+    )
 
 
 def registered(package, root=ROOT):
@@ -72,25 +77,26 @@ def registered(package, root=ROOT):
         root: The folder that it lies in. Defaults to the checkout.
 
     Returns:
-        The first line of documentation of each registered thing: a dict by name, sorted.
+        A dict by name, sorted: the first line of documentation, and whether the thing is a class
+        or function, with a reference of its own.
     """
     tree = ast.parse(_source(package, root).read_text())
-    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
     found = {
-        alias.asname or alias.name: _first_line(node.module, alias.name, root)
-        for node in imports
+        alias.asname or alias.name: _describe(node.module, alias.name, root)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module.startswith(f"{package}.")
         for alias in node.names
-        if node.module.startswith(f"{package}.") and alias.name not in BASES
+        if alias.name not in BASES
     }
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
-def _first_line(module, name, root):
-    """Read the first line about a class or function, or of the module where it is a value."""
+def _describe(module, name, root):
+    """Read the first line about a class or function, or that of the module of a value."""
     tree = ast.parse(_source(module, root).read_text())
-    nodes = (node for node in tree.body if getattr(node, "name", None) == name)
-    text = ast.get_docstring(next(nodes, tree)) or ""
-    return " ".join(text.partition("\n\n")[0].split()).replace("|", "\\|")
+    node = next((node for node in tree.body if getattr(node, "name", None) == name), tree)
+    line = (ast.get_docstring(node) or "").partition("\n\n")[0]
+    return " ".join(line.split()).replace("|", "\\|"), node is not tree
 
 
 def _source(module, root):
