@@ -1,8 +1,9 @@
 """Fill pages from the registries: a hook that MkDocs runs while it builds.
 
-A registry is a package whose `__init__.py` imports what it registers, one line each. In a page,
-`<!-- table: attacks -->` becomes a table of the attacks, and `<!-- reference: attacks -->` their
-reference. Nothing is imported, so that pages build without TensorFlow.
+A registry is a module with one line for each thing: it imports it, or lists the name of its module
+in `NAMES`. In a page, `<!-- table: attacks -->` becomes a table of the attacks, and
+`<!-- reference: attacks -->` their reference. The source is read and not run, so that pages build
+without TensorFlow.
 """
 
 import ast
@@ -14,10 +15,10 @@ REGISTRIES = {
     "attacks": "a2d_keras.attacks",
     "statistics": "a2d_keras.statistics",
     "rules": "a2d_keras.detection.rules",
-    "baselines": "baselines",
-    "datasets": "models",
+    "baselines": "baselines.registry",
+    "datasets": "models.registry",
 }
-BASES = {"Attack", "StepAttack", "AttackResult", "Statistic", "Rule", "Baseline"}
+BASES = {"Attack", "StepAttack", "Statistic", "Rule", "Baseline", "Record"}
 _MARKER = re.compile(r"^<!-- (table|reference): (\w+) -->$", re.MULTILINE)
 
 
@@ -69,25 +70,27 @@ def reference(registry):
     )
 
 
-def registered(package, root=ROOT):
-    """Read what a package registers from the text of its `__init__.py`.
+def registered(registry, root=ROOT):
+    """Read what a registry holds from its text.
 
     Args:
-        package: The package's dotted name.
-        root: The folder that it lies in. Defaults to the checkout.
+        registry: The dotted name of its module.
+        root: The folder of the packages. Defaults to the checkout.
 
     Returns:
         A dict by name, sorted: the first line of documentation, and whether the thing is a class
         or function, with a reference of its own.
     """
-    tree = ast.parse(_source(package, root).read_text())
-    found = {
-        alias.asname or alias.name: _describe(node.module, alias.name, root)
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.module.startswith(f"{package}.")
-        for alias in node.names
-        if alias.name not in BASES
-    }
+    path = _source(registry, root)
+    package = registry if path.name == "__init__.py" else registry.rpartition(".")[0]
+    found = {}
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module.startswith(f"{package}."):
+            names = [alias.name for alias in node.names if alias.name not in BASES]
+            found |= {name: _describe(node.module, name, root) for name in names}
+        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "NAMES":
+            names = ast.literal_eval(node.value)
+            found |= {name: _describe(f"{package}.{name}", name, root) for name in names}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 

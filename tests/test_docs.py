@@ -17,6 +17,8 @@ import a2d_keras as a2d
 from a2d_keras import cli
 from docs import architecture, pages
 
+pytestmark = pytest.mark.checkout
+
 ROOT = pathlib.Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md") if ">>> " in path.read_text())
@@ -107,7 +109,12 @@ def test_a_line_in_a_registry_is_a_row_and_a_reference(tmp_path, monkeypatch):
     )
     found = pages.registered("zoo.animals", tmp_path)
     assert found == {"Cat": (r"Meows \| purrs, and sleeps.", True), "TOM": ("One cat.", False)}
-    monkeypatch.setattr(pages, "registered", lambda package: found)
+    (tmp_path / "zoo" / "registry.py").write_text('NAMES = (\n    "cat",\n    "dog",\n)\n')
+    for name in ("cat", "dog"):
+        (tmp_path / "zoo" / f"{name}.py").write_text(f'"""One {name}."""\n')
+    named = pages.registered("zoo.registry", tmp_path)
+    assert named == {"cat": ("One cat.", False), "dog": ("One dog.", False)}
+    monkeypatch.setattr(pages, "registered", lambda registry: found)
     monkeypatch.setitem(pages.REGISTRIES, "animals", "zoo.animals")
     page = pages.on_page_markdown("Here:\n\n<!-- table: animals -->\n\n<!-- reference: animals -->")
     assert "| [`Cat`][zoo.animals.Cat] | Meows" in page

@@ -15,6 +15,8 @@ pytest.importorskip("mkdocstrings", reason="mkdocstrings is not installed: tox r
 
 from docs import pages
 
+pytestmark = pytest.mark.checkout
+
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = {
     "attacks": ("attacks.html", "reference/attacks.html"),
@@ -34,16 +36,15 @@ def site(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("registry", pages.REGISTRIES)
+@pytest.mark.parametrize("registry", ["attacks", "statistics", "rules", "baselines"])
 def test_every_registered_name_is_on_its_pages(site, registry):
-    package = pages.REGISTRIES[registry]
-    text = ROOT.joinpath(*package.split("."), "__init__.py").read_text()
-    lines = re.findall(rf"^from {re.escape(package)}\.\S+ import \(?([\w\s,]+)", text, re.MULTILINE)
-    names = {name for line in lines for name in re.split(r"[\s,]+", line) if name} - pages.BASES
-    assert names
-    for page in PAGES[registry]:
-        shown = (site / page).read_text()
-        assert not {name for name in names if not re.search(rf"\b{name}\b", shown)}
+    names = set(re.findall(r"^from \S+ import (\w+)", _text(registry), re.MULTILINE)) - pages.BASES
+    _require_shown(names, site, PAGES[registry])
+
+
+def test_every_data_set_is_on_its_page(site):
+    (names,) = re.findall(r"^NAMES = \(([^)]*)\)", _text("datasets"), re.MULTILINE)
+    _require_shown(set(re.findall(r'"(\w+)"', names)), site, PAGES["datasets"])
 
 
 def test_nothing_is_loaded_from_the_network(site):
@@ -51,3 +52,15 @@ def test_nothing_is_loaded_from_the_network(site):
     for path in site.rglob("*.html"):
         found = re.findall(loaded, path.read_text())
         assert not [tag for tag in found if 'rel="canonical"' not in tag], path.name
+
+
+def _text(registry):
+    path = ROOT.joinpath(*pages.REGISTRIES[registry].split("."))
+    return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+
+
+def _require_shown(names, site, paths):
+    assert names
+    for path in paths:
+        shown = (site / path).read_text()
+        assert not {name for name in names if not re.search(rf"\b{name}\b", shown)}
