@@ -87,3 +87,20 @@ def require_rate(false_positive_rate: float) -> None:
         raise ValueError(
             f"`false_positive_rate` must lie between 0 and 1. Received: {false_positive_rate}"
         )
+
+
+def require(condition: tf.Tensor, sentence: Any) -> None:
+    """Refuse with one sentence unless a condition holds.
+
+    Args:
+        condition: What must hold, bool.
+        sentence: What to say where it does not, a string.
+
+    Raises:
+        ValueError: If the condition does not hold; in a graph, when that runs,
+            `tf.errors.InvalidArgumentError`.
+    """
+    if not tf.executing_eagerly():
+        tf.debugging.Assert(condition, [sentence])
+    elif not condition:
+        raise ValueError(tf.constant(sentence).numpy().decode())

@@ -153,7 +153,7 @@ class Attack(abc.ABC):
         Raises:
             ValueError: If inputs, targets or budget do not fit the classifier or the attack.
         """
-        x = inputs.dense(x, classifier)
+        x = inputs.as_inputs(x, classifier)
         count = inputs.count(x)
         require_slots(slots)
         self._require_call(classifier, targets, budget)

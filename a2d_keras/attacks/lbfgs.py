@@ -10,6 +10,7 @@ import tensorflow as tf
 from scipy import optimize
 
 from a2d_keras.attacks.base import Attack, Runner
+from a2d_keras.attacks.engine.compiled import CACHE
 from a2d_keras.attacks.engine.slots import AttackResult, Task
 from a2d_keras.classifier import Classifier
 from a2d_keras.validation import require_positive, require_whole
@@ -60,9 +61,10 @@ class LBFGS(Attack):
     ) -> Runner:
         """Make what runs the attack, of which the gradient is compiled; see `Attack.runner`."""
         key = ("lbfgs", jit_compile)
-        if key not in classifier.cache:
-            classifier.cache[key] = _compiled_cross_entropy(classifier, jit_compile)
-        cross_entropy = classifier.cache[key]
+        cache = CACHE.setdefault(classifier, {})
+        if key not in cache:
+            cache[key] = _compiled_cross_entropy(classifier, jit_compile)
+        cross_entropy = cache[key]
 
         def run(task: Task, report: Callable[[int], None] | None) -> AttackResult:
             result, budget = _blank(task), int(task.budget)

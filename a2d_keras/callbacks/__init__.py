@@ -103,7 +103,9 @@ class AttackCostMonitor(keras.callbacks.Callback):
 
     def _median_cost(self, budget: int | None = None) -> float:
         if self._classifier is None:
-            self._classifier = Classifier(self.model, self.bounds, self.from_logits)
+            self._classifier = Classifier(
+                self.model, bounds=self.bounds, from_logits=self.from_logits
+            )
         slots = count_slots(self.slots, self.attack, self._classifier)
         result = self.attack(self._classifier, self.x, budget=budget, slots=slots)
         some = inputs.first(self.x, self._classifier, slots)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from a2d_keras import inputs
 from a2d_keras.attacks import StepAttack
 from a2d_keras.detection.layer import DetectorLayer
-from a2d_keras.files import replacing
+from a2d_keras.files import replace_atomically
 from a2d_keras.validation import require_whole
 
 _BATCH_IN_SLOTS = 8  # inputs in a batch of arrays, as a multiple of the slots
@@ -100,7 +100,7 @@ class GuardedModel(keras.Model):
             if x.cardinality() == 0:
                 return self._predict_nothing()
         elif x is None or isinstance(x, (list, tuple)) or hasattr(x, "__array__"):
-            x = inputs.dense(x, self.detector.classifier)
+            x = inputs.as_inputs(x, self.detector.classifier)
             self.detector.check_array(x)
             if len(x) == 0:
                 return self._predict_nothing()
@@ -140,7 +140,7 @@ class GuardedModel(keras.Model):
         if not overwrite or "://" in path or not path.endswith(".keras"):
             super().save(filepath, overwrite, **kwargs)
             return
-        with replacing(path) as beside:
+        with replace_atomically(path) as beside:
             super().save(beside, **kwargs)
 
     def fit(self, *args: Any, **kwargs: Any) -> None:

@@ -15,12 +15,13 @@ import tensorflow as tf
 from a2d_keras import inputs
 from a2d_keras.attacks import BIM, StepAttack
 from a2d_keras.attacks.base import count_slots
+from a2d_keras.attacks.engine.compiled import CACHE
 from a2d_keras.attacks.engine.shapes import column
 from a2d_keras.attacks.engine.slots import Loop, Task
 from a2d_keras.classifier import Classifier
 from a2d_keras.detection.rules import make_verdict
 from a2d_keras.statistics.attack_cost import measure
-from a2d_keras.validation import require_slots
+from a2d_keras.validation import require, require_slots
 
 _FIRST_STEP = 0.0006  # of the input range: the paper's, on MNIST
 _MOST_HALVINGS = 11  # beyond them a step comes near the resolution of float32
@@ -103,7 +104,9 @@ class DetectorLayer(keras.layers.Layer):
             )
         require_slots(slots)
         self.model = model
-        self.classifier = Classifier(model, bounds, from_logits, precision)
+        self.classifier = Classifier(
+            model, bounds=bounds, from_logits=from_logits, precision=precision
+        )
         self.detector = detector
         self.false_positive_rate = false_positive_rate
         self.exact = exact
@@ -204,7 +207,7 @@ class DetectorLayer(keras.layers.Layer):
                 self._eps_iter.assign(attacks[0].eps_iter)
             self._weights_hash.assign(weights_hash)
             self._adapted.assign(True)
-        self.classifier.cache.clear()
+        CACHE.pop(self.classifier, None)
         self._report(verbose)
 
     def check(self, x: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -222,7 +225,8 @@ class DetectorLayer(keras.layers.Layer):
         """
         images = inputs.to_images(x, self.classifier)
         self._require_adapted()
-        invalid, found = inputs.survey(images, self.classifier)
+        valid, found = inputs.validity(images, self.classifier)
+        invalid = ~valid
         if self.on_invalid == "raise":
             inputs.require_valid(found, self.classifier)
         return images, invalid
@@ -236,10 +240,10 @@ class DetectorLayer(keras.layers.Layer):
         Raises:
             ValueError: As `check`.
         """
-        x = inputs.dense(x, self.classifier)
+        x = inputs.as_inputs(x, self.classifier)
         self._require_adapted()
         if self.on_invalid == "raise":
-            inputs.require_valid(inputs.survey_array(x, self.classifier), self.classifier)
+            inputs.validate(x, self.classifier)
 
     def check_weights(self) -> None:
         """Refuse to judge by costs that belong to other weights; not graph code.
@@ -267,7 +271,7 @@ class DetectorLayer(keras.layers.Layer):
         """Predict, and judge; see the class."""
         images, invalid = self.check(x)
         detect = self._detect_compiled if tf.executing_eagerly() else self._detect
-        return {"predictions": self.model(x, training=False), **detect(images, invalid)}
+        return {"predictions": self.classifier.predictions(x), **detect(images, invalid)}
 
     def compute_output_spec(self, x: Any) -> dict[str, Any]:
         """Describe the outputs without running an attack."""
@@ -320,7 +324,7 @@ class DetectorLayer(keras.layers.Layer):
             raise
 
     def _require_adapted(self) -> None:
-        inputs.require(
+        require(
             tf.convert_to_tensor(self._adapted),
             "The detector does not know yet what attacks cost: call `adapt` with benign inputs "
             f"first. Received: {self.name!r}, not adapted",

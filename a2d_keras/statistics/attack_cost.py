@@ -112,7 +112,12 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         """Wrap the model once, so that loops stay compiled until a parameter changes."""
         asked = (self.model, tuple(self.bounds), self.from_logits, self.precision)
         if getattr(self, "_asked", None) != asked:
-            self._wrapped = Classifier(self.model, self.bounds, self.from_logits, self.precision)
+            self._wrapped = Classifier(
+                self.model,
+                bounds=self.bounds,
+                from_logits=self.from_logits,
+                precision=self.precision,
+            )
             self._asked = asked
         return self._wrapped
 

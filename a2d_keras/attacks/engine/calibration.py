@@ -1,6 +1,7 @@
 """The best number of slots, by a short calibration."""
 
 import time
+import weakref
 from collections.abc import Callable
 from concurrent import futures
 from typing import Any
@@ -12,6 +13,7 @@ from a2d_keras.classifier import Classifier
 
 _COUNTS = (32, 64, 128, 256, 512)
 _SECONDS = 8.0  # that one step of every count may take together, and that all turns may take
+_FOUND: Any = weakref.WeakKeyDictionary()
 _TURNS = 4
 _NEARLY = 1.03  # times the fastest that still count as fast
 
@@ -37,9 +39,10 @@ def best_slots(attack: Any, classifier: Classifier) -> int:
 
 def _remembered(attack: Any, classifier: Classifier) -> int:
     key = type(attack), tf.zeros(0).device
-    if key not in classifier.best_slots:
-        classifier.best_slots[key] = _fastest(attack, classifier)
-    return classifier.best_slots[key]
+    found = _FOUND.setdefault(classifier, {})
+    if key not in found:
+        found[key] = _fastest(attack, classifier)
+    return found[key]
 
 
 def _fastest(attack: Any, classifier: Classifier) -> int:

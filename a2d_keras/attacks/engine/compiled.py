@@ -1,5 +1,6 @@
 """The slot loop compiled, to be called from Python."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 from a2d_keras.attacks.engine.slots import AttackResult, Loop, Task
 from a2d_keras.classifier import Classifier
 
+CACHE: Any = weakref.WeakKeyDictionary()
 _REPORTS = 50  # how often a run that reports does so
 
 
@@ -91,8 +93,9 @@ def compiled_loop(
     Returns:
         The loop, to be called with a `Task`.
     """
+    cache = CACHE.setdefault(classifier, {})
     key = (attack, slots, jit_compile, images)
-    if key not in classifier.cache:
+    if key not in cache:
         make = XLALoop if jit_compile else CompiledLoop
-        classifier.cache[key] = make(attack, classifier, slots, images)
-    return classifier.cache[key]
+        cache[key] = make(attack, classifier, slots, images)
+    return cache[key]
