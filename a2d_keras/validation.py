@@ -101,3 +101,20 @@ def require_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in choices:
         words = " or ".join(f'"{choice}"' for choice in choices)
         raise ValueError(f"`{name}` must be {words}. Received: {value!r}")
+
+
+def require(condition: tf.Tensor, sentence: Any) -> None:
+    """Refuse with one sentence unless a condition holds.
+
+    Args:
+        condition: What must hold, bool.
+        sentence: What to say where it does not, a string.
+
+    Raises:
+        ValueError: If the condition does not hold; in a graph, when that runs,
+            `tf.errors.InvalidArgumentError`.
+    """
+    if not tf.executing_eagerly():
+        tf.debugging.Assert(condition, [sentence])
+    elif not condition:
+        raise ValueError(tf.constant(sentence).numpy().decode())

@@ -77,7 +77,7 @@ def train_substitute(
     generator = np.random.default_rng(seed)
     model = _perceptron(classifier, generator) if model is None else model
     _require_compiled(model)
-    substitute = Classifier(model, classifier.bounds)
+    substitute = Classifier(model, bounds=classifier.bounds)
     _require_fit(substitute, classifier)
     labels = _labels(classifier, images, batch_size)
     for trained in range(rounds + 1):
@@ -171,7 +171,7 @@ class Transfer(Attack):
             for name in ("attack", "model", "weights")
         )
         model.set_weights(weights)
-        substitute = Classifier(model, config["bounds"], precision=config["precision"])
+        substitute = Classifier(model, bounds=config["bounds"], precision=config["precision"])
         return cls(substitute=substitute, attack=attack)
 
 

@@ -20,6 +20,7 @@ from a2d_keras.detection.drift import Snapshot, complain
 from a2d_keras.detection.rules import Rule
 from a2d_keras.options import GuardOptions, RunOptions
 from a2d_keras.statistics.attack_cost import AttackCost, measure
+from a2d_keras.validation import require
 
 _OPTIONS = {field.name for field in dataclasses.fields(GuardOptions)}
 _GRADIENT_INPUTS = 128
@@ -193,14 +194,14 @@ class DetectorLayer(keras.layers.Layer):
         self._follow_classifier()
         self._report(benign, bool(found.gradient_evaluations.any()), verbose)
 
-    def check(self, x: Any) -> tuple[Any, tf.Tensor]:
+    def check(self, x: Any) -> inputs.Checked:
         """Refuse inputs that cannot be judged.
 
         Args:
             x: Inputs, (n, *input_shape).
 
         Returns:
-            The inputs as an array or tensor, and which rows are invalid, bool, (n,).
+            The inputs, and which rows are invalid: always none where `on_invalid` is `"raise"`.
 
         Raises:
             ValueError: If `adapt` was not called, or the inputs are not what the classifier takes;
@@ -209,7 +210,7 @@ class DetectorLayer(keras.layers.Layer):
         x = inputs.as_inputs(x, self.classifier)
         self._require_adapted()
         raises = self.options.on_invalid == "raise"
-        return x, inputs.invalid_rows(x, self.classifier, refuse=raises)
+        return inputs.Checked(x, ~inputs.validate(x, self.classifier, refuse=raises))
 
     def check_weights(self) -> None:
         """Refuse to judge by costs that belong to another classifier; not graph code.
@@ -244,7 +245,7 @@ class DetectorLayer(keras.layers.Layer):
         """
         self._require_graph_of_now()
         predictions = self.classifier.predictions(x)
-        trusted = self.classifier.trusted(predictions)
+        trusted = self.classifier.trusted(tf.nest.flatten(predictions)[0])
         if self.options.on_invalid == "raise":
             self._require_trusted(trusted | invalid)
         detect = self._detect_compiled if tf.executing_eagerly() else self._detect
@@ -255,7 +256,7 @@ class DetectorLayer(keras.layers.Layer):
         """Describe the outputs without running an attack."""
         batch = x.shape[0]
         return {
-            "predictions": self.classifier.output_spec(batch),
+            "predictions": self.model.compute_output_spec(x),
             "is_adversarial": keras.KerasTensor((batch,), "bool"),
             "score": keras.KerasTensor((batch,), "float32"),
             "cost": keras.KerasTensor((batch, len(self.statistics)), "int64"),
@@ -342,7 +343,7 @@ class DetectorLayer(keras.layers.Layer):
             report.warn_of_no_gradient(self.classifier, first)
 
     def _require_adapted(self) -> None:
-        inputs.require(
+        require(
             tf.convert_to_tensor(self._adapted),
             "The detector does not know yet what attacks cost: call `adapt` with benign inputs "
             f"first. Received: {self.name!r}, not adapted",
@@ -354,7 +355,7 @@ class DetectorLayer(keras.layers.Layer):
             return
         with tf.init_scope():
             traced = int(_values(self._graph_version))
-        inputs.require(
+        require(
             tf.convert_to_tensor(self._graph_version) == traced,
             "The classifier's layers have changed since this graph was traced: compile the model "
             f"around the detector again. Received: {self.name!r}, adapted to other layers since",
@@ -362,7 +363,7 @@ class DetectorLayer(keras.layers.Layer):
 
     def _require_trusted(self, trusted: tf.Tensor) -> None:
         wrong = tf.math.count_nonzero(~trusted)
-        inputs.require(
+        require(
             wrong == 0,
             tf.strings.format(
                 "The classifier gives no finite prediction, so nothing can be said of these "
