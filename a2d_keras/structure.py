@@ -41,11 +41,12 @@ class Structure:
 
     def _state(self, layer: Any) -> list[tuple[str, Any]]:
         """List constants and settings, which a trace takes over: not all are in the config."""
-        state = []
+        state, is_model = [], _is_model(layer)
         for name, value in vars(layer).items():
+            setting = isinstance(value, _PLAIN) and not name.startswith("_") and not is_model
             if tf.is_tensor(value) or isinstance(value, np.ndarray) or callable(value):
                 state.append((name, self._id(value)))
-            elif isinstance(value, _PLAIN) and not name.startswith("_") and not _is_model(layer):
+            elif setting and value not in (None, False):  # loading sets what was missing to False
                 state.append((name, value))
         return state
 

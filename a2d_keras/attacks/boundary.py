@@ -100,7 +100,7 @@ class DBA(StepAttack):
         super().__post_init__()
         require_fraction("distance", self.distance)
         require_whole("proposals", self.proposals)
-        require_whole("seed", self.seed, least=0)
+        require_whole("seed", self.seed, minimum=0)
         require_positive("spherical_step", self.spherical_step)
         require_positive("source_step", self.source_step)
         require_positive("step_adaptation", self.step_adaptation)

@@ -55,7 +55,7 @@ class DeepFool(StepAttack):
             raise ValueError(f"`norm` must be 2 or np.inf. Received: {self.norm}")
         object.__setattr__(self, "norm", float(self.norm))
         require_positive("overshoot", self.overshoot)
-        require_whole("candidates", self.candidates, least=2)
+        require_whole("candidates", self.candidates, minimum=2)
 
     def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
         """Make room for the sum of the moves, and for the classes that the first step finds."""

@@ -55,7 +55,7 @@ class LBFGS(Attack):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive("c", self.c)
-        require_whole("binary_search_steps", self.binary_search_steps, least=0)
+        require_whole("binary_search_steps", self.binary_search_steps, minimum=0)
 
     def runner(self, classifier: Classifier, run: RunOptions) -> Runner:
         """Make what runs the attack, of which the gradient is compiled; see `Attack.runner`."""

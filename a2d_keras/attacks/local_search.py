@@ -74,9 +74,9 @@ class LSA(StepAttack):
         if not isinstance(self.r, numbers.Real) or not 0 < float(self.r) <= 2:
             raise ValueError(f"`r` must be a positive number, at most 2. Received: {self.r}")
         require_fraction("p", self.p)
-        require_whole("d", self.d, least=0)
+        require_whole("d", self.d, minimum=0)
         require_whole("t", self.t)
-        require_whole("seed", self.seed, least=0)
+        require_whole("seed", self.seed, minimum=0)
 
     def require(self, classifier: Classifier) -> None:
         """Refuse a classifier of anything but images."""

@@ -138,7 +138,7 @@ class PairJSMA(StepAttack):
         super().__post_init__()
         require_fraction("theta", abs(self.theta))
         require_positive("gamma", self.gamma)
-        require_whole("seed", self.seed, least=0)
+        require_whole("seed", self.seed, minimum=0)
 
     def require(self, classifier: Classifier) -> None:
         """Refuse a classifier with so few pixels that not one pair may be changed."""

@@ -66,11 +66,11 @@ def train_substitute(
         >>> substitute.classes
         3
     """
-    require_whole("rounds", rounds, least=0)
+    require_whole("rounds", rounds, minimum=0)
     require_whole("epochs", epochs)
     require_fraction("step", step)
     require_whole("batch_size", batch_size)
-    require_whole("seed", seed, least=0)
+    require_whole("seed", seed, minimum=0)
     images = tf.concat(list(inputs.batches(x, classifier, batch_size)), axis=0)
     if len(images) == 0:
         raise ValueError(f"`x` must hold inputs to learn from. Received: {images.shape}")

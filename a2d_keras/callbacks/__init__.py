@@ -106,7 +106,7 @@ class AttackCostMonitor(keras.callbacks.Callback):
             self._classifier = Classifier(
                 self.model, bounds=self.bounds, from_logits=self.from_logits
             )
-        slots = count_slots(self.slots, self.attack, self._classifier)
+        slots = self.attack.count_slots(self._classifier, self.slots)
         result = self.attack(self._classifier, self.x, budget=budget, slots=slots)
         some = inputs.first(self.x, self._classifier, slots)
         finite = np.isfinite(self._classifier.logits(some)).all()
