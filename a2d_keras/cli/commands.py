@@ -19,7 +19,7 @@ from a2d_keras.classifier import Classifier
 from a2d_keras.cli.readers import Reader, read
 from a2d_keras.detection.guarded_model import GuardedModel, guard
 from a2d_keras.detection.layer import DetectorLayer
-from a2d_keras.files import replacing
+from a2d_keras.files import replace_atomically
 from a2d_keras.statistics.attack_cost import AttackCosts
 
 _SOME_FLAGGED = 3
@@ -64,7 +64,7 @@ def adapt(arguments: argparse.Namespace) -> Outcome:
         exact=arguments.exact,
         on_invalid=arguments.on_invalid,
     )
-    with replacing(arguments.out) as beside:
+    with replace_atomically(arguments.out) as beside:
         benign, count = _dataset(arguments.inputs, guarded, arguments.key)
         adversarial = None
         if arguments.adversarial:
@@ -167,7 +167,7 @@ def explain(arguments: argparse.Namespace) -> Outcome:
     draw = _picture().draw
     guarded = _load_guarded(arguments.model)
     detector, classifier = guarded.detector, guarded.detector.classifier
-    with replacing(arguments.out) as beside:
+    with replace_atomically(arguments.out) as beside:
         name, image = _single(read(arguments.inputs, classifier))
         flagged = bool(guarded.predict(image, verbose=0)["is_adversarial"][0])
         prediction, findings = _predictions(classifier, image)[0], _findings(detector, image)
@@ -239,7 +239,7 @@ def _attacked(arguments: argparse.Namespace) -> tuple[Classifier, Sequence[StepA
     """Take classifier and attacks from a guarded model, or from the command line."""
     model, named = _load(arguments.model), _named(arguments.attack or ["BIM"])
     if not isinstance(model, GuardedModel):
-        return Classifier(model, arguments.bounds or (0.0, 1.0)), named
+        return Classifier(model, bounds=arguments.bounds or (0.0, 1.0)), named
     if arguments.bounds:
         raise ValueError(
             "A guarded model has its bounds; leave --bounds out. "
@@ -300,7 +300,7 @@ def _write(
     measure: Callable[[np.ndarray], Iterable[Sequence[Any]]],
 ) -> int:
     """Write a row for each input, a batch at a time, and count them."""
-    with replacing(out) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
+    with replace_atomically(out) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
         count, done = _survey(reader, check), 0
         bar = keras.utils.Progbar(count, verbose=_verbose(), unit_name="input")
         writer = csv.writer(file, lineterminator="\n")
