@@ -1,8 +1,10 @@
 """Draw the rooms of the plugin and what they import: `python -m docs.architecture`.
 
-It reads the imports of `a2d_keras` from its source, so the picture is what the code is. An import
-that another one implies is not drawn: where cli imports detection and detection imports attacks,
-cli may import attacks too.
+It reads the imports of `a2d_keras` from its source, so the picture is what the code is. A room is a
+package, or a module outside of any. A module that only one room imports is part of that room, and
+one that a package inside its own imports is a room of its own. An import that others imply is not
+drawn: where cli imports detection and detection imports attacks, cli may import attacks too.
+Every room may import the floor, which is drawn without arrows.
 """
 
 import ast
@@ -12,6 +14,7 @@ import pathlib
 ROOT = pathlib.Path(__file__).parent.parent
 PICTURE = pathlib.Path(__file__).parent / "figures" / "architecture.png"
 PACKAGE = "a2d_keras"
+FLOOR = "validation"
 CAPTIONS = {
     "attacks": "one family a file",
     "attacks.engine": "the compiled loop",
@@ -20,13 +23,15 @@ CAPTIONS = {
     "classifier": "a model as logits",
     "cli": "the command line",
     "detection": "guard, layer, adapt",
+    "detection.conformal": "ranks to thresholds",
     "detection.rules": "numbers to verdicts",
     "files": "atomic writes",
     "inputs": "checked at the door",
+    "options": "of a run, of a guard",
     "precision": "bfloat16, float16",
     "redteam": "attacks on ourselves",
     "statistics": "a number per input",
-    "validation": "plain arguments",
+    "validation": "refuses bad arguments, for every room",
 }
 _NO_ROOMS = ("__init__", "__main__", "version")
 _WIDTH, _BOX, _ROW = 9.0, (2.7, 0.78), 1.3
@@ -41,15 +46,24 @@ def rooms(root=ROOT / PACKAGE):
     Returns:
         The rooms that each room imports: a dict of sets by name, itself left out.
     """
-    found = {}
-    for path in sorted(root.rglob("*.py")):
-        parts = path.relative_to(root).with_suffix("").parts
-        if parts[0] in _NO_ROOMS:
-            continue
-        room = _room(root, parts)
-        imported = {_room(root, target) for target in _imports(root, path)}
-        found.setdefault(room, set()).update(imported - {room, *_NO_ROOMS})
-    return found
+    imports = _module_imports(root)
+    shared = {
+        other
+        for module, others in imports.items()
+        for other in others
+        if other[:-1] and _inside(module[:-1], other[:-1])
+    }
+    room_of = {m: m if len(m) == 1 or m in shared else m[:-1] for m in imports}
+    while True:
+        graph = {room: set() for room in room_of.values()}
+        for module, others in imports.items():
+            room = room_of[module]
+            graph[room] |= {room_of[other] for other in others} - {room}
+        alone = _module_of_one_room(graph, imports)
+        if alone is None:
+            return {".".join(room): {".".join(o) for o in others} for room, others in graph.items()}
+        module, user = alone
+        room_of = {m: user if room == module else room for m, room in room_of.items()}
 
 
 def reduced(graph):
@@ -87,8 +101,8 @@ def main():
     import matplotlib.pyplot as plt  # here, so that the rest works without it
 
     graph = reduced(rooms())
-    rows = _rows(graph)
-    height = _ROW * len(rows)
+    rows = _rows({room: others - {FLOOR} for room, others in graph.items() if room != FLOOR})
+    height = _ROW * (len(rows) + 1)
     figure, axis = plt.subplots(figsize=(_WIDTH * 0.66, height * 0.72), layout="constrained")
     axis.set(xlim=(0, _WIDTH), ylim=(-height + _ROW / 2, _ROW / 2))
     axis.axis("off")
@@ -96,11 +110,11 @@ def main():
     for level, row in enumerate(rows):
         for index, room in enumerate(row):
             places[room] = ((index + 0.5) * _WIDTH / len(row), -level * _ROW)
-    for room, direct in graph.items():
-        for other in direct:
-            _arrow(axis, places[room], places[other])
     for room, place in places.items():
-        _box(axis, room, place)
+        for other in graph[room] - {FLOOR}:
+            _arrow(axis, place, places[other])
+        _box(axis, room, place, _BOX)
+    _box(axis, FLOOR, (_WIDTH / 2, _ROW - height), (_WIDTH - 0.3, _BOX[1]))
     figure.savefig(PICTURE, dpi=150, metadata={"Description": described(graph)})
     print(f"Written to {PICTURE.relative_to(ROOT)}.")
 
@@ -117,28 +131,43 @@ def described(graph):
     return json.dumps({room: sorted(direct) for room, direct in sorted(graph.items())})
 
 
-def _imports(root, path):
-    """List what a file imports of the package, as module paths within it."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
-            base = tuple(node.module.split(".")[1:])
-            for alias in node.names:
-                target = (*base, alias.name)
-                exists = root.joinpath(*target).exists() or _file(root, target).exists()
-                if exists or base:
-                    yield target if exists else base
+def _module_imports(root):
+    """Read the modules that each module imports, as tuples of names within the package."""
+    paths = {path.relative_to(root).with_suffix("").parts: path for path in root.rglob("*.py")}
+    paths = {parts: path for parts, path in sorted(paths.items()) if parts[0] not in _NO_ROOMS}
+    found = {}
+    for parts, path in paths.items():
+        nodes = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)]
+        named = [
+            (*node.module.split("."), alias.name)[1:]
+            for node in nodes
+            if node.module and node.module.split(".")[0] == PACKAGE
+            for alias in node.names
+        ]
+        candidates = [_module(name, paths) for name in named]
+        found[parts] = {other for other in candidates if other not in (None, parts)}
+    return found
 
 
-def _room(root, parts):
-    """Tell which room a module lies in: its package, or itself at the top."""
-    if len(parts) == 1:
-        return parts[0]
-    folder = parts if root.joinpath(*parts).is_dir() else parts[:-1]
-    return ".".join(folder)
+def _module(name, modules):
+    """Find the module that an imported name is, or lies in."""
+    for parts in (name, (*name, "__init__"), name[:-1], (*name[:-1], "__init__")):
+        if parts in modules:
+            return parts
+    return None
 
 
-def _file(root, parts):
-    return root.joinpath(*parts[:-1], f"{parts[-1]}.py")
+def _inside(inner, outer):
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
+
+
+def _module_of_one_room(graph, modules):
+    """Find a module outside of any package that one room alone imports, and that room."""
+    for room in graph:
+        users = [user for user, others in graph.items() if room in others]
+        if room in modules and len(room) == 1 and len(users) == 1 and users[0] not in graph[room]:
+            return room, users[0]
+    return None
 
 
 def _rows(graph):
@@ -171,16 +200,17 @@ def _arrow(axis, start, end):
     axis.annotate("", xy=bottom, xytext=top, arrowprops=style, zorder=1)
 
 
-def _box(axis, room, place):
+def _box(axis, room, place, size):
     from matplotlib.patches import FancyBboxPatch
 
-    (x, y), (width, height) = place, _BOX
+    (x, y), (width, height) = place, size
     corner = (x - width / 2, y - height / 2)
     style = {"boxstyle": "round,pad=0,rounding_size=0.12", "facecolor": "#e8eef7", "zorder": 2}
     axis.add_patch(FancyBboxPatch(corner, width, height, edgecolor="#3b6fb6", **style))
     text = {"ha": "center", "va": "center", "zorder": 3}
     caption = CAPTIONS.get(room)
-    axis.text(x, y + (0.16 if caption else 0), room, fontsize=12.5, fontweight="bold", **text)
+    size = 12.5 * min(1, 15.5 / len(room))
+    axis.text(x, y + (0.16 if caption else 0), room, fontsize=size, fontweight="bold", **text)
     if caption:
         axis.text(x, y - 0.19, caption, fontsize=11, color="#33415c", **text)
 
