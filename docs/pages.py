@@ -64,7 +64,8 @@ def reference(registry):
     """
     package = REGISTRIES[registry]
     return "\n\n".join(
-        f"::: {package}.{name}\n    options:\n      members: false"  # the base class documents them
+        f"::: {package}.{name}\n    options:\n      heading_level: 3\n"
+        "      members: false"  # which the base class documents
         for name, (_, has_reference) in registered(package).items()
         if has_reference
     )
