@@ -1,6 +1,7 @@
 """Draw the figures of the documentation: `python -m docs.figures`, from a checkout.
 
-`idea.png` shows a classifier of points in the plane, and attack costs on both sides of its boundary.
+`idea.png` shows a classifier of points in the plane, and attack costs on both sides of its
+boundary.
 `explain.png` is the output of `a2d-keras explain` for an adversarial digit.
 """
 
