@@ -7,6 +7,12 @@ import a2d_keras as a2d
 from a2d_keras.cli.readers import read
 
 
+@pytest.fixture(autouse=True)
+def _channels_last(monkeypatch):
+    """What `Classifier` does not say yet."""
+    monkeypatch.setattr(a2d.Classifier, "data_format", "channels_last", raising=False)
+
+
 @pytest.fixture(scope="module")
 def pixels(digits):
     return np.round(255 * digits.x_test[:10]).astype("uint8")
@@ -20,8 +26,30 @@ def colour():
     return a2d.Classifier(keras.Model(inputs, keras.layers.Dense(4)(pooled)), bounds=(-1, 1))
 
 
+@pytest.fixture(scope="module")
+def channels_first():
+    """A classifier of colour images with the channels first."""
+    model = keras.Sequential([keras.Input((3, 5, 7)), keras.layers.Flatten()])
+    return with_format(a2d.Classifier(model), "channels_first")
+
+
+def with_format(classifier, data_format):
+    """Set the format where `Classifier` does not know it yet."""
+    vars(classifier).setdefault("data_format", data_format)
+    assert classifier.data_format == data_format
+    return classifier
+
+
 def png(pixels):
     return tf.io.encode_png(pixels).numpy()
+
+
+class Ranges:
+    """A classifier with bounds of its own."""
+
+    def __init__(self, classifier, low, high):
+        self.input_shape, self.data_format = classifier.input_shape, "channels_last"
+        self.bounds = low, high
 
 
 def write_images(folder, pixels):
@@ -114,6 +142,41 @@ class TestImages:
         (tmp_path / "a.png").write_bytes(png(pixels[0]))
         assert everything(tmp_path, colour)[1].shape == (1, 8, 8, 3)
 
+    def test_channels_first(self, channels_first, tmp_path):
+        pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), "uint8")
+        (tmp_path / "a.png").write_bytes(png(pixels))
+        expected = np.moveaxis(pixels, -1, 0)[None]
+        assert_read(tmp_path, channels_first, expected, ["a.png"])
+        path = write_records(tmp_path / "a.tfrecord", [encoded(pixels)])
+        assert_read(path, channels_first, expected, [f"{path}:0"])
+        np.save(tmp_path / "x.npy", expected)  # an array has the classifier's layout already
+        assert_read(tmp_path / "x.npy", channels_first, expected, ["0"])
+
+    def test_grey_channels_first(self, pixels, tmp_path):
+        model = keras.Sequential([keras.Input((1, 8, 8)), keras.layers.Flatten()])
+        classifier = with_format(a2d.Classifier(model), "channels_first")
+        (tmp_path / "a.png").write_bytes(png(pixels[0]))
+        assert_read(tmp_path, classifier, pixels[:1, None, ..., 0], ["a.png"])
+        np.save(tmp_path / "x.npy", pixels[..., 0])
+        assert_read(tmp_path / "x.npy", classifier, pixels[:, None, ..., 0], NUMBERS)
+
+    @pytest.mark.parametrize("shape", [(8, 8, 1), (1, 1, 1)])
+    def test_one_range_per_feature(self, classifier, pixels, tmp_path, shape):
+        """Each feature of an image is scaled to its own bounds."""
+        low = np.linspace(-3, 5, np.prod(shape)).reshape(shape).astype("float32")
+        ranges = Ranges(classifier, low, low + np.linspace(1, 9, low.size).reshape(shape))
+        for image in (pixels[0], pixels[0, ..., 0]):  # with and without the channel
+            np.save(tmp_path / "x.npy", image[None])
+            _, images = everything(tmp_path / "x.npy", ranges)
+            low, high = ranges.bounds
+            expected = low + (high - low) * pixels[:1] / 255
+            np.testing.assert_allclose(images, expected, rtol=1e-6, atol=1e-6)
+
+    def test_numbers_keep_their_ranges(self, classifier, digits, tmp_path):
+        ranges = Ranges(classifier, np.zeros((8, 8, 1)), np.full((8, 8, 1), 16.0))
+        np.save(tmp_path / "x.npy", digits.x_test[:2])
+        np.testing.assert_array_equal(everything(tmp_path / "x.npy", ranges)[1], digits.x_test[:2])
+
     def test_without_channels(self, pixels, tmp_path):
         model = keras.Sequential([keras.Input((8, 8)), keras.layers.Flatten()])
         (tmp_path / "a.png").write_bytes(png(pixels[0]))
@@ -153,7 +216,7 @@ def test_reads_no_further_than_asked(classifier, pixels, tmp_path):
     batches = read(str(folder), classifier).batches(2)
     assert next(batches)[0] == ("0.png", "1.png")
     assert next(batches)[0] == ("2.png", "3.png")
-    with pytest.raises(ValueError, match=r"whole PNG or JPEG.*Received: .*4\.png"):
+    with pytest.raises(ValueError, match=r"complete PNG or JPEG.*Received: .*4\.png"):
         next(batches)
 
 
@@ -178,20 +241,20 @@ class TestErrors:
     def test_a_classifier_of_no_images(self, pixels, tmp_path):
         (tmp_path / "a.png").write_bytes(png(pixels[0]))
         flat = a2d.Classifier(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
-        self.refuses(tmp_path, flat, r"Received: a classifier of \(4,\)")
+        self.refuses(tmp_path, flat, r"Received: .* of the shape \(4,\)")
 
     @pytest.mark.parametrize("name", ["x.npz", "x.npy"])
     def test_broken_arrays(self, classifier, pixels, tmp_path, name):
         path = tmp_path / name
         (np.savez if name == "x.npz" else np.save)(path, pixels)
         path.write_bytes(path.read_bytes()[:-200])
-        self.refuses(path, classifier, f"must be whole, .* Received: .*{name}: ")
+        self.refuses(path, classifier, f"must be complete, .* Received: .*{name}: ")
         path.write_bytes(b"something else")
-        self.refuses(path, classifier, f"must be whole, .* Received: .*{name}: ")
+        self.refuses(path, classifier, f"must be complete, .* Received: .*{name}: ")
 
     def test_pickles_and_strings(self, classifier, tmp_path):
         np.save(tmp_path / "x.npy", np.array([{}], dtype=object), allow_pickle=True)
-        self.refuses(tmp_path / "x.npy", classifier, "hold numbers alone. Received: .*x.npy")
+        self.refuses(tmp_path / "x.npy", classifier, "hold only numbers. Received: .*x.npy")
         np.save(tmp_path / "x.npy", np.array(["0.5"]))
         self.refuses(tmp_path / "x.npy", classifier, "array of real numbers. Received: <U3")
         np.save(tmp_path / "x.npy", np.float32(1))
@@ -199,16 +262,16 @@ class TestErrors:
 
     def test_keys(self, classifier, pixels, tmp_path):
         np.savez(tmp_path / "x.npz", x_test=pixels, x_train=pixels)
-        message = "one of x_test, x_train, with --key. Received: no --key for .*x.npz"
+        message = "with --key .*, one of x_test, x_train. Received: no --key for .*x.npz"
         self.refuses(tmp_path / "x.npz", classifier, message)
         self.refuses(tmp_path / "x.npz", classifier, "Received: --key x for", key="x")
         path = write_records(tmp_path / "a.tfrecord", [encoded(pixels[0], "photo")])
-        self.refuses(path, classifier, "one of label, photo, .* Received: no --key for .*record:0")
+        self.refuses(path, classifier, "one of label, photo. Received: no --key for .*record:0")
 
     def test_broken_records(self, classifier, pixels, tmp_path):
         path = write_records(tmp_path / "a.tfrecord", [encoded(image) for image in pixels])
         path.write_bytes(path.read_bytes()[:-5])
-        self.refuses(path, classifier, "TFRecords must be whole.* Received: .*a.tfrecord")
+        self.refuses(path, classifier, "TFRecords must be complete.* Received: .*a.tfrecord")
         with tf.io.TFRecordWriter(str(path)) as writer:
             writer.write(b"\xff no example")
         self.refuses(path, classifier, "each a `tf.train.Example`. Received: .*a.tfrecord")
