@@ -6,7 +6,7 @@ Attack as Defense: Zhao, Chen, Wang, Yang, Song, Sun, ISSTA 2021.
 import pathlib
 import sys
 
-from a2d_keras.version import __version__
+from a2d_keras.version import __version__ as __version__
 
 
 def _starts_command() -> bool:
@@ -35,54 +35,23 @@ if not _deferred:
             f"tensorflow before Keras is imported. Received: {keras.backend.backend()}"
         )
 
-    from a2d_keras.attacks import (
-        BIM,
-        BIM2,
-        DBA,
-        FGSM,
-        JSMA,
-        LBFGS,
-        LSA,
-        Attack,
-        AttackResult,
-        CarliniWagner,
-        DeepFool,
-        PairJSMA,
-        StepAttack,
-        Transfer,
-        train_substitute,
-    )
-    from a2d_keras.callbacks import AdaptDetector, AttackCostMonitor, DetectionLog
-    from a2d_keras.classifier import Classifier
-    from a2d_keras.detection.guarded_model import GuardedModel, guard
-    from a2d_keras.detection.layer import DetectorLayer
-    from a2d_keras.detection.zscore import ZScoreDetector
-    from a2d_keras.statistics.attack_cost import AttackCosts
-
-__all__ = [
-    "BIM",
-    "BIM2",
-    "DBA",
-    "FGSM",
-    "JSMA",
-    "LBFGS",
-    "LSA",
-    "AdaptDetector",
-    "Attack",
-    "AttackCostMonitor",
-    "AttackCosts",
-    "AttackResult",
-    "CarliniWagner",
-    "Classifier",
-    "DeepFool",
-    "DetectionLog",
-    "DetectorLayer",
-    "GuardedModel",
-    "PairJSMA",
-    "StepAttack",
-    "Transfer",
-    "ZScoreDetector",
-    "__version__",
-    "guard",
-    "train_substitute",
-]
+    from a2d_keras.attacks import *  # noqa: F403
+    from a2d_keras.attacks.base import Attack as Attack
+    from a2d_keras.attacks.base import StepAttack as StepAttack
+    from a2d_keras.attacks.engine.slots import AttackResult as AttackResult
+    from a2d_keras.attacks.engine.slots import Slots as Slots
+    from a2d_keras.attacks.substitute import train_substitute as train_substitute
+    from a2d_keras.callbacks import *  # noqa: F403
+    from a2d_keras.classifier import Classifier as Classifier
+    from a2d_keras.detection.guarded_model import GuardedModel as GuardedModel
+    from a2d_keras.detection.guarded_model import guard as guard
+    from a2d_keras.detection.layer import DetectorLayer as DetectorLayer
+    from a2d_keras.detection.rules import KNN as KNN
+    from a2d_keras.detection.rules import Rule as Rule
+    from a2d_keras.detection.rules import ZScore as ZScore
+    from a2d_keras.detection.rules.zscore import ZScoreDetector as ZScoreDetector
+    from a2d_keras.options import GuardOptions as GuardOptions
+    from a2d_keras.options import RunOptions as RunOptions
+    from a2d_keras.statistics import *  # noqa: F403
+    from a2d_keras.statistics.attack_cost import AttackCosts as AttackCosts
+    from a2d_keras.statistics.base import Statistic as Statistic

@@ -314,8 +314,8 @@ class KernelDensityUncertainty:
         return detector
 
     def _set_up(self, model, passes, seed):
-        require_whole("passes", passes, least=2)
-        require_whole("seed", seed, least=0)
+        require_whole("passes", passes, minimum=2)
+        require_whole("seed", seed, minimum=0)
         _require_classifier(model)
         self.model = model
         self.passes = passes

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import StratifiedKFold
 
-from a2d_keras.files import replacing
+from a2d_keras.files import replace_atomically
 from baselines.digests import digest
 from baselines.layerwise import describe
 
@@ -52,7 +52,7 @@ def write(path, model, arrays):
         arrays: What was learned, a dict.
     """
     arrays = arrays | {"weights": digest(*model.get_weights())}
-    with replacing(path) as beside, open(beside, "wb") as file:
+    with replace_atomically(path) as beside, open(beside, "wb") as file:
         np.savez_compressed(file, **arrays, checksum=digest(*arrays.values()))
 
 

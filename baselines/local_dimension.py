@@ -82,9 +82,9 @@ class LocalDimension:
     """
 
     def __init__(self, model, k=20, batch_size=100, seed=0):
-        require_whole("k", k, least=2)
+        require_whole("k", k, minimum=2)
         require_whole("batch_size", batch_size)
-        require_whole("seed", seed, least=0)
+        require_whole("seed", seed, minimum=0)
         if k >= batch_size:
             raise ValueError(
                 f"`k` must be less than `batch_size`, {batch_size}, as no input is its own "

@@ -3,7 +3,7 @@
 import csv
 import json
 
-from a2d_keras.files import replacing
+from a2d_keras.files import replace_atomically
 from benchmarks.rows import Measured, Row
 
 _COLUMNS = ("what", "median", "spread", "target", "met", "note")
@@ -45,13 +45,13 @@ def write(out, parts):
         parts: What was measured, as `read` returns it, in the order of the table.
     """
     rows = [{"part": name, **each} for name, part in parts.items() for each in part["rows"]]
-    with replacing(out / "results.json") as path:
+    with replace_atomically(out / "results.json") as path:
         path.write_text(json.dumps(parts, indent=1) + "\n")
-    with replacing(out / "results.csv") as path, open(path, "w", newline="") as file:
+    with replace_atomically(out / "results.csv") as path, open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    with replacing(out / "table.md") as path:
+    with replace_atomically(out / "table.md") as path:
         path.write_text(table(parts))
 
 

@@ -16,8 +16,8 @@ import tensorflow as tf
 from scipy import stats
 
 from a2d_keras import inputs
-from a2d_keras.attacks import BIM, Attack
-from a2d_keras.attacks.base import count_slots
+from a2d_keras.attacks import BIM
+from a2d_keras.attacks.base import Attack
 from a2d_keras.classifier import Classifier
 from a2d_keras.detection.guarded_model import GuardedModel
 from a2d_keras.detection.layer import DetectorLayer
@@ -103,8 +103,10 @@ class AttackCostMonitor(keras.callbacks.Callback):
 
     def _median_cost(self, budget: int | None = None) -> float:
         if self._classifier is None:
-            self._classifier = Classifier(self.model, self.bounds, self.from_logits)
-        slots = count_slots(self.slots, self.attack, self._classifier)
+            self._classifier = Classifier(
+                self.model, bounds=self.bounds, from_logits=self.from_logits
+            )
+        slots = self.attack.count_slots(self._classifier, self.slots)
         result = self.attack(self._classifier, self.x, budget=budget, slots=slots)
         some = inputs.first(self.x, self._classifier, slots)
         finite = np.isfinite(self._classifier.logits(some)).all()

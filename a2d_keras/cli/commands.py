@@ -16,11 +16,11 @@ from a2d_keras.cli.saved_models import load, load_classifier, load_guarded
 from a2d_keras.cli.table import BATCH_SIZE, Check, count_checked, verbosity, write_table
 from a2d_keras.detection.guarded_model import GuardedModel, guard
 from a2d_keras.detection.layer import DetectorLayer
-from a2d_keras.files import replacing as replace_atomically
-from a2d_keras.statistics.attack_cost import AttackCosts
+from a2d_keras.detection.rules import ZScore
+from a2d_keras.files import replace_atomically
+from a2d_keras.statistics.attack_cost import AttackCost, column_names
 
 _SOME_FLAGGED = 3
-_DEFAULT_BOUNDS = (0.0, 1.0)
 
 
 class Outcome(NamedTuple):
@@ -46,13 +46,13 @@ def adapt(arguments: argparse.Namespace) -> Outcome:
     Returns:
         The `Outcome`.
     """
+    chosen = _make_attacks(arguments.attack) if arguments.attack else [None]
     guarded = guard(
         load_classifier(arguments.model),
-        bounds=arguments.bounds or _DEFAULT_BOUNDS,
-        attacks=_make_attacks(arguments.attack) if arguments.attack else None,
-        detector="knn" if arguments.adversarial else "zscore",
+        bounds=arguments.bounds,
+        statistics=[AttackCost(attack, exact=arguments.exact) for attack in chosen],
+        rule="knn" if arguments.adversarial else "zscore",
         false_positive_rate=arguments.false_positive_rate,
-        exact=arguments.exact,
         on_invalid=arguments.on_invalid,
     )
     with replace_atomically(arguments.out) as part:
@@ -63,15 +63,14 @@ def adapt(arguments: argparse.Namespace) -> Outcome:
         guarded.adapt(benign, adversarial, verbose=verbosity())
         guarded.save(part)
     detector, max_queries = guarded.detector, guarded.max_queries_per_input
-    thresholds = dict(zip(_names(detector.attacks), detector.thresholds.tolist(), strict=True))
-    steps = _describe_steps(detector.attacks, thresholds.values())
+    names, steps = column_names(detector.attacks), detector.thresholds.tolist()
     return Outcome(
-        f"Adapted on {count} benign inputs: {steps} settle a verdict, which takes at most "
-        f"{max_queries:,} queries. Written to {arguments.out}.",
+        f"Adapted on {count} benign inputs: {_describe_steps(detector.attacks, steps)} settle a "
+        f"verdict, which takes at most {max_queries:,} queries. Written to {arguments.out}.",
         {
             "benign_inputs": count,
             "attacks": [repr(attack) for attack in detector.attacks],
-            "thresholds": thresholds,
+            "thresholds": dict(zip(names, steps, strict=True)),
             "false_positive_rate": detector.false_positive_rate,
             "max_queries_per_input": max_queries,
             "output": arguments.out,
@@ -100,7 +99,7 @@ def detect(arguments: argparse.Namespace) -> Outcome:
         columns = [out["is_adversarial"], out["score"], out["exact"], *out["cost"].T]
         return zip(_predictions(detector.classifier, images), *columns, strict=True)
 
-    costs = [f"cost_{name}" for name in _names(detector.attacks)]
+    costs = [f"cost_{name}" for name in column_names(detector.attacks)]
     header = ["input", "prediction", "is_adversarial", "score", "exact", *costs]
     count = write_table(arguments.out, header, reader, detector.check, judge)
     return Outcome(
@@ -125,7 +124,7 @@ def cost(arguments: argparse.Namespace) -> Outcome:
         The `Outcome`.
     """
     classifier, chosen = _attacked(arguments)
-    names, costs = _names(chosen), []
+    names, costs = column_names(chosen), []
     reader = read(arguments.inputs, classifier, arguments.key)
 
     def measure(images: np.ndarray) -> Iterable[Sequence[Any]]:
@@ -163,16 +162,16 @@ def explain(arguments: argparse.Namespace) -> Outcome:
         flagged = bool(guarded.predict(image, verbose=0)["is_adversarial"][0])
         prediction, findings = _predictions(classifier, image)[0], _findings(detector, image)
         draw(part, name, _drawable(image, classifier), prediction, flagged, findings)
-    costs = dict(zip(_names(detector.attacks), (found.cost for found in findings), strict=True))
+    names, costs = column_names(detector.attacks), [finding.cost for finding in findings]
     return Outcome(
         f"{name} is {'flagged as adversarial' if flagged else 'not flagged'}: it is classified as "
-        f"{prediction}, and costs {_describe_steps(detector.attacks, costs.values())}. "
+        f"{prediction}, and costs {_describe_steps(detector.attacks, costs)}. "
         f"Written to {arguments.out}.",
         {
             "input": name,
             "prediction": prediction,
             "is_adversarial": flagged,
-            "cost": costs,
+            "cost": dict(zip(names, costs, strict=True)),
             "output": arguments.out,
         },
         _SOME_FLAGGED if flagged else 0,
@@ -192,7 +191,7 @@ def _findings(detector: DetectorLayer, image: np.ndarray) -> list[Any]:
             success=bool(result.success[0]),
             cost=int(result.cost[0]),
             benign_costs=benign_costs,
-            threshold=int(threshold) if detector.detector == "zscore" else None,
+            threshold=int(threshold) if isinstance(detector.rule, ZScore) else None,
         )
         findings.append(finding)
     return findings
@@ -209,7 +208,7 @@ def _attacked(arguments: argparse.Namespace) -> tuple[Classifier, Sequence[Attac
     """Take classifier and attacks from a guarded model, or from the command line."""
     model, named = load(arguments.model), _make_attacks(arguments.attack or ["BIM"])
     if not isinstance(model, GuardedModel):
-        return Classifier(model, bounds=arguments.bounds or _DEFAULT_BOUNDS), named
+        return Classifier(model, bounds=arguments.bounds or (0.0, 1.0)), named
     if arguments.bounds:
         raise ValueError(
             "A guarded model has its own bounds; leave --bounds out. "
@@ -230,10 +229,6 @@ def _make_attacks(names: Sequence[str]) -> list[Any]:
                 f"Received: {name}: {error}"
             ) from error
     return made
-
-
-def _names(chosen: Sequence[Attack]) -> list[str]:
-    return AttackCosts(None, attacks=chosen).get_feature_names_out().tolist()
 
 
 def _describe_steps(chosen: Sequence[Attack], steps: Iterable[float]) -> str:

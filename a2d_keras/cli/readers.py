@@ -111,8 +111,8 @@ def channel_axis(classifier: Classifier) -> int:
 
     Examples:
         >>> import keras
-        >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
-        >>> channel_axis(Classifier(model))
+        >>> layers = [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]
+        >>> channel_axis(Classifier(keras.Sequential(layers)))
         -1
     """
     return 0 if classifier.data_format == "channels_first" else -1

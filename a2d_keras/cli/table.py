@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from a2d_keras.cli.readers import Reader
-from a2d_keras.files import replacing as replace_atomically
+from a2d_keras.files import replace_atomically
 
 BATCH_SIZE = 1024  # inputs in memory
 
