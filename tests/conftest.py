@@ -48,6 +48,42 @@ def adversarial(classifier, benign):
     return a2d.BIM(eps_iter=0.01, max_iterations=50)(classifier, benign).adversarial
 
 
+# Options of `guard` that change nothing of what `adapt` learns.
+_NOT_LEARNED = ("on_changed_weights", "on_invalid", "slots")
+
+
+@pytest.fixture(scope="session")
+def guard_digits(model, held_out, adversarial):
+    """Guard digits as `guard` does, adapted; what is learned is learned once a session.
+
+    `guard_digits(**options)` is a fresh guarded model, for a test to change as it likes. It takes
+    the options of `guard`, `count`, the number of inputs to adapt on (by default all of
+    `held_out`), and in the place of `model` another classifier, such as a copy of it.
+    """
+    learned = {}
+
+    def guard_digits(classifier=model, *, count=None, **options):
+        guarded = a2d.guard(classifier, **options)
+        detector = guarded.detector
+        matter = sorted((name, repr(options[name])) for name in {*options} - {*_NOT_LEARNED})
+        key = (detector.classifier.weights_hash(), count, *matter)
+        if key in learned:
+            guarded.set_weights(learned[key])
+        else:
+            crafted = adversarial if detector.verdict.needs_adversarial else None
+            guarded.adapt(held_out[:count], crafted, verbose=0)
+            learned[key] = guarded.get_weights()
+        return guarded
+
+    return guard_digits
+
+
+@pytest.fixture(scope="session")
+def guarded(guard_digits):
+    """A guarded model to predict with and never to change: its graphs are traced once."""
+    return guard_digits()
+
+
 @pytest.fixture
 def small_images():
     return np.random.default_rng(1).uniform(size=(12, 6, 6, 2)).astype("float32")

@@ -89,7 +89,7 @@ def test_every_public_class_and_function_shows_an_example():
     missing = [
         thing
         for thing in public
-        if thing not in documented_elsewhere and "Example:" not in thing.__doc__
+        if thing not in documented_elsewhere and "Examples:" not in thing.__doc__
     ]
     assert not missing
 
