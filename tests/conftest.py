@@ -1,3 +1,4 @@
+import dataclasses
 import pathlib
 
 import keras
@@ -48,10 +49,6 @@ def adversarial(classifier, benign):
     return a2d.BIM(eps_iter=0.01, max_iterations=50)(classifier, benign).adversarial
 
 
-# Options of `guard` that change nothing of what `adapt` learns.
-_NOT_LEARNED = ("on_changed_weights", "on_invalid", "slots")
-
-
 @pytest.fixture(scope="session")
 def guard_digits(model, held_out, adversarial):
     """Guard digits as `guard` does, adapted; what is learned is learned once a session.
@@ -61,16 +58,17 @@ def guard_digits(model, held_out, adversarial):
     `held_out`), and in the place of `model` another classifier, such as a copy of it.
     """
     learned = {}
+    run_options = {field.name for field in dataclasses.fields(a2d.GuardOptions)}  # not learned
 
     def guard_digits(classifier=model, *, count=None, **options):
         guarded = a2d.guard(classifier, **options)
         detector = guarded.detector
-        matter = sorted((name, repr(options[name])) for name in {*options} - {*_NOT_LEARNED})
+        matter = sorted((name, repr(options[name])) for name in {*options} - run_options)
         key = (detector.classifier.weights_hash(), count, *matter)
         if key in learned:
             guarded.set_weights(learned[key])
         else:
-            crafted = adversarial if detector.verdict.needs_adversarial else None
+            crafted = adversarial if detector.rule.needs_adversarial else None
             guarded.adapt(held_out[:count], crafted, verbose=0)
             learned[key] = guarded.get_weights()
         return guarded

@@ -76,7 +76,7 @@ def trainable(learned):
 
 class TestAttackCostMonitor:
     def test_measures_the_weights_of_each_epoch(self, trainable, fit, benign):
-        costs = a2d.AttackCosts(trainable, [QUICK])
+        costs = a2d.AttackCosts(trainable, attacks=[QUICK])
 
         class Expected(keras.callbacks.Callback):
             medians = ()
@@ -109,7 +109,7 @@ class TestAttackCostMonitor:
         # Keras takes "val_" off and writes to the curves of validation.
         logged = scalars(tmp_path / "logs" / "validation")["epoch_attack_cost"]
         assert logged == list(enumerate(medians))
-        best = a2d.AttackCosts(keras.models.load_model(path), [QUICK]).transform(benign)
+        best = a2d.AttackCosts(keras.models.load_model(path), attacks=[QUICK]).transform(benign)
         assert np.median(best) == max(medians)
 
     def test_traces_the_attack_once(self, trainable, fit, benign):
@@ -210,7 +210,8 @@ class Noting(a2d.DetectorLayer):
 
 class TestAdaptDetector:
     def layer(self, model, **options):
-        return a2d.DetectorLayer(model, attacks=[a2d.BIM(max_iterations=300)], **options)
+        cost = a2d.AttackCost(a2d.BIM(max_iterations=300))
+        return a2d.DetectorLayer(model, statistics=[cost], **options)
 
     @pytest.mark.parametrize(
         ("every", "epochs", "times"), [(None, 2, 1), (2, 3, 2), (1, 2, 2), (9, 1, 1)]
@@ -244,7 +245,7 @@ class TestAdaptDetector:
 
     @pytest.mark.filterwarnings("ignore:Benign inputs withstand")  # 80 are few for K = 100
     def test_nearest_neighbours(self, trainable, fit, held_out):
-        layer = self.layer(trainable, detector="knn")
+        layer = self.layer(trainable, rule="knn")
         crafted = QUICK(a2d.Classifier(trainable), held_out[:40]).adversarial
         fit(trainable, a2d.AdaptDetector(layer, held_out[:40], adversarial=crafted))
         assert layer.up_to_date
@@ -256,7 +257,7 @@ class TestAdaptDetector:
         with pytest.raises(ValueError, match="`every` must be a whole.*, at least 1. Received: 0"):
             a2d.AdaptDetector(layer, benign, every=0)
         with pytest.raises(ValueError, match="benign and adversarial inputs. Received: only ben"):
-            a2d.AdaptDetector(self.layer(model, detector="knn"), benign)
+            a2d.AdaptDetector(self.layer(model, rule="knn"), benign)
 
 
 def predict(guarded, x, log, **options):

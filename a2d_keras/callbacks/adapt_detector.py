@@ -54,7 +54,7 @@ class AdaptDetector(keras.callbacks.Callback):
             )
         if every is not None:
             require_whole("every", every)
-        layer.verdict.require_kinds(adversarial is not None)
+        layer.rule.require_kinds(adversarial is not None)
         self.layer = layer
         self.benign = benign
         self.every = every
