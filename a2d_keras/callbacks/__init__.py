@@ -1,15 +1,10 @@
 """Keras callbacks: attack costs while training, detectors kept up to date, verdicts watched."""
 
-import collections
-import datetime
-import functools
-import json
-import math
-import os
-import threading
-from collections.abc import Callable
-from typing import Any
+from a2d_keras.callbacks.adapt_detector import AdaptDetector
+from a2d_keras.callbacks.attack_cost_monitor import AttackCostMonitor
+from a2d_keras.callbacks.detection_log import DetectionLog
 
+<<<<<<< HEAD
 import keras
 import numpy as np
 import tensorflow as tf
@@ -329,3 +324,6 @@ def _p_value(flagged: int, inputs: int, rate: float) -> float:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+=======
+__all__ = ["AdaptDetector", "AttackCostMonitor", "DetectionLog"]
+>>>>>>> infra
