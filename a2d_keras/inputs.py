@@ -275,7 +275,8 @@ def to_dataset(checked: Checked, size: int) -> tf.data.Dataset:
         size: Inputs in a batch, at least 1.
 
     Returns:
-        The dataset, of `Checked` batches. Floating-point numbers become Keras's `floatx`, others stay as they are.
+        The dataset, of `Checked` batches. Floating-point numbers become Keras's `floatx`, others
+        stay as they are.
     """
     x = checked.x
     if tf.as_dtype(x.dtype).is_floating:

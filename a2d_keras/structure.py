@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_COMPILED = ("train_function", "test_function", "predict_function")  # made by Keras when needed
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -43,6 +44,8 @@ class Structure:
         """List constants and settings, which a trace takes over: not all are in the config."""
         state, is_model = [], _is_model(layer)
         for name, value in vars(layer).items():
+            if name in _COMPILED:
+                continue
             setting = isinstance(value, _PLAIN) and not name.startswith("_") and not is_model
             if tf.is_tensor(value) or isinstance(value, np.ndarray) or callable(value):
                 state.append((name, self._id(value)))

@@ -11,3 +11,5 @@ from a2d_keras.attacks.local_search import LSA as LSA
 from a2d_keras.attacks.saliency_map import JSMA as JSMA
 from a2d_keras.attacks.saliency_map import PairJSMA as PairJSMA
 from a2d_keras.attacks.substitute import Transfer as Transfer
+
+__all__ = [name for name, value in globals().items() if isinstance(value, type)]

@@ -88,9 +88,10 @@ class LSA(StepAttack):
 
     def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
         """Stand at the beginning of the first round; see `StepAttack.start`."""
-        shape = tf.shape(_images(classifier, inputs))
+        images = _images(classifier, inputs)
+        shape = tf.shape(images)
         return _Search(
-            key=randomness.keys(inputs, self.seed),
+            key=randomness.keys(images, self.seed),
             nearby=tf.fill(shape[:3], True),
             asked=tf.zeros(shape[:1], tf.int64),
             best=tf.fill([shape[0], self.t], _NONE),

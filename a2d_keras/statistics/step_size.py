@@ -53,6 +53,6 @@ def _halvings(classifier: Classifier, benign: np.ndarray) -> int:
     if benign.size == 0:
         return 0
     values = np.asarray(classifier.to_unit(benign))
-    resolution = np.median(np.spacing(np.abs(values, dtype="float32"))) * _MIN_ULPS
-    longest = FIRST_STEP * float(np.max(classifier.unit.range))
-    return int(np.clip(math.log2(longest / resolution), 0, _MAX_HALVINGS))
+    resolution = float(np.median(np.spacing(np.abs(values, dtype="float32"))))
+    longest = FIRST_STEP * classifier.unit.range
+    return int(np.clip(math.log2(longest / (_MIN_ULPS * resolution)), 0, _MAX_HALVINGS))
