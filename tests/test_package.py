@@ -81,14 +81,6 @@ def test_examples_of_the_checkout_run(name):
     test_examples_run(name)
 
 
-@pytest.mark.checkout
-def test_the_document_of_the_attacks_is_right_and_whole():
-    path = ROOT / "docs" / "attacks.md"
-    assert doctest.testfile(str(path), module_relative=False).failed == 0
-    classes = {name for name, thing in vars(a2d_keras.attacks).items() if isinstance(thing, type)}
-    assert not {name for name in classes if f"`{name}`" not in path.read_text()}
-
-
 def test_every_public_class_and_function_shows_an_example():
     public = [
         thing for name, thing in vars(a2d_keras).items() if name[0] != "_" and callable(thing)

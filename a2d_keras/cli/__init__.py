@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain(f"interrupted; {arguments.out} is unchanged", _INTERRUPTED)
     print(json.dumps(outcome.summary) if arguments.json else outcome.sentence)
-    return outcome.status
+    return int(outcome.status)
 
 
 def _run(arguments: argparse.Namespace) -> Any:

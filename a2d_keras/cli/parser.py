@@ -170,7 +170,9 @@ COMMANDS = {
 
 def _add(group: Any, name: str, about: str, example: str, *more: str) -> argparse.ArgumentParser:
     sentence = f"{about[0].upper()}{about[1:]}."
-    return group.add_parser(name, help=about, **_texts(sentence, f"example:\n{example}", *more))
+    texts = _texts(sentence, f"example:\n{example}", *more)
+    parser: argparse.ArgumentParser = group.add_parser(name, help=about, **texts)
+    return parser
 
 
 def _texts(about: str, *more: str) -> dict[str, Any]:

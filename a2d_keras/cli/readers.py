@@ -155,7 +155,8 @@ def _scale(values: np.ndarray, classifier: Classifier) -> np.ndarray:
     if values.dtype != np.uint8:
         return values
     low, high = (np.asarray(bound, "float64") for bound in classifier.bounds)
-    return low + values.astype("float64") * (high - low) / 255
+    scaled: np.ndarray = low + values.astype("float64") * (high - low) / 255
+    return scaled
 
 
 def _images(files: dict[str, pathlib.Path], classifier: Classifier) -> _Rows:
@@ -193,7 +194,7 @@ def _load(path: pathlib.Path, key: str | None) -> np.ndarray:
             "Inputs must be an array of real numbers. "
             f"Received: {values.dtype} of the shape {values.shape} in {path}"
         )
-    return values
+    return np.asarray(values)
 
 
 def _complete(path: pathlib.Path, load: Callable[[], Any]) -> Any:
