@@ -165,6 +165,17 @@ class Classifier:
         """
         return self._predict(x)
 
+    def predictions_spec(self, x: keras.KerasTensor) -> Any:
+        """Describe what `predictions` returns, without computing it.
+
+        Args:
+            x: A symbolic batch of inputs.
+
+        Returns:
+            `KerasTensor`s, in the structure of the model's outputs.
+        """
+        return self._predict.spec(x)
+
     def logits(self, x: tf.Tensor) -> tf.Tensor:
         """Compute the logits.
 

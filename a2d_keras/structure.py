@@ -10,6 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+# What a model keeps of training and predicting.
+_TRAINING = frozenset(
+    {"built", "compiled", "history", "loss", "optimizer", "predict_function", "run_eagerly"}
+    | {"steps_per_execution", "stop_evaluating", "stop_predicting", "stop_training"}
+    | {"test_function", "train_function", "unrolled_steps_per_execution"}
+)
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -26,14 +32,14 @@ class Structure:
     def __init__(self, model: keras.Model) -> None:
         self._kept: list[Any] = []
         layers = model._flatten_layers()
-        self._key = tuple(self._describe(layer, layer is model) for layer in layers)
+        self._key = tuple(map(self._describe, layers))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Structure) and self._key == other._key
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _describe(self, layer: Any, is_whole: bool) -> tuple[Any, ...]:
+    def _describe(self, layer: Any) -> tuple[Any, ...]:
         variables = [(self._id(v), tuple(v.shape), str(v.dtype)) for v in _own_variables(layer)]
         outputs = getattr(layer, "outputs", None) if isinstance(layer, keras.Model) else None
         graph = [self._id(output) for output in outputs or ()]
@@ -41,11 +47,13 @@ class Structure:
 
     def _state(self, layer: Any) -> list[tuple[str, Any]]:
         """List constants and settings, which a trace takes over: not all are in the config."""
-        state = []
+        is_model, state = isinstance(layer, keras.Model), []
         for name, value in vars(layer).items():
+            if is_model and (name.startswith("_") or name in _TRAINING):
+                continue
             if tf.is_tensor(value) or isinstance(value, np.ndarray) or callable(value):
                 state.append((name, self._id(value)))
-            elif isinstance(value, _PLAIN) and not name.startswith("_") and not _is_model(layer):
+            elif isinstance(value, _PLAIN) and not name.startswith("_"):
                 state.append((name, value))
         return state
 
@@ -54,19 +62,17 @@ class Structure:
         return id(value)
 
 
-def _is_model(layer: Any) -> bool:
-    return isinstance(layer, keras.Model)
-
-
 def _own_variables(layer: Any) -> Iterable[Any]:
     return (*layer._trainable_variables, *layer._non_trainable_variables)
 
 
 def _config(layer: Any) -> str:
-    if _is_model(layer):  # its layers tell
+    if isinstance(layer, keras.Model):  # its layers tell
         return ""
     try:
-        return _ADDRESS.sub("", repr(layer.get_config()))
+        config = dict(layer.get_config())
+        config.pop("trainable", None)  # a prediction is the same
+        return _ADDRESS.sub("", repr(config))
     except Exception:  # a custom layer may not be serializable at all
         return ""
 
