@@ -102,7 +102,6 @@ class Classifier:
         self._given = {"bounds": bounds, "data_format": data_format}
         self._unit: Classifier = self
         self._trace()
-        self._predict.require_as_predict(self.random_inputs(_PROBE_INPUTS))
 
     @property
     def range(self) -> Any:
@@ -299,6 +298,7 @@ class Classifier:
         self.data_format = geometry.data_format(model, self.input_shape, self._given["data_format"])
         self.bounds = ranges.parse(self._given["bounds"], self.input_shape)
         self._predict = PredictFunction(model)
+        self._predict.require_as_predict(self.random_inputs(_PROBE_INPUTS))
         self._run = self._compile(self._outputs)
         self._to_logits = self._choose_logits(self._traced(self._run))
         self._function = self._compile(self._logits)
@@ -327,11 +327,11 @@ class Classifier:
         with lowered(self.model, self.precision):
             return single_output(self._predict.continuous(x), self.model)
 
-    def _compile(self, function: Callable) -> Any:
+    def _compile(self, function: reading.ToLogits) -> Any:
         x = tf.TensorSpec((None, *self.input_shape), tf.float32)
         return tf.function(function, input_signature=[x], autograph=False)
 
-    def _choose_logits(self, outputs: tf.Tensor) -> Callable:
+    def _choose_logits(self, outputs: tf.Tensor) -> reading.ToLogits:
         if outputs.shape.rank != 2:
             raise ValueError(
                 "The classifier's output must have the shape (batch, classes). "
@@ -398,7 +398,8 @@ class Classifier:
 
     def _require_exclusive(self, outputs: tf.Tensor) -> None:
         op = reading.activation_op(outputs)
-        if op.type == "Sigmoid" and outputs.shape[-1] > 1 and self.from_logits is None:
+        sigmoid = op is not None and op.type == "Sigmoid"
+        if sigmoid and outputs.shape[-1] > 1 and self.from_logits is None:
             raise ValueError(_labels_of_their_own(outputs, self.model))
 
     def _gives_probabilities(self) -> bool:
@@ -442,6 +443,11 @@ class _UnitClassifier(Classifier):
         self.bounds = (0.0, 1.0)
         self._unit = self
         self._function = self._compile(self._logits)
+
+    @property
+    def dtype(self) -> tf.DType:
+        """The dtype of inputs on the unit cube, whatever the model declares."""
+        return tf.float32
 
     def predictions(self, x: tf.Tensor) -> Any:
         """Compute what `model.predict` returns for these inputs in the model's own ranges."""

@@ -236,8 +236,8 @@ def first(x: Any, classifier: Classifier, max_count: int) -> np.ndarray:
         Checked inputs, float32, (n, *input_shape), n up to `max_count`.
     """
     if not is_dataset(x):
-        return checked(_to_array(_only(x, classifier))[:max_count], classifier).numpy()
-    return next(batches(x, classifier, max_count)).numpy()
+        return np.asarray(checked(_to_array(_only(x, classifier))[:max_count], classifier))
+    return np.asarray(next(batches(x, classifier, max_count)))
 
 
 def to_dataset(x: Any, size: int) -> tf.data.Dataset:
@@ -382,4 +382,4 @@ def _is_real(dtype: Any) -> bool:
         dtype = tf.as_dtype(dtype)  # of an object array: a string
     except TypeError:  # such as NumPy's dates
         return False
-    return dtype.is_floating or dtype.is_integer or dtype.is_bool
+    return bool(dtype.is_floating or dtype.is_integer or dtype.is_bool)

@@ -8,10 +8,10 @@ import tensorflow as tf
 # Ops that leave the classes where they are, so the softmax may stand before them.
 _TRANSPARENT_OPS = frozenset({"Cast", "Identity", "Reshape", "Squeeze"})
 # Ops through which whole numbers reach a table: `keras.ops.take` also mends negative ones.
-_INDEX_OPS = _TRANSPARENT_OPS | set(
-    "AddV2 AsString ConcatV2 ExpandDims Floor Maximum Minimum Pack Rint Round SelectV2 "
-    "StridedSlice Transpose".split()
-)
+_INDEX_OPS = _TRANSPARENT_OPS | {
+    *("AddV2", "AsString", "ConcatV2", "ExpandDims", "Floor", "Maximum", "Minimum"),
+    *("Pack", "Rint", "Round", "SelectV2", "StridedSlice", "Transpose"),
+}
 _LOOKUPS = {  # the place of what is looked up, or counted
     **{"Gather": 1, "GatherV2": 1, "ResourceGather": 1, "LookupTableFindV2": 1},
     **{"Bincount": 0, "DenseBincount": 0, "OneHot": 0, "StringToHashBucketFast": 0},

@@ -47,7 +47,8 @@ class Structure:
 
     def _state(self, layer: Any) -> list[tuple[str, Any]]:
         """List constants and settings, which a trace takes over: not all are in the config."""
-        is_model, state = isinstance(layer, keras.Model), []
+        is_model = isinstance(layer, keras.Model)
+        state: list[tuple[str, Any]] = []
         for name, value in vars(layer).items():
             if is_model and (name.startswith("_") or name in _TRAINING):
                 continue
@@ -93,7 +94,7 @@ def hash_weights(model: keras.Model, salt: str = "") -> int:
     digest = hashlib.sha256(salt.encode())
     for value in _saved_values(model):
         values = np.ascontiguousarray(_to_numpy(value))
-        digest.update(values.reshape(-1).view("uint8"))  # hashlib does not take bfloat16
+        digest.update(values.reshape(-1).view("uint8").data)  # hashlib does not take bfloat16
     return int.from_bytes(digest.digest()[:8], "little", signed=True)
 
 
@@ -112,7 +113,8 @@ def _saved_values(model: keras.Model) -> Iterator[Any]:
 
 
 def _layer_values(layer: Any) -> list[Any]:
-    own, store = list(_own_variables(layer)), {}
+    own = list(_own_variables(layer))
+    store: dict[str, Any] = {}
     _without_idle_lora(layer).save_own_variables(store)
     saved = list(store.values())
     merged = not {id(value) for value in saved} <= {id(variable) for variable in own}

@@ -209,6 +209,17 @@ class TestIntegers:
         logits = pixels.logits(inputs.checked(x, pixels))
         np.testing.assert_allclose(tf.nn.softmax(logits), expected, atol=1e-6)
 
+    def test_whole_numbers_with_ranges_of_their_own(self):
+        stack = [layers.Rescaling([0.01, 1.0, 1.0, 0.5]), layers.Dense(3, "softmax")]
+        model = keras.Sequential([keras.Input((4,), dtype="int32"), *stack])
+        classifier = Classifier(model, bounds=([0, 0, 0, -4], [90, 1, 1, 4]))
+        x = np.array([[45, 1, 0, 2], [9, 0, 1, -2]], "float32")
+        u = classifier.to_unit(inputs.checked(x, classifier))
+        np.testing.assert_allclose(u, [[0.5, 1, 0, 0.75], [0.1, 0, 1, 0.25]], atol=1e-6)
+        np.testing.assert_array_equal(inputs.clip(u, classifier.unit), u)
+        expected = model.predict(x.astype("int32"), verbose=0)
+        np.testing.assert_allclose(tf.nn.softmax(classifier.unit.logits(u)), expected, atol=1e-6)
+
     @pytest.mark.parametrize("dtype", ["uint8", "int64", "bool", "float16", "float64"])
     def test_any_real_dtype_comes_in(self, dtype):
         classifier = Classifier(dense(layers.Rescaling(1 / 255)), bounds=(0, 255))
