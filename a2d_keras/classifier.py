@@ -298,6 +298,8 @@ class Classifier:
         self.data_format = geometry.data_format(model, self.input_shape, self._given["data_format"])
         self.bounds = ranges.parse(self._given["bounds"], self.input_shape)
         self._predict = PredictFunction(model)
+        if self._predict.dtype == tf.string:
+            raise ValueError(_no_continuous_values(model))
         self._predict.require_as_predict(self.random_inputs(_PROBE_INPUTS))
         self._run = self._compile(self._outputs)
         self._to_logits = self._choose_logits(self._traced(self._run))
@@ -379,11 +381,7 @@ class Classifier:
     def _require_continuous(self) -> None:
         graph = self._run.get_concrete_function()
         if reading.feeds_lookup(graph.inputs[0]) and not self._has_gradient():
-            raise ValueError(
-                "The classifier looks its inputs up in a table, as tokens in an embedding, and "
-                "attacks change continuous values: guard the part of the model behind the "
-                f"embedding, and give it embedded inputs. Received: {describe(self.model)}"
-            )
+            raise ValueError(_no_continuous_values(self.model))
 
     def _has_gradient(self) -> bool:
         found = []
@@ -478,6 +476,12 @@ def _are_scalars(bounds: Any) -> bool:
 
 def _finite(gradient: tf.Tensor) -> tf.Tensor:
     """Mend what is not finite, and leave every finite number as it is."""
+    # One sum tells, and takes less time than to mend; one that overflows does no harm.
+    whole = tf.math.is_finite(tf.reduce_sum(gradient))
+    return tf.cond(whole, lambda: gradient, lambda: _mended(gradient))
+
+
+def _mended(gradient: tf.Tensor) -> tf.Tensor:
     finite = tf.math.is_finite(gradient)
     axes = list(range(1, gradient.shape.rank))
     sizes = tf.where(finite, tf.abs(gradient), 0.0)
@@ -490,6 +494,14 @@ def _finite(gradient: tf.Tensor) -> tf.Tensor:
 def _require_threshold(threshold: Any) -> None:
     if not isinstance(threshold, numbers.Real) or not 0 < float(threshold) < 1:
         raise ValueError(f"`threshold` must lie between 0 and 1. Received: {threshold}")
+
+
+def _no_continuous_values(model: keras.Model) -> str:
+    return (
+        "The classifier looks its inputs up in a table, as tokens in an embedding, and attacks "
+        "change continuous values: guard the part of the model behind the embedding, and give it "
+        f"embedded inputs. Received: {describe(model)}"
+    )
 
 
 def _labels_of_their_own(outputs: tf.Tensor, model: keras.Model) -> str:

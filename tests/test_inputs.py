@@ -253,6 +253,12 @@ def subclassed_tokens():
     return model
 
 
+def text():
+    words = layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=3)
+    stack = [words, layers.Embedding(5, 2), layers.Flatten(), layers.Dense(2)]
+    return keras.Sequential([keras.Input((1,), dtype="string"), *stack])
+
+
 def encoded(layer):
     tokens = keras.Input((6,), dtype="int32")
     return keras.Model(tokens, layers.Dense(2)(layer(tokens)))
@@ -264,11 +270,12 @@ def encoded(layer):
         lambda: embedded("int32"),
         lambda: embedded("float32"),
         subclassed_tokens,
+        text,
         lambda: encoded(layers.CategoryEncoding(20, output_mode="multi_hot")),
         lambda: encoded(layers.IntegerLookup(vocabulary=[1, 2, 3], output_mode="multi_hot")),
         lambda: encoded(layers.Hashing(8, output_mode="multi_hot")),
     ],
-    ids=["integers", "floats", "subclassed", "encoded", "a vocabulary", "hashed"],
+    ids=["integers", "floats", "subclassed", "words", "encoded", "a vocabulary", "hashed"],
 )
 def test_tokens_are_refused(make):
     message = "tokens in an embedding.*behind the embedding, and give it embedded inputs. Received:"
