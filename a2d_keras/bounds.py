@@ -44,7 +44,9 @@ def _no_bounds(bounds: Any) -> ValueError:
     return ValueError(f"`bounds` must be two increasing finite numbers. Received: {bounds}")
 
 
-def _arrays(low: np.ndarray, high: np.ndarray, shape: tuple) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(
+    low: np.ndarray, high: np.ndarray, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
     try:
         wide = [np.broadcast_to(bound, shape) for bound in (low, high)]
     except ValueError:

@@ -102,7 +102,6 @@ class Classifier:
         self._given = {"bounds": bounds, "data_format": data_format}
         self._unit: Classifier = self
         self._trace()
-        self._predict.require_as_predict(self.random_inputs(_PROBE_INPUTS))
 
     @property
     def range(self) -> Any:
@@ -164,6 +163,17 @@ class Classifier:
             The model's own outputs.
         """
         return self._predict(x)
+
+    def predictions_spec(self, x: keras.KerasTensor) -> Any:
+        """Describe what `predictions` returns, without computing it.
+
+        Args:
+            x: A symbolic batch of inputs.
+
+        Returns:
+            `KerasTensor`s, in the structure of the model's outputs.
+        """
+        return self._predict.spec(x)
 
     def logits(self, x: tf.Tensor) -> tf.Tensor:
         """Compute the logits.
@@ -288,6 +298,9 @@ class Classifier:
         self.data_format = geometry.data_format(model, self.input_shape, self._given["data_format"])
         self.bounds = ranges.parse(self._given["bounds"], self.input_shape)
         self._predict = PredictFunction(model)
+        if self._predict.dtype == tf.string:
+            raise ValueError(_no_continuous_values(model))
+        self._predict.require_as_predict(self.random_inputs(_PROBE_INPUTS))
         self._run = self._compile(self._outputs)
         self._to_logits = self._choose_logits(self._traced(self._run))
         self._function = self._compile(self._logits)
@@ -316,11 +329,11 @@ class Classifier:
         with lowered(self.model, self.precision):
             return single_output(self._predict.continuous(x), self.model)
 
-    def _compile(self, function: Callable) -> Any:
+    def _compile(self, function: reading.ToLogits) -> Any:
         x = tf.TensorSpec((None, *self.input_shape), tf.float32)
         return tf.function(function, input_signature=[x], autograph=False)
 
-    def _choose_logits(self, outputs: tf.Tensor) -> Callable:
+    def _choose_logits(self, outputs: tf.Tensor) -> reading.ToLogits:
         if outputs.shape.rank != 2:
             raise ValueError(
                 "The classifier's output must have the shape (batch, classes). "
@@ -368,11 +381,7 @@ class Classifier:
     def _require_continuous(self) -> None:
         graph = self._run.get_concrete_function()
         if reading.feeds_lookup(graph.inputs[0]) and not self._has_gradient():
-            raise ValueError(
-                "The classifier looks its inputs up in a table, as tokens in an embedding, and "
-                "attacks change continuous values: guard the part of the model behind the "
-                f"embedding, and give it embedded inputs. Received: {describe(self.model)}"
-            )
+            raise ValueError(_no_continuous_values(self.model))
 
     def _has_gradient(self) -> bool:
         found = []
@@ -387,7 +396,8 @@ class Classifier:
 
     def _require_exclusive(self, outputs: tf.Tensor) -> None:
         op = reading.activation_op(outputs)
-        if op.type == "Sigmoid" and outputs.shape[-1] > 1 and self.from_logits is None:
+        sigmoid = op is not None and op.type == "Sigmoid"
+        if sigmoid and outputs.shape[-1] > 1 and self.from_logits is None:
             raise ValueError(_labels_of_their_own(outputs, self.model))
 
     def _gives_probabilities(self) -> bool:
@@ -432,6 +442,11 @@ class _UnitClassifier(Classifier):
         self._unit = self
         self._function = self._compile(self._logits)
 
+    @property
+    def dtype(self) -> tf.DType:
+        """The dtype of inputs on the unit cube, whatever the model declares."""
+        return tf.float32
+
     def predictions(self, x: tf.Tensor) -> Any:
         """Compute what `model.predict` returns for these inputs in the model's own ranges."""
         return self._whole.predictions(self._own_ranges(x))
@@ -461,6 +476,12 @@ def _are_scalars(bounds: Any) -> bool:
 
 def _finite(gradient: tf.Tensor) -> tf.Tensor:
     """Mend what is not finite, and leave every finite number as it is."""
+    # One sum tells, and takes less time than to mend; one that overflows does no harm.
+    whole = tf.math.is_finite(tf.reduce_sum(gradient))
+    return tf.cond(whole, lambda: gradient, lambda: _mended(gradient))
+
+
+def _mended(gradient: tf.Tensor) -> tf.Tensor:
     finite = tf.math.is_finite(gradient)
     axes = list(range(1, gradient.shape.rank))
     sizes = tf.where(finite, tf.abs(gradient), 0.0)
@@ -473,6 +494,14 @@ def _finite(gradient: tf.Tensor) -> tf.Tensor:
 def _require_threshold(threshold: Any) -> None:
     if not isinstance(threshold, numbers.Real) or not 0 < float(threshold) < 1:
         raise ValueError(f"`threshold` must lie between 0 and 1. Received: {threshold}")
+
+
+def _no_continuous_values(model: keras.Model) -> str:
+    return (
+        "The classifier looks its inputs up in a table, as tokens in an embedding, and attacks "
+        "change continuous values: guard the part of the model behind the embedding, and give it "
+        f"embedded inputs. Received: {describe(model)}"
+    )
 
 
 def _labels_of_their_own(outputs: tf.Tensor, model: keras.Model) -> str:

@@ -119,5 +119,5 @@ def data_format(model: keras.Model, shape: tuple[int | None, ...], given: str | 
             return "channels_last" if last else "channels_first"
         for layer in model._flatten_layers():
             if getattr(layer, "data_format", None) in DATA_FORMATS:
-                return layer.data_format
-    return keras.config.image_data_format()
+                return str(layer.data_format)
+    return str(keras.config.image_data_format())

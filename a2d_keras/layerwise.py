@@ -31,7 +31,7 @@ def run(model: keras.Model, inputs: list[Any], call: Callable[..., Any]) -> list
 
     # A layer's own `output` may belong to another model, which used the layer first.
     graph = keras.Model(model.inputs, model.outputs)
-    return keras.tree.flatten(graph._run_through_graph(inputs, operation_fn=operation))
+    return list(keras.tree.flatten(graph._run_through_graph(inputs, operation_fn=operation)))
 
 
 def has_graph(layer: Any) -> bool:
@@ -45,7 +45,7 @@ def has_graph(layer: Any) -> bool:
     """
     if not isinstance(layer, keras.Model) or not getattr(layer, "inputs", None):
         return False
-    return type(layer).call.__module__.startswith("keras.")
+    return str(type(layer).call.__module__).startswith("keras.")
 
 
 def predict_layer(layer: Any, *args: Any, **kwargs: Any) -> Any:

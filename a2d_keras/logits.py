@@ -9,10 +9,13 @@ import tensorflow as tf
 _TRANSPARENT_OPS = frozenset({"Cast", "Identity", "Reshape", "Squeeze"})
 # Ops through which whole numbers reach a table: `keras.ops.take` also mends negative ones.
 _INDEX_OPS = _TRANSPARENT_OPS | {
-    *("AddV2", "ConcatV2", "ExpandDims", "Floor", "Maximum", "Minimum", "Pack", "Rint", "Round"),
-    *("SelectV2", "StridedSlice", "Transpose"),
+    *("AddV2", "AsString", "ConcatV2", "ExpandDims", "Floor", "Maximum", "Minimum"),
+    *("Pack", "Rint", "Round", "SelectV2", "StridedSlice", "Transpose"),
 }
-_LOOKUPS = {"Gather": 1, "GatherV2": 1, "ResourceGather": 1, "OneHot": 0}  # the place of indices
+_LOOKUPS = {  # the place of what is looked up, or counted
+    **{"Gather": 1, "GatherV2": 1, "ResourceGather": 1, "LookupTableFindV2": 1},
+    **{"Bincount": 0, "DenseBincount": 0, "OneHot": 0, "StringToHashBucketFast": 0},
+}
 _SUM_TOLERANCE = 1e-3
 
 ToLogits = Callable[[tf.Tensor], tf.Tensor]

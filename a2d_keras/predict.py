@@ -55,6 +55,25 @@ class PredictFunction:
             return self._model.predict_step((data,))
         return self._model(data, training=False)
 
+    def spec(self, x: keras.KerasTensor) -> Any:
+        """Describe the outputs without computing them.
+
+        Args:
+            x: A symbolic batch of inputs.
+
+        Returns:
+            `KerasTensor`s, in the structure of the outputs.
+        """
+        if not self._steps and not self._preprocesses:
+            return self._model.compute_output_spec(_packed(self._structure, x))
+        traced = tf.function(self, autograph=False).get_concrete_function(
+            tf.TensorSpec(x.shape, x.dtype)
+        )
+        return tf.nest.map_structure(
+            lambda each: keras.KerasTensor(tuple(each.shape), each.dtype.name),
+            traced.structured_outputs,
+        )
+
     def continuous(self, x: tf.Tensor) -> Any:
         """Compute the same where inputs are float32 and the model declares whole numbers.
 

@@ -1,7 +1,6 @@
 """What a model is made of, and what it would save: has it changed?"""
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -9,16 +8,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-_COMPILED = ("train_function", "test_function", "predict_function")  # made by Keras when needed
+# What a model keeps of training and predicting.
+_TRAINING = frozenset(
+    {"built", "compiled", "history", "loss", "optimizer", "predict_function", "run_eagerly"}
+    | {"steps_per_execution", "stop_evaluating", "stop_predicting", "stop_training"}
+    | {"test_function", "train_function", "unrolled_steps_per_execution"}
+)
 _PLAIN = (bool, int, float, str, type(None))
 
 
 class Structure:
     """What a traced graph depends on, the values of variables aside.
 
-    That is each layer's identity, class, configuration, variables and constants. Layers and
-    variables are kept, so that no new one can take the identity of an old one.
+    That is each layer's identity, precision, variables, settings and constants. All of them are
+    kept, so that no new one can take the identity of an old one.
 
     Args:
         model: The model.
@@ -27,30 +30,30 @@ class Structure:
     def __init__(self, model: keras.Model) -> None:
         self._kept: list[Any] = []
         layers = model._flatten_layers()
-        self._key = tuple(self._describe(layer, layer is model) for layer in layers)
+        self._key = tuple(map(self._describe, layers))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Structure) and self._key == other._key
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _describe(self, layer: Any, is_whole: bool) -> tuple[Any, ...]:
+    def _describe(self, layer: Any) -> tuple[Any, ...]:
         variables = [(self._id(v), tuple(v.shape), str(v.dtype)) for v in _own_variables(layer)]
         outputs = getattr(layer, "outputs", None) if isinstance(layer, keras.Model) else None
         graph = [self._id(output) for output in outputs or ()]
-        return self._id(layer), type(layer), _config(layer), variables, graph, self._state(layer)
+        return self._id(layer), layer.dtype_policy.name, variables, graph, self._state(layer)
 
     def _state(self, layer: Any) -> list[tuple[str, Any]]:
-        """List constants and settings, which a trace takes over: not all are in the config."""
-        state, is_model = [], _is_model(layer)
+        """List constants and settings, which a trace takes over."""
+        is_model = isinstance(layer, keras.Model)
+        state: list[tuple[str, Any]] = []
         for name, value in vars(layer).items():
-            if name in _COMPILED:
+            if is_model and (name.startswith("_") or name in _TRAINING):
                 continue
-            setting = isinstance(value, _PLAIN) and not name.startswith("_") and not is_model
             if tf.is_tensor(value) or isinstance(value, np.ndarray) or callable(value):
                 state.append((name, self._id(value)))
-            elif setting and value not in (None, False):  # loading sets what was missing to False
-                state.append((name, value))
+            elif isinstance(value, _PLAIN) and not name.startswith("_") and value:
+                state.append((name, value))  # loading sets flags that were missing to False
         return state
 
     def _id(self, value: Any) -> int:
@@ -58,21 +61,8 @@ class Structure:
         return id(value)
 
 
-def _is_model(layer: Any) -> bool:
-    return isinstance(layer, keras.Model)
-
-
 def _own_variables(layer: Any) -> Iterable[Any]:
     return (*layer._trainable_variables, *layer._non_trainable_variables)
-
-
-def _config(layer: Any) -> str:
-    if _is_model(layer):  # its layers tell
-        return ""
-    try:
-        return _ADDRESS.sub("", repr(layer.get_config()))
-    except Exception:  # a custom layer may not be serializable at all
-        return ""
 
 
 def hash_weights(model: keras.Model, salt: str = "") -> int:
@@ -91,7 +81,7 @@ def hash_weights(model: keras.Model, salt: str = "") -> int:
     digest = hashlib.sha256(salt.encode())
     for value in _saved_values(model):
         values = np.ascontiguousarray(_to_numpy(value))
-        digest.update(values.reshape(-1).view("uint8"))  # hashlib does not take bfloat16
+        digest.update(values.reshape(-1).view("uint8").data)  # hashlib does not take bfloat16
     return int.from_bytes(digest.digest()[:8], "little", signed=True)
 
 
@@ -110,7 +100,8 @@ def _saved_values(model: keras.Model) -> Iterator[Any]:
 
 
 def _layer_values(layer: Any) -> list[Any]:
-    own, store = list(_own_variables(layer)), {}
+    own = list(_own_variables(layer))
+    store: dict[str, Any] = {}
     _without_idle_lora(layer).save_own_variables(store)
     saved = list(store.values())
     merged = not {id(value) for value in saved} <= {id(variable) for variable in own}

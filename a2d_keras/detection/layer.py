@@ -256,7 +256,7 @@ class DetectorLayer(keras.layers.Layer):
         """Describe the outputs without running an attack."""
         batch = x.shape[0]
         return {
-            "predictions": self.model.compute_output_spec(x),
+            "predictions": self.classifier.predictions_spec(x),
             "is_adversarial": keras.KerasTensor((batch,), "bool"),
             "score": keras.KerasTensor((batch,), "float32"),
             "cost": keras.KerasTensor((batch, len(self.statistics)), "int64"),
