@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 from a2d_keras import Classifier
-from a2d_keras.structure import Structure, hash_weights
+from a2d_keras.classifier.structure import Structure, hash_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
 

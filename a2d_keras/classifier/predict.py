@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras.layerwise import describe, has_graph, predict_layer, run
+from a2d_keras.classifier.layerwise import describe, has_graph, predict_layer, run
 
 _OVERRIDABLE = ("predict", "predict_step", "make_predict_function")
 _NEARLY = 1e-4  # relative difference of outputs that compute the same

@@ -11,13 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras import bounds as ranges
-from a2d_keras import geometry
-from a2d_keras import logits as reading
-from a2d_keras.layerwise import describe
+from a2d_keras.classifier import bounds as ranges
+from a2d_keras.classifier import geometry
+from a2d_keras.classifier import logits as reading
+from a2d_keras.classifier.layerwise import describe
+from a2d_keras.classifier.predict import PredictFunction, single_output
+from a2d_keras.classifier.structure import Structure, hash_weights
 from a2d_keras.precision import lowered, require_precision
-from a2d_keras.predict import PredictFunction, single_output
-from a2d_keras.structure import Structure, hash_weights
 
 _PROBE_INPUTS = 8
 _PROBE_SIZE = 32  # of image sides that the model leaves open

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from a2d_keras.layerwise import describe
+from a2d_keras.classifier.layerwise import describe
 
 _CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 DATA_FORMATS = ("channels_last", "channels_first")
