@@ -1,10 +1,11 @@
+import dataclasses
 import json
 
 import keras
 import numpy as np
 import pytest
 
-from models import datasets, zoo
+from models import datasets, registry, zoo
 
 
 def test_digits_are_split_once_and_for_all(digits):
@@ -80,6 +81,29 @@ def test_digits_classifier_is_as_good_as_recorded(model, digits):
     assert accuracy >= 0.975
 
 
+def test_a_data_set_is_one_record(digits, monkeypatch):
+    toy = dataclasses.replace(
+        registry.RECORDS["digits"],
+        load=lambda data_dir: digits,
+        layers=lambda: [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)],
+    )
+    monkeypatch.setitem(registry.RECORDS, "toy", toy)
+    assert datasets.load("toy") is digits
+    assert zoo.build("toy").count_params() == 650
+    with pytest.raises(FileNotFoundError, match="models.train toy"):
+        zoo.load("toy")
+
+
+@pytest.mark.parametrize("name", datasets.NAMES)
+def test_every_record_is_whole(name):
+    record = registry.find(name)
+    assert record.settings.attacks
+    assert record.settings.defences
+    assert 0 < record.settings.benign_accuracy < 1
+    assert record.epochs == json.loads(zoo.MANIFEST.read_text())[name]["epochs"]
+    assert zoo.build(name).output_shape[1:] == (10,)
+
+
 def test_mnist_weights_load():
     model = zoo.load("mnist")
     assert model.input_shape == (None, 28, 28, 1)
@@ -90,7 +114,8 @@ def test_mnist_weights_load():
 def own_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
     monkeypatch.setattr(zoo, "MANIFEST", tmp_path / "manifest.json")
-    monkeypatch.setitem(zoo.EPOCHS, "digits", 2)
+    record = dataclasses.replace(registry.RECORDS["digits"], epochs=2)
+    monkeypatch.setitem(registry.RECORDS, "digits", record)
     return tmp_path
 
 
