@@ -145,15 +145,11 @@ class _Work:
         """Give the characteristics of benign, noisy and adversarial inputs: a dict of dicts."""
         benign = inputs["benign"]
         noisy = {f"noisy {k}": _noisy(k, benign, x) for k, x in inputs.items() if k != "benign"}
-        compare = {
-            "BL1": baselines["BL1"].characteristics,
-            "BL2": functools.partial(baselines["BL2"].characteristics, benign),
-        }
         found = {name: {} for name in baselines}
         for name, kind in itertools.product(baselines, inputs | noisy):
             x = (inputs | noisy)[kind]
             origin = {"benign": digest(benign), "inputs": digest(x)}
-            make = functools.partial(_computed, compare[name], x)
+            make = functools.partial(_computed, baselines[name], x, benign)
             piece = self.pieces.get(f"{kind} {name}", self.basis | made_from | origin, make)
             found[name][kind] = piece["characteristics"]
         return found
@@ -170,7 +166,7 @@ class _Work:
 
 def _baselines(model, data, bandwidth):
     """Make both, and say what they were made of."""
-    density = KernelDensityUncertainty(model, data.x_train, data.y_train, bandwidth)
+    density = KernelDensityUncertainty.from_data(model, data, bandwidth=bandwidth)
     dimension = LocalDimension(model)
     made_from = {
         "training": digest(data.x_train, data.y_train),
@@ -182,8 +178,8 @@ def _baselines(model, data, bandwidth):
     return {"BL1": density, "BL2": dimension}, made_from
 
 
-def _computed(characteristics, x):
-    return {"characteristics": characteristics(x)}
+def _computed(baseline, x, benign):
+    return {"characteristics": baseline.characteristics(x, benign=benign)}
 
 
 def _noisy(kind, benign, adversarial):
