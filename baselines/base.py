@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 from a2d_keras.files import replacing
 from a2d_keras.validation import require_whole
@@ -284,7 +285,8 @@ class RegressionBaseline(Baseline):
         if "use_legacy_attributes" in inspect.signature(LogisticRegressionCV).parameters:
             options |= {"l1_ratios": (0.0,), "use_legacy_attributes": False}  # scikit-learn 1.8
         folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=self.seed)
-        regression = LogisticRegressionCV(cv=folds, **options).fit(scaled, labels)
+        with threadpool_limits(1):  # on so few numbers threads only wait for each other
+            regression = LogisticRegressionCV(cv=folds, **options).fit(scaled, labels)
         fitted = {name: v for name, v in vars(scaler).items() if isinstance(v, np.ndarray)}
         return {
             **fitted,

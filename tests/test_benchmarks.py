@@ -1,6 +1,6 @@
 """That the benchmarks run, what they count, and what they write; never what time anything takes."""
 
-import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -8,14 +8,23 @@ import pytest
 
 import a2d_keras as a2d
 from a2d_keras.precision import native_bfloat16
-from baselines.env1.settings import SETTINGS
-from benchmarks import __main__, loop, memory, report, subjects, timing, verdicts
+from benchmarks import (
+    __main__,
+    loop_overhead,
+    memory,
+    results,
+    subjects,
+    timing,
+    verdict_gradients,
+)
 from benchmarks.fresh import python
-from benchmarks.peers import comparison, reference
+from benchmarks.peers import common, reference
 from benchmarks.rows import Measured, Row, exactly, spread
+from models import registry
 
 TINY = subjects.Sizes(
-    inputs={"digits": 24},
+    datasets=("digits",),
+    inputs=24,
     adapt=60,
     peers=6,
     few=6,
@@ -31,11 +40,13 @@ def _few_of_all(monkeypatch):
     monkeypatch.setattr(timing, "BATCHES", (2, 4))
     monkeypatch.setattr(timing, "_INPUTS_TRIED", 8)
     monkeypatch.setattr(timing, "_INPUTS_TIMED", 16)
-    monkeypatch.setattr(loop, "_WALK", a2d.DBA(max_iterations=3))
-    setting = SETTINGS["digits"]
-    attacks = {name: setting.attacks[name] for name in ("FGSM", "BIM-a")}
-    defences = {name: setting.defences[name] for name in ("JSMA_d", "BIM_d")}
-    monkeypatch.setitem(SETTINGS, "digits", setting._replace(attacks=attacks, defences=defences))
+    monkeypatch.setattr(loop_overhead, "_WALK", a2d.DBA(max_iterations=3))
+    record = registry.RECORDS["digits"]
+    attacks = {name: record.settings.attacks[name] for name in ("FGSM", "BIM-a")}
+    defences = {name: record.settings.defences[name] for name in ("JSMA_d", "BIM_d")}
+    settings = dataclasses.replace(record.settings, attacks=attacks, defences=defences)
+    few = dataclasses.replace(record, settings=settings)
+    monkeypatch.setitem(registry.RECORDS, "digits", few)
 
 
 @pytest.fixture
@@ -62,7 +73,7 @@ def test_gradients_of_a_verdict_are_one_more_than_its_steps(subject):
     full = subject.bim(subject.classifier, subject.benign)
     guarded = subject.guarded()
     out = guarded.predict(subject.benign, verbose=0)
-    spent, whole = verdicts._gradients(
+    spent, whole = verdict_gradients._gradients(
         out["cost"] > 0, guarded.detector.thresholds, full.gradient_evaluations[:, None]
     )
     assert spent == (out["cost"] + 1).mean()
@@ -92,19 +103,17 @@ def test_peers_agree_and_parts_are_kept(tmp_path, monkeypatch, capsys):
     table = (tmp_path / "table.md").read_text()
     assert table in capsys.readouterr().out
     assert table.count("\n| ") == 4
-    with open(tmp_path / "results.csv", newline="") as file:
-        assert len(list(csv.DictReader(file))) == 4
 
 
 @pytest.mark.skipif(not native_bfloat16(), reason="the processor has no native bfloat16")
 def test_precision_compares_the_attacks_of_env1(tmp_path, monkeypatch):
     rows = run(tmp_path, monkeypatch, "precision")["precision"]["rows"]
-    assert len(rows) == 1 + len(SETTINGS["digits"].attacks)
+    assert len(rows) == 1 + len(registry.RECORDS["digits"].settings.attacks)
     assert all(row["median"] <= 0.1 for row in rows[1:])
 
 
 def test_precision_says_where_the_processor_has_no_bfloat16(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.precision.native_bfloat16", set)
+    monkeypatch.setattr("benchmarks.reduced_precision.native_bfloat16", set)
     (row,) = run(tmp_path, monkeypatch, "precision")["precision"]["rows"]
     assert (row["median"], row["met"]) == (None, None)
     assert "no native bfloat16" in row["note"]
@@ -128,7 +137,7 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch):
 
 
 def test_scaling_is_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.inputs.python", lambda *words: float(words[-1]))
+    monkeypatch.setattr("benchmarks.scaling_inputs.python", lambda *words: float(words[-1]))
     rows = run(tmp_path, monkeypatch, "inputs", "size")
     assert len(rows["inputs"]["rows"]) == 3
     assert rows["inputs"]["rows"][1]["median"] == 2
@@ -169,9 +178,9 @@ def test_table_tells_what_was_met():
     about = {"command": "c", "date": "d", "processor": "p", "processors": 2, "seeds": "0"}
     part = {
         "about": {**about, "versions": {"keras": "3"}, "seconds": 4},
-        "rows": [report.record(row) for row in rows],
+        "rows": [results.record(row) for row in rows],
     }
-    table = report.table({"x": part, "y": part})
+    table = results.table({"x": part, "y": part})
     assert "| a | 1.05 | 1 to 1.2 | ≤ 1.08 | met |  |" in table
     assert "| b | 3 |  | ≥ 7 | not met | why |" in table
     assert "| c | not measured |  | ≤ 0.75 |  | because |" in table
@@ -181,10 +190,10 @@ def test_table_tells_what_was_met():
 
 def test_time_is_taken_in_turns():
     called = []
-    seconds, results = timing.in_turns([lambda: called.append("a"), lambda: called.append("b")], 3)
+    seconds, found = timing.in_turns([lambda: called.append("a"), lambda: called.append("b")], 3)
     assert called == ["a", "b"] * 3
     assert seconds.shape == (2, 3)
-    assert results == [None, None]
+    assert found == [None, None]
 
 
 def test_share_of_passes_is_time_over_that_of_passes(monkeypatch):
@@ -215,7 +224,7 @@ def test_peers_steps_are_counted_as_ours(subject):
         return after, subject.labels(after) != labels
 
     most = 60
-    found = comparison._costs(stepped, x, labels, most)
+    found = common._costs(stepped, x, labels, most)
     np.testing.assert_array_equal(found, np.minimum(ours.cost, most))
     assert widths[0] == len(x)
     assert widths == sorted(widths, reverse=True)
@@ -227,9 +236,9 @@ def test_walks_are_compared_at_equal_distance(subject):
     def walk(model, x, labels):
         for _ in range(3):
             model(x)
-        return comparison._WALK(subject.classifier, x, budget=taken, slots="auto").adversarial
+        return common._WALK(subject.classifier, x, budget=taken, slots="auto").adversarial
 
-    note = comparison.walks_compared("a peer", walk, subject, 5, repeats=1).note
+    note = common.walks_compared("a peer", walk, subject, 5, repeats=1).note
     steps = int(note.partition("; ")[2].partition(" steps of ours")[0])
     assert abs(steps - taken) <= taken / 8
     assert "queries an input 3, of ours" in note
@@ -238,11 +247,11 @@ def test_walks_are_compared_at_equal_distance(subject):
 
 def test_reference_costs_are_ours(subject):
     x = np.concatenate([subject.kinds["FGSM"][:3], subject.benign[:2]])
-    way = reference.one_at_a_time(comparison.logits_model(subject.model), subject.bim)
+    way = reference.one_at_a_time(common.logits_model(subject.model), subject.bim)
     np.testing.assert_array_equal(way(x), subject.bim(subject.classifier, x).cost)
 
 
 def test_logits_model_has_the_softmax_of_the_model(subject):
-    logits = comparison.logits_model(subject.model)(subject.benign[:4])
+    logits = common.logits_model(subject.model)(subject.benign[:4])
     expected = subject.classifier.logits(subject.benign[:4])
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""What detectors with a threshold get right, and at what price, as the paper tables it.
+"""Accuracy of detectors with a threshold, and its price.
 
 Figures 3 and 6, Tables 3 and 7 of Zhao et al. 2021.
 """
@@ -13,22 +13,29 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from baselines.env1.detectors import H, adversarial_steps, flags, supervised, z_score
+from baselines.comparison.ensembles import (
+    H,
+    adversarial_steps,
+    flags,
+    nearest_neighbors,
+    z_score,
+)
 
 
-def figure_3(measurements):
-    """Compute how far apart the mean JSMA_d steps of the kinds of input are, halves apart.
+def figure_3(measurements, halves):
+    """Compute how far apart the mean steps on the kinds of input are, halves apart.
 
     Args:
-        measurements: The `baselines.env1.measurements.Measurements`.
+        measurements: The `baselines.comparison.measurements.Measurements`.
+        halves: The `baselines.comparison.options.Halves`.
 
     Returns:
-        A `pandas.DataFrame` of the ten halves' distances from each other, in steps.
+        A `pandas.DataFrame` of the halves' distances from each other, in steps.
     """
-    steps = {kind: f["JSMA_d"].to_numpy() for kind, f in measurements.test.steps.items()}
-    steps["DeepFool"] = measurements.deepfool_steps
+    steps = {kind: f[halves.defence].to_numpy() for kind, f in measurements.test.steps.items()}
+    steps |= measurements.extra_steps
     means = {}
-    for kind in ("benign", "FGSM", "BIM-a", "DeepFool", "C&W"):
+    for kind in halves.kinds:
         for number, half in enumerate(np.array_split(steps[kind], 2), start=1):
             means[f"{kind} {number}"] = half.mean()
     values = np.array([*means.values()])
@@ -42,21 +49,21 @@ def figure_6(measurements):
     examples of every attack as well.
 
     Args:
-        measurements: The `baselines.env1.measurements.Measurements`.
+        measurements: The `baselines.comparison.measurements.Measurements`.
 
     Returns:
         A `pandas.DataFrame`, a row for each kind of `detector` ("K-NN" or "Z-score") and
         `defence` (the last is the ensemble of all), a column for each kind of input, and `mean`.
     """
     training, test = measurements.training, measurements.test
-    names = list(training.steps["benign"])
+    names = training.defences
     columns = {name: [index] for index, name in enumerate(names)} | {"ensemble": range(len(names))}
     rows = []
     for detector, defence in itertools.product(("K-NN", "Z-score"), columns):
         chosen = list(columns[defence])
         benign = training.steps["benign"].to_numpy()[:, chosen]
         adversarial = adversarial_steps(training)[:, chosen]
-        fitted = supervised(benign, adversarial) if detector == "K-NN" else z_score(benign)
+        fitted = nearest_neighbors(benign, adversarial) if detector == "K-NN" else z_score(benign)
         right = {
             kind: np.mean(flags(fitted, frame.to_numpy()[:, chosen]) == (kind != "benign"))
             for kind, frame in test.steps.items()
@@ -70,7 +77,7 @@ def table_3(measurements, benign_accuracy):
     """Compute what each defence costs, at a threshold that keeps the benign inputs.
 
     Args:
-        measurements: The `baselines.env1.measurements.Measurements`.
+        measurements: The `baselines.comparison.measurements.Measurements`.
         benign_accuracy: The share of benign test inputs that must count as benign. The threshold
             is the largest number of steps that keeps it; fewer steps are adversarial.
 
@@ -98,7 +105,7 @@ def table_7(measurements):
     """Compute how the parameters of the ensembles trade benign for adversarial accuracy.
 
     Args:
-        measurements: The `baselines.env1.measurements.Measurements`.
+        measurements: The `baselines.comparison.measurements.Measurements`.
 
     Returns:
         A `pandas.DataFrame`: `parameter`, `value`, `benign_accuracy`, `adversarial_accuracy`.
@@ -119,15 +126,15 @@ def table_7(measurements):
 def _variants(training):
     """Fit the ensemble with every value of every parameter, the others as in Figure 6."""
     benign, adversarial = training.steps["benign"].to_numpy(), adversarial_steps(training)
-    default = supervised(benign, adversarial).n_neighbors
+    default = nearest_neighbors(benign, adversarial).n_neighbors
     for k in (5, 10, 25, 50, 100, 150, 200):
         if k <= len(benign) + len(adversarial):
-            yield "K", k, supervised(benign, adversarial, KNeighborsClassifier(k))
+            yield "K", k, nearest_neighbors(benign, adversarial, KNeighborsClassifier(k))
     for ratio in (0.5, 0.8, 1, 1.2, 2):
         kept = {kind: f[: round(len(f) * min(1, ratio))] for kind, f in training.steps.items()}
         some = adversarial_steps(training._replace(steps=kept))
         fewer = benign[: round(len(benign) / max(1, ratio))]
-        yield "ratio", f"1:{ratio}", supervised(fewer, some, KNeighborsClassifier(default))
+        yield "ratio", f"1:{ratio}", nearest_neighbors(fewer, some, KNeighborsClassifier(default))
     for h in (-1, H, -1.644854, -1.959964, -2):
         yield "z", h, z_score(benign, h=h)
     for k in range(1, benign.shape[1] + 1):
@@ -139,4 +146,4 @@ def _variants(training):
         "random forest": RandomForestClassifier(random_state=0),
     }
     for name, classifier in classifiers.items():
-        yield "classifier", name, supervised(benign, adversarial, classifier)
+        yield "classifier", name, nearest_neighbors(benign, adversarial, classifier)

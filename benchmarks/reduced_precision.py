@@ -35,7 +35,7 @@ def rows(bench):
 def _compared(subject, count, repeats):
     classifiers = [a2d.Classifier(subject.model, precision=each) for each in _PRECISIONS]
     benign = subject.benign[:count]
-    kinds = {kind: subject.craft(kind, benign) for kind in subject.setting.attacks}
+    kinds = {kind: subject.craft(kind, benign) for kind in subject.settings.attacks}
 
     def attack(x):
         """Make what measures the costs of inputs in each precision."""

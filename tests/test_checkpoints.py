@@ -8,23 +8,23 @@ import h5py
 import numpy as np
 import pytest
 
-from baselines.env1.pieces import Pieces
+from baselines.comparison.checkpoints import Checkpoints
 
-MADE_FROM = {"attack": "BIM()", "inputs": "1234"}
+ORIGIN = {"attack": "BIM()", "inputs": "1234"}
 
 
-def piece(value=1.0):
+def arrays(value=1.0):
     return {"x": np.full((100, 50), value, "float32"), "n": np.arange(7)}
 
 
 def refuse():
-    raise AssertionError("It was kept, and must not be made again.")
+    raise AssertionError("It was kept, and must not be computed again.")
 
 
-def test_a_finished_piece_is_kept(tmp_path, capsys):
-    made = Pieces(tmp_path).get("a", MADE_FROM, piece)
-    later = Pieces(tmp_path)
-    kept = later.get("a", dict(reversed(MADE_FROM.items())), refuse)
+def test_a_finished_result_is_kept(tmp_path, capsys):
+    made = Checkpoints(tmp_path).get("a", ORIGIN, arrays)
+    later = Checkpoints(tmp_path)
+    kept = later.get("a", dict(reversed(ORIGIN.items())), refuse)
     assert set(kept) == set(made)
     for key, values in made.items():
         np.testing.assert_array_equal(kept[key], values)
@@ -35,51 +35,51 @@ def test_a_finished_piece_is_kept(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("changed", [{"attack": "BIM2()"}, {"inputs": "4321"}, {"more": 1}])
-def test_a_piece_made_otherwise_is_made_again(tmp_path, capsys, changed):
-    Pieces(tmp_path).get("a", MADE_FROM, piece)
-    again = Pieces(tmp_path).get("a", MADE_FROM | changed, lambda: piece(2.0))
+def test_a_checkpoint_of_another_origin_is_computed_again(tmp_path, capsys, changed):
+    Checkpoints(tmp_path).get("a", ORIGIN, arrays)
+    again = Checkpoints(tmp_path).get("a", ORIGIN | changed, lambda: arrays(2.0))
     assert again["x"].max() == 2
-    assert "made otherwise" in capsys.readouterr().out
+    assert "has another origin" in capsys.readouterr().out
 
 
 def test_any_damage_is_found(tmp_path, capsys):
-    Pieces(tmp_path).get("a", MADE_FROM, piece)
+    Checkpoints(tmp_path).get("a", ORIGIN, arrays)
     path = tmp_path / "a.h5"
     whole, generator = path.read_bytes(), np.random.default_rng(0)
     for position in generator.integers(len(whole), size=40):
         damaged = bytearray(whole)
         damaged[position] ^= 0xFF
         path.write_bytes(damaged)
-        found = Pieces(tmp_path).get("a", MADE_FROM, piece)
-        np.testing.assert_array_equal(found["x"], piece()["x"])
+        found = Checkpoints(tmp_path).get("a", ORIGIN, arrays)
+        np.testing.assert_array_equal(found["x"], arrays()["x"])
     for length in (0, 10, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        found = Pieces(tmp_path).get("a", MADE_FROM, piece)
-        np.testing.assert_array_equal(found["x"], piece()["x"])
-    assert "is damaged, and is made again" in capsys.readouterr().out
+        found = Checkpoints(tmp_path).get("a", ORIGIN, arrays)
+        np.testing.assert_array_equal(found["x"], arrays()["x"])
+    assert "is damaged; computing it again" in capsys.readouterr().out
 
 
 def test_other_values_under_the_same_checksum_are_found(tmp_path):
-    Pieces(tmp_path).get("a", MADE_FROM, piece)
+    Checkpoints(tmp_path).get("a", ORIGIN, arrays)
     with h5py.File(tmp_path / "a.h5", "r+") as file:
         file["x"][3, 3] = 5
-    assert Pieces(tmp_path).get("a", MADE_FROM, piece)["x"].max() == 1
+    assert Checkpoints(tmp_path).get("a", ORIGIN, arrays)["x"].max() == 1
 
 
-def test_a_piece_that_fails_leaves_the_old_one(tmp_path):
-    Pieces(tmp_path).get("a", MADE_FROM, piece)
+def test_a_failure_leaves_the_old_checkpoint(tmp_path):
+    Checkpoints(tmp_path).get("a", ORIGIN, arrays)
     with pytest.raises(AssertionError):
-        Pieces(tmp_path).get("a", {}, refuse)
-    Pieces(tmp_path).get("a", MADE_FROM, refuse)
+        Checkpoints(tmp_path).get("a", {}, refuse)
+    Checkpoints(tmp_path).get("a", ORIGIN, refuse)
 
 
 WORK = """
 import pathlib, sys
 import numpy as np
-from baselines.env1.pieces import Pieces
-pieces = Pieces(pathlib.Path(sys.argv[1]))
+from baselines.comparison.checkpoints import Checkpoints
+checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
 for number in range(int(sys.argv[2])):
-    pieces.get(str(number), {"number": number}, lambda: {"x": np.full(100_000, number)})
+    checkpoints.get(str(number), {"number": number}, lambda: {"x": np.full(100_000, number)})
 """
 
 
@@ -98,5 +98,5 @@ def test_survives_being_killed_at_any_moment(tmp_path):
     assert "damaged" not in finished.stdout
     assert "0: kept" in finished.stdout
     for number in range(count):
-        kept = Pieces(tmp_path).get(str(number), {"number": number}, refuse)
+        kept = Checkpoints(tmp_path).get(str(number), {"number": number}, refuse)
         np.testing.assert_array_equal(kept["x"], np.full(100_000, number))

@@ -14,7 +14,7 @@ from benchmarks.timing import best_batch, in_turns, warm_up
 _TARGET = 2  # times ours
 # As near as its steps bring it, which are adapted once in ten: fewer proposals make more of them.
 _WALK = a2d.DBA(distance=1e-9, proposals=8)
-_FEWEST_STEPS = 16
+MIN_STEPS = 16
 
 
 def logits_model(model):
@@ -138,7 +138,7 @@ def crafting_compared(what, craft, subject, x, repeats):
     Returns:
         The `benchmarks.rows.Row`.
     """
-    attack = dataclasses.replace(subject.setting.attacks["BIM-a"], stop_at_success=False)
+    attack = dataclasses.replace(subject.settings.attacks["BIM-a"], stop_at_success=False)
     craft, labels = craft(attack), subject.labels(x)
     size = best_batch(lambda x: craft(x, labels[: len(x)]), x)
 
@@ -226,7 +226,7 @@ class _Asked:
 
 def _fewest(enough):
     """Find how many steps are enough, to an eighth: twice as many each time, then halves."""
-    high = _FEWEST_STEPS
+    high = MIN_STEPS
     while high < _WALK.max_iterations and not enough(high):
         high = min(2 * high, _WALK.max_iterations)
     low = high // 2

@@ -29,7 +29,7 @@ def rows(bench):
 
 def _ensemble(subject, few):
     """Compare the vote of all defences, on fewer inputs, as the boundary attack is slow."""
-    defences = subject.setting.defences
+    defences = subject.settings.defences
     names = [name for name in defences if (subject.name, name) != _TOO_LONG]
     attacks = [defences[name] for name in names]
     kinds = {kind: x[:few] for kind, x in subject.kinds.items()}

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 import a2d_keras as a2d
-from benchmarks import imagenet, plots
+from benchmarks import imagenet, scaling_plots
 from benchmarks.rows import Measured, Row, exactly, spread
 from benchmarks.timing import in_turns, warm_up
 
@@ -86,7 +86,7 @@ def _draw(path, prices):
         "seconds of a verdict": lambda price: price.seconds.median,
         "milliseconds of a gradient": _milliseconds,
     }
-    plots.side_by_side(
+    scaling_plots.side_by_side(
         path,
         [
             {

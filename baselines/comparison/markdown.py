@@ -1,55 +1,72 @@
-"""The tables as Markdown, the paper's figures beside ours where it has them."""
+"""The tables as Markdown, the paper's figures beside ours if it has them."""
 
 import pandas as pd
 
-from baselines.env1.paper import FIGURES, NONE
+from baselines.comparison.ensembles import ENSEMBLES
 
-_SINGLE = ["JSMA_d", "BIM_d", "BIM2_d", "DBA_d"]
-_BOTH = ["BL1", "BL2"]
-_ENSEMBLES = ["END", "Z-score"]
-_NOISY = ["BL1 + noisy", "BL2 + noisy"]
+_NOISY = " + noisy"  # ends the name of a detector whose negatives are noisy inputs too
 
 
-def text(dataset, fooled, tables):
+def text(fooled, tables, published):
     """Lay all tables but Figure 3 out.
 
     Args:
-        dataset: The data set's name, such as "mnist".
         fooled: A dict from the attack to the share of its test examples that fool.
-        tables: A dict from the table's name to a `pandas.DataFrame`, as from
-            `baselines.env1.__main__.compare`.
+        tables: The tables of a `baselines.comparison.Comparison`.
+        published: The `baselines.comparison.Published` figures.
 
     Returns:
         The Markdown.
     """
-    paper, ours = FIGURES.get(dataset, NONE), tables["auroc_paper"]
-    beside = ", ours / the paper's" if paper.table_2 else ""
-    cells = [
-        _beside(row.auroc, paper.table_2.get(row.attack, {}).get(row.detector))
-        for row in ours.itertuples()
-    ]
-    first = _spread(ours.assign(cell=cells), [*_SINGLE, *_BOTH])
-    first.insert(1, "fooled", [f"{100 * fooled[attack]:.1f} %" for attack in first["attack"]])
-    held_out = tables["auroc_held_out"]
-    parts = {
-        f"Paper protocol{beside}": first,
-        "Paper protocol, ensembles, and noisy inputs among the negatives": _spread(
-            _auroc(ours), [*_ENSEMBLES, *_NOISY]
-        ),
-        "Paper protocol, 95 % intervals": _spread(_interval(ours), [*_SINGLE, *_BOTH, *_ENSEMBLES]),
-        "Held out": _held_out(held_out),
-        "Held out, 95 % intervals": _spread(
-            _interval(held_out), [*_SINGLE, *_ENSEMBLES, *_BOTH, *_NOISY]
-        ),
-        "Transfer": _transfer(tables["transfer"]),
-        f"Figure 6{beside and ', the mean ' + beside[2:]}": _figure_6(tables["figure_6"], paper),
-        f"Table 3{beside}": _table_3(tables["table_3"], paper),
-        f"Table 7{beside if paper.table_7 else ''}": _table_7(tables["table_7"], paper),
-    }
+    parts = _auroc_parts(fooled, tables, published)
+    beside = _heading(published.table_2)
+    if "figure_6" in tables:
+        title = f"Figure 6{beside and ', the mean ' + beside[2:]}"
+        parts[title] = _figure_6(tables["figure_6"], published)
+        parts[f"Table 3{beside}"] = _table_3(tables["table_3"], published)
+        parts[f"Table 7{_heading(published.table_7)}"] = _table_7(tables["table_7"], published)
     return "\n\n".join(
         f"**{title}**\n\n{table.to_markdown(index=False, disable_numparse=True)}"
         for title, table in parts.items()
     )
+
+
+def _auroc_parts(fooled, tables, published):
+    paper, held_out = tables["auroc_paper"], tables["auroc_held_out"]
+    single, ensembles, baselines, noisy = _groups(paper["detector"].unique())
+    cells = [
+        _beside(row.auroc, published.table_2.get(row.attack, {}).get(row.detector))
+        for row in paper.itertuples()
+    ]
+    first = _spread(paper.assign(cell=cells), [*single, *baselines])
+    first.insert(1, "fooled", [f"{100 * fooled[attack]:.1f} %" for attack in first["attack"]])
+    every = [*single, *ensembles, *baselines, *noisy]
+    parts = {
+        f"Paper protocol{_heading(published.table_2)}": first,
+        "Paper protocol, ensembles, and noisy inputs among the negatives": _spread(
+            _auroc(paper), [*ensembles, *noisy]
+        ),
+        "Paper protocol, 95 % intervals": _spread(
+            _interval(paper), [*single, *baselines, *ensembles]
+        ),
+        "Held out": _held_out(held_out, every),
+        "Held out, 95 % intervals": _spread(_interval(held_out), every),
+        "Transfer": _transfer(tables["transfer"]),
+    }
+    return {title: table for title, table in parts.items() if len(table.columns) > 1}
+
+
+def _groups(detectors):
+    """Sort detectors into single defences, ensembles, baselines, and baselines on noise."""
+    noisy = [name for name in detectors if name.endswith(_NOISY)]
+    baselines = [name.removesuffix(_NOISY) for name in noisy]
+    ensembles = [name for name in detectors if name in ENSEMBLES]
+    known = {*noisy, *baselines, *ensembles}
+    return [name for name in detectors if name not in known], ensembles, baselines, noisy
+
+
+def _heading(figures):
+    return ", ours / the paper's" if figures else ""
 
 
 def _beside(ours, theirs, digits=4):
@@ -72,9 +89,9 @@ def _spread(rows, detectors):
     return table.rename_axis(None, axis=1).reset_index()
 
 
-def _held_out(rows):
-    table = _spread(_auroc(rows), [*_SINGLE, *_ENSEMBLES, *_BOTH, *_NOISY])
-    positives = rows[rows["detector"] == "END"]["positives"]
+def _held_out(rows, detectors):
+    table = _spread(_auroc(rows), detectors)
+    positives = rows.groupby("attack", sort=False)["positives"].first()
     table.insert(1, "positives", positives.astype(str).to_numpy())
     return table
 
@@ -86,23 +103,23 @@ def _transfer(rows):
     return found.rename(columns={"fitted_on": "fitted on"})
 
 
-def _figure_6(rows, paper):
+def _figure_6(rows, published):
     found = rows.copy()
     kinds = rows.columns[2:]
     found[kinds] = rows[kinds].map("{:.4f}".format)
     theirs = [
-        paper.figure_6.get(defence) if detector == "K-NN" else None
+        published.figure_6.get(defence) if detector == "K-NN" else None
         for detector, defence in rows[["detector", "defence"]].to_numpy()
     ]
     found["mean"] = [_beside(*pair) for pair in zip(rows["mean"], theirs, strict=True)]
     return found
 
 
-def _table_3(rows, paper):
+def _table_3(rows, published):
     found = []
     for row in rows.to_dict("records"):
         name = row["defence"]
-        threshold, adversarial, accuracy, benign = paper.table_3.get(name, [None] * 4)
+        threshold, adversarial, accuracy, benign = published.table_3.get(name, [None] * 4)
         found.append(
             {
                 "defence": name,
@@ -118,11 +135,11 @@ def _table_3(rows, paper):
     return pd.DataFrame(found)
 
 
-def _table_7(rows, paper):
+def _table_7(rows, published):
     found = []
     for row in rows.to_dict("records"):
         parameter, value = row["parameter"], str(row["value"])
-        benign, adversarial = paper.table_7.get((parameter, value), [None] * 2)
+        benign, adversarial = published.table_7.get((parameter, value), [None] * 2)
         found.append(
             {
                 "parameter": parameter,

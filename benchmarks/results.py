@@ -1,6 +1,5 @@
-"""What was measured, as files: `results.json`, `results.csv` and `table.md`."""
+"""What was measured, as files: `results.json` and `table.md`."""
 
-import csv
 import json
 
 from a2d_keras.files import replacing
@@ -23,7 +22,7 @@ def read(out):
 
 
 def record(row):
-    """Make of a row what JSON and CSV hold.
+    """Turn a row into what JSON holds.
 
     Args:
         row: The `benchmarks.rows.Row`.
@@ -44,13 +43,8 @@ def write(out, parts):
         out: The folder, which exists.
         parts: What was measured, as `read` returns it, in the order of the table.
     """
-    rows = [{"part": name, **each} for name, part in parts.items() for each in part["rows"]]
     with replacing(out / "results.json") as path:
         path.write_text(json.dumps(parts, indent=1) + "\n")
-    with replacing(out / "results.csv") as path, open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
     with replacing(out / "table.md") as path:
         path.write_text(table(parts))
 

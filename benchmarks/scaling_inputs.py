@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 import a2d_keras as a2d
-from benchmarks import plots
+from benchmarks import scaling_plots
 from benchmarks.fresh import python
 from benchmarks.rows import Row, exactly, spread
 from benchmarks.timing import in_turns, warm_up
@@ -65,7 +65,7 @@ def _seconds(counts, repeats):
 
 def _draw(path, counts, times, memory):
     last = [(counts[-1], times[-1]), (10 * counts[-1], 10 * times[-1])]
-    plots.side_by_side(
+    scaling_plots.side_by_side(
         path,
         [
             {
