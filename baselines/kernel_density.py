@@ -107,8 +107,8 @@ class KernelDensityUncertainty(RegressionBaseline):
     over passes in which every Dropout, and no other layer, behaves as in training, averaged over
     classes. A logistic regression on the two, each standardised, is the detector.
 
-    What is before the first Dropout runs once for all passes. The random draws of a batch of 256
-    inputs depend on the seed alone, and leave those of the model as they are.
+    Layers before the first Dropout run once for all passes. The random numbers of a batch of 256
+    inputs depend on the seed alone, and those of the model stay as they are.
 
     Args:
         model: A built Sequential or Functional classifier with one input, one output of shape
@@ -324,7 +324,7 @@ def _passes(model, x, dropouts, passes):
 
         layerwise.run(model, [x], record)
         signature = tf.TensorSpec(model.outputs[0].shape, "float32")
-        # One after the other, as each pass continues the random draws of the last.
+        # One after the other, as each pass continues the random numbers of the last.
         return tf.map_fn(
             run_pass, tf.range(passes), fn_output_signature=signature, parallel_iterations=1
         )
@@ -343,7 +343,7 @@ def _references(structure):
 
 
 def _copies(model, seed):
-    """Copy each Dropout, with random draws of its own."""
+    """Copy each Dropout, with random numbers of its own."""
     dropouts = list(dict.fromkeys(_dropouts(model)))
     if not dropouts:
         raise ValueError(

@@ -129,13 +129,13 @@ class LocalDimension(RegressionBaseline):
         """
         if benign is None:
             self._require_fitted(self.reference)
-            return self._compare(x, self.reference, made_from_it=False)
+            return self._compare(x, self.reference, has_origin=False)
         if len(x) != len(benign):
             raise ValueError(
                 "There must be as many inputs as benign ones they were made from. "
                 f"Received: {len(x)} and {len(benign)}"
             )
-        return self._compare(x, benign, made_from_it=True)
+        return self._compare(x, benign, has_origin=True)
 
     def fit(self, benign, noisy, adversarial):
         """Learn, and keep the benign inputs as the `reference`; see `Baseline.fit`."""
@@ -156,7 +156,7 @@ class LocalDimension(RegressionBaseline):
         detector.reference = state["reference"]
         return detector
 
-    def _compare(self, x, benign, made_from_it):
+    def _compare(self, x, benign, has_origin):
         """Compare with minibatches, less the nearest: the origin of an input, or its equal."""
         if len(benign) <= self.k:
             raise ValueError(
@@ -171,7 +171,7 @@ class LocalDimension(RegressionBaseline):
             activations = self._activations(x[start : start + size])
             # Of the differences: |a|² - 2ab + |b|² has no digits left where a is almost b.
             distances = [cdist(*pair) for pair in zip(activations, neighbours, strict=True)]
-            dropped = made_from_it | (distances[0] == 0).any(axis=1, keepdims=True)
+            dropped = has_origin | (distances[0] == 0).any(axis=1, keepdims=True)
             kept = dropped + np.arange(self.k)
             for layer, unsorted in enumerate(distances):
                 nearest = np.take_along_axis(np.sort(unsorted, axis=1), kept, axis=1)
