@@ -125,7 +125,7 @@ def _parse(argv):
     parser = argparse.ArgumentParser(
         prog="python -m baselines.rq1", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--dataset", choices=datasets.NAMES, default="digits")
+    parser.add_argument("--dataset", choices=registry.RECORDS, default="digits")
     parser.add_argument("--limit", type=int, default=100, help="test inputs, at most (100)")
     parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
     parser.add_argument("--out", help="folder for results (results/rq1/<dataset>)")

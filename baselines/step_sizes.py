@@ -71,7 +71,7 @@ def _parse(argv):
     parser = argparse.ArgumentParser(
         prog="python -m baselines.step_sizes", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--dataset", choices=datasets.NAMES, default="digits")
+    parser.add_argument("--dataset", choices=registry.RECORDS, default="digits")
     parser.add_argument("--limit", type=int, default=200, help="test inputs, at most (200)")
     parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
     return parser.parse_args(argv)

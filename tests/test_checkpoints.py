@@ -83,6 +83,7 @@ for number in range(int(sys.argv[2])):
 """
 
 
+@pytest.mark.slow
 def test_survives_being_killed_at_any_moment(tmp_path):
     generator, count = np.random.default_rng(0), 150
     command = [sys.executable, "-c", WORK, str(tmp_path)]

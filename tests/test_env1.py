@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -9,12 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
 
-from baselines.comparison import accuracy, protocols, report
+import a2d_keras as a2d
+from baselines.base import RegressionBaseline
+from baselines.comparison import Halves, Options, accuracy, compare, protocols, report
 from baselines.comparison.ensembles import adversarial_steps, flags, nearest_neighbors, z_score
 from baselines.comparison.measurements import correctly_classified
 from baselines.env1.__main__ import main
-from baselines.env1.settings import FIGURE_3
+from baselines.env1.settings import FIGURE_3, LABELS, detectors
+from baselines.registry import BASELINES
+from models import zoo
 from models.registry import RECORDS
 
 ATTACKS = ["FGSM", "BIM-a", "JSMA", "C&W"]
@@ -187,7 +193,135 @@ def test_summary_and_tables_agree(evaluated):
         assert f"{row.auroc:.4f} [{row.low:.3f}, {row.high:.3f}]" in text
 
 
-def test_runs_on_the_digits_and_goes_on_after_a_kill(tmp_path, capsys, few_resamples):
+@pytest.fixture(scope="module")
+def few_settings():
+    """Env1 of digits with two attacks, two defences and quick baselines."""
+    settings = RECORDS["digits"].settings
+    return dataclasses.replace(
+        settings,
+        attacks={name: settings.attacks[name] for name in ("FGSM", "BIM-a")},
+        defences=dict.fromkeys(("BIM_d", "again_d"), settings.defences["BIM_d"]),
+        baselines={"KD+BU": {"passes": 2, "bandwidth": 0.3}},
+    )
+
+
+@pytest.fixture
+def few_inputs(monkeypatch, few_settings, few_resamples):
+    record = dataclasses.replace(RECORDS["digits"], settings=few_settings)
+    monkeypatch.setitem(RECORDS, "digits", record)
+    bim = few_settings.attacks["BIM-a"]
+    halves = Halves("BIM_d", ("benign", "BIM-a", "DeepFool"), {"DeepFool": bim})
+    monkeypatch.setattr("baselines.env1.__main__.FIGURE_3", halves)
+
+
+class Toy(RegressionBaseline):
+    """Judges an input by its mean and its spread."""
+
+    name = "toy"
+    scaler = StandardScaler
+
+    def parameters(self):
+        return {}
+
+    def characteristics(self, x, *, benign=None):
+        return np.stack([np.mean(x, (1, 2, 3)), np.std(x, (1, 2, 3))], axis=1).astype("float64")
+
+    def state(self):
+        return {}
+
+    @classmethod
+    def restore(cls, model, state):
+        return cls(model)
+
+
+@pytest.mark.usefixtures("few_inputs")
+def test_a_data_set_and_a_baseline_need_nothing_but_their_registries(tmp_path, monkeypatch):
+    settings = RECORDS["digits"].settings
+    settings = dataclasses.replace(settings, attacks={"BIM-a": settings.attacks["BIM-a"]})
+    toy = dataclasses.replace(RECORDS["digits"], title="a toy", epochs=1, settings=settings)
+    monkeypatch.setitem(RECORDS, "toy", toy)
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(zoo, "MANIFEST", tmp_path / "manifest.json")
+    monkeypatch.setitem(BASELINES, "toy", Toy)
+    main(["--dataset", "toy", "--limit", "40", "--out", str(tmp_path / "out")])
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["about"]["title"] == "a toy"
+    assert {"toy", "toy + noisy"} <= {row["detector"] for row in results["auroc_held_out"]}
+    assert "| toy " in (tmp_path / "out" / "tables.md").read_text()
+
+
+@pytest.mark.usefixtures("few_inputs")
+def test_the_command_writes_everything_and_keeps_it(tmp_path, capsys):
+    words = ["--limit", "40", "--out", str(tmp_path)]
+    main(words)
+    printed = capsys.readouterr().out
+    checkpoints = sorted((tmp_path / "checkpoints").glob("*.h5"))
+    assert f"{checkpoints[0].stem}: computed in" in printed
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("boxes.png", "checkpoints", "costs.csv", "figure_3.png", "histograms.png"),
+        *("pictures.png", "report.html", "results.json", "roc_held_out.png", "roc_paper.png"),
+        "tables.md",
+    }
+    results = json.loads((tmp_path / "results.json").read_text())
+    about = results["about"]
+    assert about["suite"] == "Env1"
+    assert about["command"] == f"python -m baselines.env1 {' '.join(words)}"
+    assert about["test inputs"] == 40
+    assert list(about["attacks"]) == ["FGSM", "BIM-a"]
+    assert about["baselines"]["BL1"]["passes"] == 2
+    rows = pd.DataFrame(results["auroc_paper"])
+    assert rows["detector"].unique().tolist() == ["BIM_d", "again_d", *DETECTORS[4:]]
+    easy = rows[(rows["attack"] == "BIM-a") & (rows["detector"] == "BIM_d")]
+    assert easy["auroc"].item() > 0.95
+    assert f"{easy['auroc'].item():.4f}" in printed
+    assert pd.read_csv(tmp_path / "costs.csv").shape == (40, 3 * 2)
+
+    checkpoints[0].write_bytes(checkpoints[0].read_bytes()[:-1])
+    main(words)
+    printed = capsys.readouterr().out
+    assert f"{checkpoints[0].stem}: {checkpoints[0].name} is damaged" in printed
+    for path in checkpoints[1:]:
+        assert f"{path.stem}: kept" in printed
+    again = json.loads((tmp_path / "results.json").read_text())
+    assert {**again, "about": None} == {**results, "about": None}
+
+
+@pytest.mark.parametrize("kept", ["defences", "baselines"])
+def test_compares_any_detectors(model, digits, few_settings, few_resamples, tmp_path, kept):
+    every = detectors(few_settings)
+    chosen = [n for n in every if (n in few_settings.defences) == (kept == "defences")]
+    found = compare(
+        a2d.Classifier(model),
+        digits,
+        attacks={"BIM-a": few_settings.attacks["BIM-a"]},
+        detectors={name: every[name] for name in chosen},
+        out=tmp_path,
+        options=Options(limit=40),
+    )
+    assert {*chosen} <= {*found.tables["auroc_held_out"]["detector"]}
+    assert ("table_3" in found.tables) == (kept == "defences")
+    assert "figure_3" not in found.tables
+    names = {path.name for path in tmp_path.iterdir()}
+    assert ("boxes.png" in names) == ("costs.csv" in names) == (kept == "defences")
+    page = (tmp_path / "report.html").read_text()
+    assert ("Table 3" in page) == (kept == "defences")
+    assert "Figure 3" not in page
+    assert ("Table 3" in (tmp_path / "tables.md").read_text()) == (kept == "defences")
+
+
+def test_every_baseline_is_in_env1_under_the_name_of_the_paper():
+    found = detectors(RECORDS["mnist"].settings)
+    assert list(found) == [*DEFENCES, *(LABELS.get(name, name) for name in BASELINES)]
+    assert found["BL1"].keywords == {"bandwidth": 1.2}
+
+
+def test_options_refuse_too_few_inputs():
+    with pytest.raises(ValueError, match="`limit` must be a whole number, at least 40. Received"):
+        Options(limit=39)
+
+
+@pytest.mark.slow
+def test_runs_on_the_digits_and_continues_after_a_kill(tmp_path, capsys, few_resamples):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "baselines.env1", "--limit", "40", "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -57,7 +57,7 @@ def main(argv=None):
 
 def _parse(words):
     parser = argparse.ArgumentParser(prog="python -m baselines.env1", description=__doc__)
-    parser.add_argument("--dataset", choices=datasets.NAMES, default="digits")
+    parser.add_argument("--dataset", choices=registry.RECORDS, default="digits")
     parser.add_argument("--limit", type=_limit, default=1000, help="test inputs, at most (1000)")
     parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
     parser.add_argument("--out", help="folder for results (results/env1/<dataset>)")
