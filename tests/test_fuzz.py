@@ -14,7 +14,7 @@ import a2d_keras as a2d
 
 SHAPE = (2, 3, 1)
 ATTACKS = (a2d.BIM(eps_iter=1e-3, max_iterations=99), a2d.BIM2(eps_iter=1e-3, max_iterations=99))
-GUARDS = ("raise", "flag", "knn")
+GUARDS = ("flag", "raise")
 MIN_BENIGN = 17  # of which two attacks, at a false positive rate of 0.1, can be adapted
 DTYPES = (
     *("float32", "float64", "float16", ">f4", "longdouble"),
@@ -105,7 +105,7 @@ def as_arrays(outputs):
 
 @pytest.fixture(scope="module")
 def fuzzed():
-    """A tiny classifier, guarded in several ways."""
+    """A tiny classifier, guarded by each rule; one guard flags what is invalid, one refuses it."""
     keras.utils.set_random_seed(0)
     layers = [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(3)]
     model = keras.Sequential(layers)
@@ -114,17 +114,12 @@ def fuzzed():
     crafted = a2d.BIM(eps_iter=0.05)(classifier, benign).adversarial
     options = {"attacks": ATTACKS, "slots": 16, "false_positive_rate": 0.1}
     guards = {
-        "raise": a2d.guard(model, on_invalid="raise", **options),
         "flag": a2d.guard(model, on_invalid="flag", **options),
-        "knn": a2d.guard(model, on_invalid="flag", detector="knn", **options),
+        "raise": a2d.guard(model, on_invalid="raise", detector="knn", **options),
     }
-    for name, guarded in guards.items():
-        guarded.adapt(benign, crafted if name == "knn" else None, verbose=0)
-    adapted = a2d.guard(model, on_invalid="raise", **options)
-    adapted.adapt(benign, verbose=0)
-    return SimpleNamespace(
-        model=model, classifier=classifier, benign=benign, guards=guards, adapted=adapted
-    )
+    guards["flag"].adapt(benign, verbose=0)
+    guards["raise"].adapt(benign, crafted, verbose=0)
+    return SimpleNamespace(model=model, classifier=classifier, benign=benign, guards=guards)
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +132,7 @@ def _quiet():
 def judge(fuzzed, guarded, x, run):
     """Check an answer: refused, or right for every row, and the same for one row alone."""
     out, invalid = outcome(run), find_invalid(x)
-    flags = any(guarded is fuzzed.guards[name] for name in ("flag", "knn"))
+    flags = guarded is fuzzed.guards["flag"]
     if invalid is None or (invalid.any() and not flags):
         assert isinstance(out, str), "what is to be refused was answered"
         return
@@ -171,12 +166,13 @@ def limited(examples):
 ROW = np.full((1, *SHAPE), 0.5, "float32")
 
 
-@fuzz(fast=60, slow=1000)
+@fuzz(fast=40, slow=1000)
 def test_predict(fuzzed, examples):
     @limited(examples)
-    @given(name=st.sampled_from(GUARDS), x=anything(), size=st.sampled_from((None, 1, 8, 1000)))
+    @given(name=st.sampled_from(GUARDS), x=anything(), size=st.sampled_from((None, 8)))
     @example(name="flag", x=np.where(np.arange(7)[:, None, None, None] % 2, 2.0, ROW), size=8)
-    @example(name="knn", x=np.full((3, *SHAPE), np.nan), size=None)
+    @example(name="flag", x=np.full((3, *SHAPE), np.nan), size=None)
+    @example(name="raise", x=np.repeat(ROW, 3, axis=0), size=None)
     def check(name, x, size):
         guarded = fuzzed.guards[name]
         judge(fuzzed, guarded, x, lambda: guarded.predict(x, batch_size=size, verbose=0))
@@ -184,10 +180,10 @@ def test_predict(fuzzed, examples):
     check()
 
 
-@fuzz(fast=15, slow=200)
+@fuzz(fast=10, slow=200)
 def test_predict_on_datasets(fuzzed, examples):
     @limited(examples)
-    @given(name=st.sampled_from(GUARDS), x=arrays(), size=st.sampled_from((1, 8, 1000)))
+    @given(name=st.sampled_from(GUARDS), x=arrays(), size=st.sampled_from((8, 1000)))
     @example(name="flag", x=np.repeat(ROW, 9, axis=0), size=8)
     def check(name, x, size):
         guarded, tensor = fuzzed.guards[name], tensor_or_none(x)
@@ -198,7 +194,7 @@ def test_predict_on_datasets(fuzzed, examples):
     check()
 
 
-@fuzz(fast=30, slow=500)
+@fuzz(fast=20, slow=500)
 def test_call(fuzzed, examples):
     @limited(examples)
     @given(name=st.sampled_from(GUARDS), x=arrays())
@@ -238,22 +234,23 @@ def test_attack(fuzzed, examples):
     check()
 
 
-@fuzz(fast=15, slow=200)
+@fuzz(fast=10, slow=100)
 def test_adapt(fuzzed, examples):
     @limited(examples)
     @given(x=anything())
     @example(x=np.random.default_rng(1).uniform(size=(40, *SHAPE)))
     def check(x):
-        before = fuzzed.adapted.get_weights()
-        refusal = outcome(lambda: fuzzed.adapted.adapt(x, verbose=0))
+        guarded = fuzzed.guards["flag"]
+        before = guarded.get_weights()
+        refusal = outcome(lambda: guarded.adapt(x, verbose=0))
         invalid = find_invalid(x)
         if invalid is None or invalid.any() or len(invalid) < MIN_BENIGN:
             assert isinstance(refusal, str), "adapted on what nothing can be learned from"
-            for old, new in zip(before, fuzzed.adapted.get_weights(), strict=True):
+            for old, new in zip(before, guarded.get_weights(), strict=True):
                 np.testing.assert_array_equal(old, new)  # not half adapted
             return
         assert not isinstance(refusal, str), refusal
-        out = fuzzed.adapted.predict(fuzzed.benign[:20], verbose=0)
+        out = guarded.predict(fuzzed.benign[:20], verbose=0)
         assert np.isfinite(out["score"]).all()
 
     check()

@@ -101,7 +101,10 @@ def test_every_record_is_whole(name):
     assert record.settings.defences
     assert 0 < record.settings.benign_accuracy < 1
     assert record.epochs == json.loads(zoo.MANIFEST.read_text())[name]["epochs"]
-    assert zoo.build(name).output_shape[1:] == (10,)
+    model = zoo.build(name)
+    assert model.output_shape[1:] == (10,)
+    trained = keras.Sequential([keras.Input(model.input_shape[1:]), *record.augmentation(), model])
+    assert trained.output_shape == model.output_shape
 
 
 def test_mnist_weights_load():
