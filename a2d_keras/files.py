@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+def replace_atomically(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Write a file beside another, which it replaces when all has gone well.
 
     Args:
@@ -22,7 +22,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with replacing(os.path.join(folder, "words.txt")) as beside:
+        ...     with replace_atomically(os.path.join(folder, "words.txt")) as beside:
         ...         _ = beside.write_text("whole")
         ...     os.listdir(folder)
         ['words.txt']

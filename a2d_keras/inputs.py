@@ -9,37 +9,39 @@ import numpy as np
 import tensorflow as tf
 
 from a2d_keras.classifier import Classifier
+from a2d_keras.validation import require
 
 _TOLERANCE = 1e-6  # how far outside its bounds an input may lie, as a fraction of their range
 _AT_ONCE = 2**22  # values of an array that are looked at at once, to take little memory
 _DARK, _BRIGHT = 32, 255  # numbers up to between these look like pixels that were never scaled
 
 
-class Survey(NamedTuple):
+class Summary(NamedTuple):
     """What some inputs hold that no classifier input can.
 
     Attributes:
         counts: How many values are not finite, how many lie outside the bounds, in how many
             inputs, and of how many; int64, (4,).
-        least: The smallest finite value, float32.
-        most: The largest, likewise.
+        min: The smallest finite value, float32.
+        max: The largest, likewise.
     """
 
     counts: Any
-    least: Any
-    most: Any
+    min: Any
+    max: Any
 
 
-def dense(x: Any, classifier: Classifier) -> Any:
+def as_inputs(x: Any, classifier: Classifier) -> Any:
     """Take what holds inputs as an array, a tensor or a dataset, or refuse it.
 
     Args:
-        x: Numbers, (n, *input_shape), or a `tf.data.Dataset` of batches of them, alone or as the
-            first of a tuple.
+        x: Numbers, (n, *input_shape), alone or in a dict or list of one, as the model names its
+            input; or a `tf.data.Dataset` of batches of them, alone or as the first of a tuple.
         classifier: The `Classifier`.
 
     Returns:
-        A NumPy array, a tensor, or the dataset.
+        A NumPy array, a tensor, or a dataset of batches of inputs alone. Values are as given:
+        see `validate`.
 
     Raises:
         ValueError: If `x` does not hold real numbers, or not of that shape; in a graph, where a
@@ -47,39 +49,39 @@ def dense(x: Any, classifier: Classifier) -> Any:
     """
     if is_dataset(x):
         require_dataset(x, classifier)
-        return x
-    x = _dense(x)
+        return _images_alone(x)
+    x = _to_array(_only(x, classifier))
     require_spec(x, classifier, in_graph=not tf.executing_eagerly())
     return x
 
 
 def to_images(x: Any, classifier: Classifier) -> tf.Tensor:
-    """Turn an array or tensor into the float32 tensor that a classifier takes.
+    """Turn an array or tensor into the float32 tensor that attacks take.
 
     Args:
-        x: Numbers, (n, *input_shape).
+        x: Numbers, as for `as_inputs`, no dataset.
         classifier: The `Classifier`.
 
     Returns:
         The same numbers, float32.
 
     Raises:
-        ValueError: As `dense`.
+        ValueError: As `as_inputs`.
     """
-    images = tf.cast(dense(x, classifier), tf.float32)
+    images = tf.cast(as_inputs(x, classifier), tf.float32)
     return tf.ensure_shape(images, (None, *classifier.input_shape))
 
 
-def survey(images: tf.Tensor, classifier: Classifier) -> tuple[tf.Tensor, Survey]:
-    """Find the rows that no classifier input can hold. Graph code.
+def validity(images: tf.Tensor, classifier: Classifier) -> tuple[tf.Tensor, Summary]:
+    """Find the rows that a classifier can take. Graph code.
 
     Args:
         images: Inputs, float32, (n, *input_shape).
         classifier: The `Classifier`, whose bounds count.
 
     Returns:
-        Which rows hold a value that is not finite, or outside the bounds by more than 1e-6 of
-        their range, bool, (n,); and a `Survey`.
+        Which rows hold finite values alone, all of them within the bounds, which may be passed by
+        1e-6 of their range, bool, (n,); and a `Summary`.
     """
     low, high = classifier.bounds
     slack = _TOLERANCE * classifier.range
@@ -87,107 +89,125 @@ def survey(images: tf.Tensor, classifier: Classifier) -> tuple[tf.Tensor, Survey
     outside = finite & ((images < low - slack) | (images > high + slack))
     invalid = tf.reduce_any(~finite | outside, axis=list(range(1, len(images.shape))))
     counts = [tf.math.count_nonzero(mask) for mask in (~finite, outside, invalid)]
-    return invalid, Survey(
+    return ~invalid, Summary(
         tf.stack([*counts, tf.shape(images, tf.int64)[0]]),
         tf.reduce_min(tf.where(finite, images, np.inf)),
         tf.reduce_max(tf.where(finite, images, -np.inf)),
     )
 
 
-def survey_array(x: Any, classifier: Classifier) -> Survey:
-    """Survey an array of any size, a part at a time.
-
-    Args:
-        x: What `dense` returns, no dataset.
-        classifier: The `Classifier`.
-
-    Returns:
-        The `Survey` of all of it.
-    """
-    rows = max(1, _AT_ONCE // max(1, math.prod(x.shape[1:])))
-    parts = (x[start : start + rows] for start in range(0, max(len(x), 1), rows))
-    surveys = [survey(to_images(part, classifier), classifier)[1] for part in parts]
-    counts, least, most = zip(*surveys, strict=True)
-    return Survey(tf.add_n(counts), tf.reduce_min(least), tf.reduce_max(most))
-
-
-def require_valid(found: Survey, classifier: Classifier) -> None:
+def require_valid(summary: Summary, classifier: Classifier) -> None:
     """Refuse inputs of which any is invalid.
 
     Args:
-        found: Their `Survey`.
+        summary: Their `Summary`.
         classifier: The `Classifier`.
 
     Raises:
         ValueError: If any is; in a graph, when that runs, `tf.errors.InvalidArgumentError`.
     """
-    require(found.counts[2] == 0, _sentence(found, classifier))
+    require(summary.counts[2] == 0, _sentence(summary, classifier))
 
 
-def _sentence(found: Survey, classifier: Classifier) -> tf.Tensor:
+def validate(x: Any, classifier: Classifier, *, refuse: bool = True) -> tf.Tensor:
+    """Look at every value: of an array in parts, whatever its size; in a graph at once.
+
+    Args:
+        x: What `as_inputs` returns, no dataset.
+        classifier: The `Classifier`.
+        refuse: Whether an invalid input is refused. Defaults to True.
+
+    Returns:
+        Which rows are valid, bool, (n,).
+
+    Raises:
+        ValueError: If a value is not a finite number within the bounds, unless `refuse` is False;
+            in a graph, when that runs, `tf.errors.InvalidArgumentError`.
+    """
+    parts = [x] if not tf.executing_eagerly() else _parts(x)
+    found = [validity(to_images(part, classifier), classifier) for part in parts]
+    valid, summaries = zip(*found, strict=True)
+    counts, low, high = zip(*summaries, strict=True)
+    whole = Summary(tf.add_n(counts), tf.reduce_min(low), tf.reduce_max(high))
+    if refuse:
+        require_valid(whole, classifier)
+    return tf.concat(valid, axis=0)
+
+
+def _parts(x: Any) -> list[Any]:
+    rows = max(1, _AT_ONCE // max(1, math.prod(x.shape[1:])))
+    return [x[start : start + rows] for start in range(0, max(len(x), 1), rows)]
+
+
+def _sentence(summary: Summary, classifier: Classifier) -> tf.Tensor:
     low, high = classifier.bounds
-    dark = high < _DARK  # the model
-    pixels = dark & (found.least >= 0) & (found.most > _DARK) & (found.most <= _BRIGHT)
+    if isinstance(high, float):
+        named = f"within the bounds ({low}, {high})"
+        dark = high < _DARK  # the model
+    else:
+        named, dark = "within the bounds of each feature", False
+    pixels = dark & (summary.min >= 0) & (summary.max > _DARK) & (summary.max <= _BRIGHT)
     template = "{} values that are not finite, {} outside the bounds, in {} of {} inputs"
     parts = [
-        f"Inputs must be finite numbers within the bounds ({low}, {high})",
+        f"Inputs must be finite numbers {named}",
         tf.where(pixels, f", and these look like pixels from 0 to {_BRIGHT}", ""),
         "; scale them as for training, or set `bounds`. Received: ",
-        tf.strings.format(template, tuple(tf.unstack(found.counts))),
+        tf.strings.format(template, tuple(tf.unstack(summary.counts))),
         tf.where(
-            found.least <= found.most,
-            tf.strings.format(", from {} to {}", (found.least, found.most)),
+            summary.min <= summary.max,
+            tf.strings.format(", from {} to {}", (summary.min, summary.max)),
             "",
         ),
     ]
     return tf.strings.join(parts)
 
 
-def require(condition: tf.Tensor, sentence: Any) -> None:
-    """Refuse with one sentence unless a condition holds.
+def clip(images: tf.Tensor, classifier: Classifier) -> tf.Tensor:
+    """Make valid inputs those that the model sees. Graph code.
 
     Args:
-        condition: What must hold, bool.
-        sentence: What to say where it does not, a string.
-
-    Raises:
-        ValueError: If the condition does not hold; in a graph, when that runs,
-            `tf.errors.InvalidArgumentError`.
-    """
-    if not tf.executing_eagerly():
-        tf.debugging.Assert(condition, [sentence])
-    elif not condition:
-        raise ValueError(tf.constant(sentence).numpy().decode())
-
-
-def checked(x: Any, classifier: Classifier) -> tf.Tensor:
-    """Turn an array or tensor into inputs that a classifier can take, or refuse it.
-
-    Args:
-        x: Numbers, (n, *input_shape).
+        images: Inputs that are valid, float32.
         classifier: The `Classifier`.
 
     Returns:
-        The inputs, float32, clipped to the bounds (which takes away less than 1e-6 of their
-        range).
+        The inputs, clipped to the bounds, which takes away less than 1e-6 of their range; and for
+        a model that declares whole numbers without fractions, as Keras casts them.
+    """
+    images = tf.clip_by_value(images, *classifier.bounds)
+    if classifier.dtype.is_floating:
+        return images
+    return tf.cast(tf.cast(images, classifier.dtype), tf.float32)
+
+
+def checked(x: Any, classifier: Classifier) -> tf.Tensor:
+    """Turn an array or tensor into inputs that attacks can take, or refuse it.
+
+    Args:
+        x: Numbers, as for `as_inputs`, no dataset.
+        classifier: The `Classifier`.
+
+    Returns:
+        The inputs, float32, as `clip` makes them.
 
     Raises:
         ValueError: If a value is not a finite number within the bounds, or the shape is wrong;
             in a graph `tf.errors.InvalidArgumentError`.
     """
     images = to_images(x, classifier)
-    require_valid(survey(images, classifier)[1], classifier)
-    return tf.clip_by_value(images, *classifier.bounds)
+    require_valid(validity(images, classifier)[1], classifier)
+    return clip(images, classifier)
 
 
-def batches(x: Any, classifier: Classifier, size: int) -> Iterator[tf.Tensor]:
+def batches(
+    x: Any, classifier: Classifier, size: int, *, validated: bool = False
+) -> Iterator[tf.Tensor]:
     """Go through inputs in batches of one size, the last one smaller.
 
     Args:
-        x: An array or tensor (n, *input_shape), or a `tf.data.Dataset` of batches of them, alone
-            or as the first of a tuple.
+        x: Inputs, as for `as_inputs`.
         classifier: The `Classifier`.
         size: Inputs in a batch.
+        validated: Whether their values were validated before. Defaults to False.
 
     Yields:
         Checked inputs, float32, (size, *input_shape).
@@ -196,53 +216,72 @@ def batches(x: Any, classifier: Classifier, size: int) -> Iterator[tf.Tensor]:
         ValueError: As `checked`, for arrays.
         tf.errors.InvalidArgumentError: As `checked`, for datasets.
     """
-    x = dense(x, classifier)
+
+    def ready(part: Any) -> tf.Tensor:
+        return clip(to_images(part, classifier), classifier)
+
+    x = as_inputs(x, classifier)
     if not is_dataset(x):
-        require_valid(survey_array(x, classifier), classifier)  # before any work is done
+        if not validated:
+            validate(x, classifier)  # all of them, before any work is done
         for start in range(0, max(len(x), 1), size):
-            yield checked(x[start : start + size], classifier)
+            yield ready(x[start : start + size])
         return
-    if isinstance(x.element_spec, tuple):
-        x = x.map(lambda images, *_: images)
     images = None
-    for images in x.map(lambda images: checked(images, classifier)).rebatch(size):
+    for images in x.map(ready if validated else lambda part: checked(part, classifier)).rebatch(
+        size
+    ):
         yield images
     if images is None:
         yield tf.zeros([0, *(side or 1 for side in classifier.input_shape)])
 
 
-def first(x: Any, classifier: Classifier, most: int) -> np.ndarray:
+def first(x: Any, classifier: Classifier, max_count: int) -> np.ndarray:
     """Take the first inputs.
 
     Args:
-        x: Inputs, as for `batches`.
+        x: Inputs, as for `as_inputs`.
         classifier: The `Classifier`.
-        most: How many to take at most.
+        max_count: How many to take at most.
 
     Returns:
-        Checked inputs, float32, (n, *input_shape), n up to `most`.
+        Checked inputs, float32, (n, *input_shape), n up to `max_count`.
     """
     if not is_dataset(x):
-        return checked(_dense(x)[:most], classifier).numpy()
-    return next(batches(x, classifier, most)).numpy()
+        return checked(_to_array(_only(x, classifier))[:max_count], classifier).numpy()
+    return next(batches(x, classifier, max_count)).numpy()
 
 
-def to_dataset(x: Any, size: int) -> tf.data.Dataset:
-    """Cut an array or tensor into batches, as `keras.Model.predict` would, but without its wait.
+class Checked(NamedTuple):
+    """Inputs that were validated, and what was found.
+
+    Attributes:
+        x: Inputs, an array or tensor, (n, *input_shape).
+        invalid: Which of them no classifier input can be, bool, (n,).
+    """
+
+    x: Any
+    invalid: tf.Tensor
+
+
+def to_dataset(checked: Checked, size: int) -> tf.data.Dataset:
+    """Cut inputs into batches, as `keras.Model.predict` would, but without its wait.
 
     Dropping the dataset that Keras makes can take as long again as going through it did: it waits
     for tf.data's autotuning to wake. Here nothing is tuned.
 
     Args:
-        x: What `dense` returns, no dataset.
+        checked: The inputs.
         size: Inputs in a batch, at least 1.
 
     Returns:
-        The dataset. Floating-point numbers become Keras's `floatx`, others stay as they are.
+        The dataset, of `Checked` batches. Floating-point numbers become Keras's `floatx`, others
+        stay as they are.
     """
+    x = checked.x
     if tf.as_dtype(x.dtype).is_floating:
         x = tf.cast(x, keras.config.floatx())
-    dataset = tf.data.Dataset.from_tensor_slices(x)
+    dataset = tf.data.Dataset.from_tensor_slices(checked._replace(x=x))
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.batch(size).with_options(options)
@@ -282,7 +321,10 @@ def require_dataset(x: tf.data.Dataset, classifier: Classifier) -> None:
     Raises:
         tf.errors.InvalidArgumentError: If their dtype or shape does not fit.
     """
-    spec = x.element_spec[0] if isinstance(x.element_spec, tuple) else x.element_spec
+    spec = _first_of(x.element_spec)
+    if isinstance(spec, dict) and len(spec) == 1:
+        _require_names(spec, classifier, in_graph=True)
+        (spec,) = spec.values()
     if not isinstance(spec, tf.TensorSpec):
         sentence = (
             "A dataset must hold batches of inputs, alone or as the first of a tuple. "
@@ -313,7 +355,44 @@ def require_spec(x: Any, classifier: Classifier, in_graph: bool) -> None:
     raise tf.errors.InvalidArgumentError(None, None, sentence) if in_graph else ValueError(sentence)
 
 
-def _dense(x: Any) -> Any:
+def _first_of(element: Any) -> Any:
+    return element[0] if isinstance(element, tuple) and element else element
+
+
+def _images_alone(x: tf.data.Dataset) -> tf.data.Dataset:
+    if isinstance(x.element_spec, tf.TensorSpec):
+        return x
+
+    def images(*element: Any) -> tf.Tensor:
+        first = element[0]
+        return next(iter(first.values())) if isinstance(first, dict) else first
+
+    return x.map(images)
+
+
+def _only(x: Any, classifier: Classifier) -> Any:
+    """Take inputs out of a dict or list of one."""
+    if isinstance(x, dict):
+        _require_names(x, classifier, in_graph=not tf.executing_eagerly())
+        (x,) = x.values()
+    elif isinstance(x, (list, tuple)) and len(x) == 1:
+        is_batch = len(getattr(x[0], "shape", ())) == 1 + len(classifier.input_shape)
+        return x[0] if is_batch else x
+    return x
+
+
+def _require_names(x: dict[str, Any], classifier: Classifier, in_graph: bool) -> None:
+    names = classifier.input_names
+    if len(x) == 1 and (not names or set(x) <= names):
+        return
+    sentence = (
+        f"Inputs in a dict must stand alone, under the name of the model's input, {sorted(names)}. "
+        f"Received: {sorted(x)}"
+    )
+    raise tf.errors.InvalidArgumentError(None, None, sentence) if in_graph else ValueError(sentence)
+
+
+def _to_array(x: Any) -> Any:
     """Turn whatever holds numbers into an array, unless it is a tensor already."""
     try:
         return tf.convert_to_tensor(x) if tf.is_tensor(x) else np.asarray(x)

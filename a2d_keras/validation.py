@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,19 @@ import tensorflow as tf
 _SMALLEST = float(np.finfo("float32").tiny)
 
 
-def require_whole(name: str, value: Any, least: int = 1) -> None:
+def require_whole(name: str, value: Any, minimum: int = 1) -> None:
     """Refuse a parameter that is not a whole number.
 
     Args:
         name: The parameter's name.
         value: Its value.
-        least: The least it may be. Defaults to 1.
+        minimum: The smallest it may be. Defaults to 1.
 
     Raises:
         ValueError: If `value` is not a whole number, or less.
     """
-    if not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"`{name}` must be a whole number, at least {least}. Received: {value}")
+    if not isinstance(value, numbers.Integral) or value < minimum:
+        raise ValueError(f"`{name}` must be a whole number, at least {minimum}. Received: {value}")
 
 
 def require_slots(slots: Any) -> None:
@@ -60,13 +61,11 @@ def require_fraction(name: str, value: Any) -> None:
 
     Args:
         name: The parameter's name.
-        value: Its value, a fraction of the input range. A tensor passes: a layer's own choice.
+        value: Its value, a fraction of the input range.
 
     Raises:
         ValueError: If `value` is not a positive finite number, or rounds to zero in float32.
     """
-    if tf.is_tensor(value):
-        return
     if not isinstance(value, numbers.Real) or not _SMALLEST <= float(value) < math.inf:
         raise ValueError(
             f"`{name}` must be a positive number, a fraction of the input range. Received: {value}"
@@ -87,3 +86,36 @@ def require_rate(false_positive_rate: float) -> None:
         raise ValueError(
             f"`false_positive_rate` must lie between 0 and 1. Received: {false_positive_rate}"
         )
+
+
+def require_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Refuse a parameter that is none of a few words.
+
+    Args:
+        name: The parameter's name.
+        value: Its value.
+        choices: What it may be.
+
+    Raises:
+        ValueError: If `value` is none of them.
+    """
+    if not isinstance(value, str) or value not in choices:
+        words = " or ".join(f'"{choice}"' for choice in choices)
+        raise ValueError(f"`{name}` must be {words}. Received: {value!r}")
+
+
+def require(condition: tf.Tensor, sentence: Any) -> None:
+    """Refuse with one sentence unless a condition holds.
+
+    Args:
+        condition: What must hold, bool.
+        sentence: What to say where it does not, a string.
+
+    Raises:
+        ValueError: If the condition does not hold; in a graph, when that runs,
+            `tf.errors.InvalidArgumentError`.
+    """
+    if not tf.executing_eagerly():
+        tf.debugging.Assert(condition, [sentence])
+    elif not condition:
+        raise ValueError(tf.constant(sentence).numpy().decode())

@@ -11,10 +11,10 @@ from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
-from a2d_keras.files import replacing
+from a2d_keras.files import replace_atomically
+from a2d_keras.layerwise import describe
 from a2d_keras.validation import require_whole
 from baselines.digests import digest
-from baselines.layerwise import describe
 
 _FOLDS = 5
 _LEARNED = "learned_"  # begins the names of what `fit` learned, in a file
@@ -41,7 +41,7 @@ class Baseline(abc.ABC):
     name: ClassVar[str]
 
     def __init__(self, model, *, seed=0):
-        require_whole("seed", seed, least=0)
+        require_whole("seed", seed, minimum=0)
         self.model = model
         self.seed = seed
         self._learned = None
@@ -201,7 +201,7 @@ class Baseline(abc.ABC):
         learned = {f"{_LEARNED}{name}": array for name, array in self._learned.items()}
         arrays = {**self.state(), **learned, "baseline": self.name}
         arrays["weights"] = digest(*self.model.get_weights())
-        with replacing(pathlib.Path(path)) as beside, open(beside, "wb") as file:
+        with replace_atomically(pathlib.Path(path)) as beside, open(beside, "wb") as file:
             np.savez_compressed(file, **arrays, checksum=_checksum(arrays))
 
     @classmethod
@@ -301,6 +301,20 @@ class RegressionBaseline(Baseline):
         # scikit-learn refuses an empty array.
         scaled = scaler.transform(characteristics) if len(characteristics) else characteristics
         return scaled @ learned["coefficients"] + learned["intercept"]
+
+
+def graph_ends(model):
+    """List a model's inputs and outputs.
+
+    Args:
+        model: A `keras.Model`.
+
+    Returns:
+        Two lists of `KerasTensor`s, empty if the model has no graph of layers.
+    """
+    if not model.built:  # of which Keras 3.3 raises an error of its own
+        return [], []
+    return tuple(list(getattr(model, name, None) or ()) for name in ("inputs", "outputs"))
 
 
 def _read(path):

@@ -15,9 +15,9 @@ from scipy.special import expit, logsumexp, softmax
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.preprocessing import StandardScaler
 
+from a2d_keras import layerwise
 from a2d_keras.validation import require_positive, require_whole
-from baselines import layerwise
-from baselines.base import RegressionBaseline
+from baselines.base import RegressionBaseline, graph_ends
 from baselines.digests import digest
 
 _BATCH = 256
@@ -245,7 +245,7 @@ class KernelDensityUncertainty(RegressionBaseline):
 
     def _set_up(self, model, passes, seed):
         super().__init__(model, seed=seed)
-        require_whole("passes", passes, least=2)
+        require_whole("passes", passes, minimum=2)
         _require_classifier(model)
         self.passes = passes
         dropouts = _copies(model, seed)
@@ -286,7 +286,7 @@ def _forward(model, x):
         def call(layer, *args, **kwargs):
             if isinstance(layer, (layers.Dense, *_DROPOUTS)):
                 feeds[isinstance(layer, layers.Dense)] = args[0]
-            return _at_rest(layer, *args, **kwargs)
+            return layerwise.predict_layer(layer, *args, **kwargs)
 
         (outputs,) = layerwise.run(model, [x], call)
         hidden = tf.cast(feeds[max(feeds)], "float32")  # a Dense rather than a dropout
@@ -303,7 +303,7 @@ def _passes(model, x, dropouts, passes):
         at_rest = []
 
         def record(layer, *args, **kwargs):
-            at_rest.append(_at_rest(layer, *args, **kwargs))
+            at_rest.append(layerwise.predict_layer(layer, *args, **kwargs))
             return at_rest[-1]
 
         def run_pass(_):
@@ -316,7 +316,7 @@ def _passes(model, x, dropouts, passes):
                 elif touched.isdisjoint(_references((args, kwargs))):
                     return result
                 else:
-                    result = _at_rest(layer, *args, **kwargs)
+                    result = layerwise.predict_layer(layer, *args, **kwargs)
                 touched.update(_references(result))
                 return result
 
@@ -330,12 +330,6 @@ def _passes(model, x, dropouts, passes):
         )
 
     return run_passes
-
-
-def _at_rest(layer, *args, **kwargs):
-    if isinstance(layer, keras.Layer):  # and not an operation
-        kwargs["training"] = False
-    return layer(*args, **kwargs)
 
 
 def _references(structure):
@@ -371,7 +365,7 @@ def _are_probabilities(outputs):
 
 
 def _require_classifier(model):
-    inputs, outputs = layerwise.ends(model)
+    inputs, outputs = graph_ends(model)
     if not len(inputs) == len(outputs) == 1 or len(outputs[0].shape) != 2:
         raise ValueError(
             "The model must be built, Sequential or Functional, with one input, and one output of "

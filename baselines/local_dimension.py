@@ -12,9 +12,9 @@ import tensorflow as tf
 from scipy.spatial.distance import cdist
 from sklearn.preprocessing import MinMaxScaler
 
+from a2d_keras import layerwise
 from a2d_keras.validation import require_whole
-from baselines import layerwise
-from baselines.base import RegressionBaseline
+from baselines.base import RegressionBaseline, graph_ends
 
 _NEAREST_RATIO = np.finfo(np.float32).tiny  # of two distances; a duplicate's would be zero
 MAX_DIMENSIONS = 1000.0  # where all neighbours are equally far the estimate is infinite
@@ -85,7 +85,7 @@ class LocalDimension(RegressionBaseline):
 
     def __init__(self, model, *, k=20, batch_size=100, seed=0):
         super().__init__(model, seed=seed)
-        require_whole("k", k, least=2)
+        require_whole("k", k, minimum=2)
         require_whole("batch_size", batch_size)
         if k >= batch_size:
             raise ValueError(
@@ -181,7 +181,7 @@ class LocalDimension(RegressionBaseline):
 
 def _activations(model):
     """Compile the input and every layer's output, flattened, as one function of the input."""
-    inputs, _ = layerwise.ends(model)
+    inputs, _ = graph_ends(model)
     if len(inputs) != 1:
         raise ValueError(
             "The model must be built, Sequential or Functional, with one input. "

@@ -2,7 +2,7 @@
 
 import json
 
-from a2d_keras.files import replacing
+from a2d_keras.files import replace_atomically
 from benchmarks.rows import Measured, Row
 
 _COLUMNS = ("what", "median", "spread", "target", "met", "note")
@@ -43,9 +43,9 @@ def write(out, parts):
         out: The folder, which exists.
         parts: What was measured, as `read` returns it, in the order of the table.
     """
-    with replacing(out / "results.json") as path:
+    with replace_atomically(out / "results.json") as path:
         path.write_text(json.dumps(parts, indent=1) + "\n")
-    with replacing(out / "table.md") as path:
+    with replace_atomically(out / "table.md") as path:
         path.write_text(table(parts))
 
 

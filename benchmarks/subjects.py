@@ -137,7 +137,9 @@ class Subject:
 
     def costs(self, x):
         """Measure what BIM_d costs on inputs, int64, (n,)."""
-        return measure(self.classifier, [self.bim], x, "auto", verbose=0)[0][:, 0]
+        return measure(self.classifier, [self.bim], x, options=a2d.RunOptions(slots="auto")).costs[
+            :, 0
+        ]
 
     def labels(self, x):
         """Predict the classes of inputs, int64, (n,)."""
@@ -167,6 +169,6 @@ class Subject:
         """
         benign = self.held_out if benign is None else benign
         guarded = a2d.guard(self.model, **{"attacks": [self.bim], "slots": "auto", **parameters})
-        knn = guarded.detector.detector == "knn"
-        guarded.adapt(benign, self.craft("FGSM", benign) if knn else None, verbose=0)
+        attacked = guarded.detector.rule.needs_adversarial
+        guarded.adapt(benign, self.craft("FGSM", benign) if attacked else None, verbose=0)
         return guarded

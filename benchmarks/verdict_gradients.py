@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from a2d_keras.detection.rules import RULES
 from benchmarks.rows import Row, exactly
 
 _TOO_LONG = "cifar10", "DBA_d"  # thousands of queries for every input, 3 seconds each
@@ -20,9 +21,9 @@ def rows(bench):
     """
     for subject in bench.subjects():
         full = _full(subject, [subject.bim], subject.kinds)
-        for detector in ("zscore", "knn"):
-            what = f"{subject.name}, BIM_d, {detector}"
-            guarded = subject.guarded(detector=detector)
+        for rule in RULES:
+            what = f"{subject.name}, BIM_d, {rule}"
+            guarded = subject.guarded(rule=rule)
             yield from _compared(what, guarded, subject.kinds, full, at_most=0.5)
         yield from _ensemble(subject, bench.sizes.few)
 
@@ -57,7 +58,7 @@ def _compared(what, guarded, kinds, full, at_most):
     for kind, x in kinds.items():
         out = guarded.predict(x, verbose=0)
         costs, whole = full[kind]
-        flagged, _ = guarded.detector.verdict(tf.constant(costs))
+        flagged, _ = guarded.detector.rule(tf.constant(costs))
         differ += int(np.sum(flagged.numpy() != out["is_adversarial"]))
         started[kind] = (out["cost"] > 0).mean(axis=0)
         shares[kind] = _gradients(out["cost"] > 0, guarded.detector.thresholds, whole)

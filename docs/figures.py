@@ -1,7 +1,8 @@
 """Draw the figures of the documentation: `python -m docs.figures`, from a checkout.
 
-`idea.png`: a classifier of points in the plane, and what the attack costs on both sides of its
-boundary. `explain.png`: what `a2d-keras explain` draws of an adversarial digit.
+`idea.png` shows a classifier of points in the plane, and attack costs on both sides of its
+boundary.
+`explain.png` is the output of `a2d-keras explain` for an adversarial digit.
 """
 
 import pathlib
@@ -30,7 +31,7 @@ def main():
 
 
 def idea(path):
-    """Draw how far a benign and an adversarial point are from the boundary, in steps."""
+    """Draw the steps from a benign and from an adversarial point across the boundary."""
     keras.utils.set_random_seed(0)
     x, y = make_moons(300, noise=0.12, random_state=0)
     x = 0.1 + 0.8 * (x - x.min(axis=0)) / np.ptp(x, axis=0)
@@ -63,7 +64,7 @@ def idea(path):
 
 
 def regions(axis, classifier):
-    """Shade what the classifier answers where."""
+    """Shade the classifier's regions, and draw their boundary."""
     ticks = np.linspace(0, 1, 200, dtype="float32")
     grid = np.stack(np.meshgrid(ticks, ticks), axis=-1)
     logits = classifier.logits(grid.reshape(-1, 2)).numpy().reshape(200, 200, 2)
@@ -86,14 +87,16 @@ def mark(axis, point, color, label):
 
 
 def explain(path):
-    """Draw what the command line draws of an adversarial digit."""
+    """Run `a2d-keras explain` on an adversarial digit."""
     guarded = a2d.guard(zoo.load("digits"))
     digits = datasets.load("digits").x_test
     guarded.adapt(digits[300:], verbose=0)
     attack = a2d.BIM(eps_iter=0.01, max_iterations=50)
     suspect = attack(guarded.detector.classifier, digits[:1]).adversarial[0]
     with tempfile.TemporaryDirectory() as folder:
-        images = pathlib.Path(folder) / "images"  # a folder, as its images go without their path
+        images = (
+            pathlib.Path(folder) / "images"
+        )  # a folder: names of its images are shown without their path
         images.mkdir()
         keras.utils.save_img(images / "suspect.png", 255 * suspect, scale=False)
         guarded.save(f"{folder}/guarded.keras")

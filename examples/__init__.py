@@ -1,1 +1,1 @@
-"""Guarded classifiers at work, from a checkout; an example's folder or first line says how."""
+"""Examples, run from a checkout. The first line of each, or the README beside it, says how."""

@@ -1,7 +1,7 @@
 """Guard an ImageNet MobileNet: `python -m examples.guard_mobilenet PHOTOS`.
 
-PHOTOS is a folder of photographs, of which one half is learned from and the other judged. Forty
-will do to try it, a few hundred to rely on it. Weights are downloaded, unless you name a file.
+PHOTOS is a folder of photographs. The detector learns from one half and judges the other. Forty are
+enough to try it, a few hundred to rely on it. Weights are downloaded, unless you name a file.
 """
 
 import argparse
@@ -13,11 +13,11 @@ import a2d_keras as a2d
 
 
 def main(argv=None):
-    """Guard MobileNet, and judge photographs as they are and after an attack."""
+    """Guard MobileNet, and judge photographs before and after an attack."""
     parser = argparse.ArgumentParser()
     parser.add_argument("photos", help="a folder of photographs, PNG or JPEG")
     parser.add_argument("--weights", default="imagenet", help="imagenet, a file, or random")
-    parser.add_argument("--alpha", type=float, default=1.0, help="the width they were made for (1)")
+    parser.add_argument("--alpha", type=float, default=1.0, help="the width of the network (1)")
     parser.add_argument("--size", type=int, default=224, help="height and width in pixels (224)")
     parser.add_argument("--out", default="guarded_mobilenet.keras", help="the model to write")
     arguments = parser.parse_args(argv)
@@ -37,17 +37,17 @@ def main(argv=None):
         flagged = guarded.predict(images, verbose=0)["is_adversarial"]
         print(f"  {name} photographs flagged: {flagged.mean():.0%}")
     if arguments.weights == "random":
-        print("The weights are random: this shows that it runs, not what it detects.")
+        print("The weights are random: this shows that the script runs, not what it detects.")
 
 
 def mobilenet(weights, alpha, size):
-    """Build MobileNet with weights: `imagenet`, those of a file, or `random`."""
+    """Build MobileNet with `imagenet` weights, those of a file, or `random` ones."""
     weights = None if weights == "random" else weights
     return keras.applications.MobileNet((size, size, 3), alpha, weights=weights)
 
 
 def load(folder, size):
-    """Read photographs in a seeded order, scaled to -1 ... 1, as two halves."""
+    """Read photographs in a seeded order, scaled to -1 ... 1, in two halves."""
     photos = keras.utils.image_dataset_from_directory(
         folder, labels=None, image_size=(size, size), crop_to_aspect_ratio=True, shuffle=False
     )

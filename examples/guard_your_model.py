@@ -1,7 +1,7 @@
 """Guard your own model: `python -m examples.guard_your_model`.
 
-Trains a small classifier of handwritten digits, guards it, and judges images it has never seen,
-as they are and after an attack. Put your model and your data in the place of the first two.
+It trains a small classifier of handwritten digits, guards it, and judges new images before and
+after an attack. Put your own model and data in place of these.
 """
 
 import keras
@@ -21,7 +21,7 @@ def main():
 
     model = train_classifier(x[train], y[train])
     guarded = a2d.guard(model, bounds=(0.0, 1.0))
-    guarded.adapt(x[benign], verbose=0)  # images that it was not trained on
+    guarded.adapt(x[benign], verbose=0)  # images it was not trained on
     guarded.save("guarded.keras")  # the detector travels with the model
 
     attack = a2d.BIM(eps_iter=0.01, max_iterations=50)

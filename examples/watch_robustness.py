@@ -1,7 +1,7 @@
 """Watch robustness while training: `python -m examples.watch_robustness --log-dir logs`.
 
-Accuracy does not tell how easily the answers are changed; what it costs to attack held-out images
-does. Training stops when that has not risen for five epochs, and the best epoch is kept.
+Accuracy does not show how easily an attack changes the answers. The attack cost of held-out images
+does. Training stops when that cost has not risen for five epochs, and keeps the best epoch.
 """
 
 import argparse
@@ -14,10 +14,10 @@ import a2d_keras as a2d
 
 
 def main(argv=None):
-    """Train with the attack cost in the logs, and print what it was."""
+    """Train with the attack cost in the logs, and print it for every epoch."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=60, help="the most epochs (60)")
-    parser.add_argument("--log-dir", help="write logs there, for TensorBoard")
+    parser.add_argument("--epochs", type=int, default=60, help="the maximum number of epochs (60)")
+    parser.add_argument("--log-dir", help="a folder for the logs of TensorBoard")
     options = parser.parse_args(argv)
     keras.utils.set_random_seed(0)
     x, y = load_digits(return_X_y=True)
@@ -40,7 +40,7 @@ def main(argv=None):
         ]
     )
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    callbacks = [monitor, stop, *logs]  # the monitor first: the others read what it logs
+    callbacks = [monitor, stop, *logs]  # the monitor first: the others read its log
     held_out = (x_held_out, y_held_out)
     history = model.fit(
         x, y, epochs=options.epochs, validation_data=held_out, callbacks=callbacks, verbose=0

@@ -1,4 +1,4 @@
-"""The data sets: a file of this folder with a `RECORD`, and a line here."""
+"""The data sets, one file each, with a `RECORD`; to add one, add its line here."""
 
 import importlib
 

@@ -11,6 +11,8 @@ from baselines.noise import gaussian_noise
 from baselines.registry import BASELINES
 from models import zoo
 
+pytestmark = pytest.mark.checkout
+
 
 @pytest.fixture(scope="module", params=BASELINES)
 def baseline(request):

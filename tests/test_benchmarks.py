@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import a2d_keras as a2d
+from a2d_keras.detection.rules import RULES
 from a2d_keras.precision import native_bfloat16
 from benchmarks import (
     __main__,
@@ -24,6 +25,8 @@ from benchmarks.fresh import python
 from benchmarks.peers import common, reference
 from benchmarks.rows import Measured, Row, exactly, spread
 from models import registry
+
+pytestmark = pytest.mark.checkout
 
 TINY = subjects.Sizes(
     datasets=("digits",),
@@ -54,7 +57,7 @@ def subject(request):
 
         def guarded(benign=None, **parameters):
             if not request.param:
-                parameters.pop("detector", None)
+                parameters.pop("rule", None)
             key = repr((None if benign is None else len(benign), parameters))
             if key not in kept:
                 kept[key] = adapt(benign, **parameters)
@@ -107,7 +110,8 @@ def test_verdicts_are_counted_and_agree(tmp_path, monkeypatch):
     assert [row["median"] for row in differ] == [0, 0, 0]
     assert [row["at_most"] for row in gradients] == [0.5, 0.5, 0.4]
     assert all(0 < row["median"] < 1 for row in gradients)
-    assert gradients[0]["median"] < 0.5
+    assert {row["what"].split(", ")[-1] for row in gradients} == {*RULES}
+    assert next(row for row in gradients if "zscore" in row["what"])["median"] < 0.5
 
 
 def test_gradients_of_a_verdict_are_one_more_than_its_steps(subject):

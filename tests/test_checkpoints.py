@@ -10,6 +10,8 @@ import pytest
 
 from baselines.comparison.checkpoints import Checkpoints
 
+pytestmark = pytest.mark.checkout
+
 ORIGIN = {"attack": "BIM()", "inputs": "1234"}
 
 

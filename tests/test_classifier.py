@@ -245,11 +245,12 @@ def test_refuses_other_models(make, message):
 def test_refuses_other_bounds(bounds):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
     with pytest.raises(ValueError, match="two increasing finite numbers. Received: "):
-        Classifier(model, bounds)
+        Classifier(model, bounds=bounds)
 
 
-def test_integer_inputs_have_no_gradient():
-    inputs = keras.Input((4,), dtype="uint8")
-    model = keras.Model(inputs, layers.Dense(3)(layers.Rescaling(1 / 255)(inputs)))
+def test_a_cast_to_integers_has_no_gradient():
+    inputs = keras.Input((4,))
+    whole = layers.Lambda(lambda t: keras.ops.cast(keras.ops.cast(t, "uint8"), "float32"))
+    model = keras.Model(inputs, layers.Dense(3)(whole(inputs)))
     with pytest.raises(ValueError, match="differentiable in its input.*Received: Functional"):
-        BIM()(Classifier(model, (0, 255)), np.full((2, 4), 7))
+        BIM()(Classifier(model, bounds=(0, 255)), np.full((2, 4), 7))

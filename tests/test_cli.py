@@ -1,11 +1,11 @@
 import configparser
 import csv
-import importlib
 import io
 import json
 import os
 import pathlib
 import re
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -17,9 +17,11 @@ import tensorflow as tf
 
 import a2d_keras as a2d
 from a2d_keras import cli
-from a2d_keras.cli import commands
+from a2d_keras.cli import commands, picture, table
+from a2d_keras.cli.parser import COMMANDS, attack_names, make_parser
 
 ROOT = pathlib.Path(__file__).parent.parent
+HEAVY = {"tensorflow", "keras", "numpy"}
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +52,25 @@ def folder(model, guarded, held_out, quantised, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def load_once():
+    """Loads each file once, so that the commands share its graphs, which take long to trace."""
+    load, loaded = keras.models.load_model, {}
+
+    def load_once(path, **options):
+        file = (pathlib.Path(path).resolve(), pathlib.Path(path).stat().st_mtime_ns)
+        if file not in loaded:
+            loaded[file] = load(path, **options)
+        return loaded[file]
+
+    return load_once
+
+
 @pytest.fixture
-def run(folder, capsys, monkeypatch):
+def run(folder, load_once, capsys, monkeypatch):
     """Runs a command in the folder; gives its status, and what it printed to both streams."""
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(keras.models, "load_model", load_once)
 
     def run(*words):
         status = cli.main([str(word) for word in words])
@@ -63,7 +80,7 @@ def run(folder, capsys, monkeypatch):
     return run
 
 
-def table(path):
+def read_table(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
 
@@ -80,32 +97,38 @@ class TestAdapt:
         assert summary["thresholds"] == {"bim_0": int(guarded.detector.thresholds[0])}
         assert summary["max_queries_per_input"] == guarded.max_queries_per_input
 
-    def test_keeps_every_choice(self, run, folder, digits, quantised):
+    def test_keeps_every_choice(self, run, folder, digits, quantised, monkeypatch):
+        """All reach the library, which need not adapt to show it."""
+        given = []
+
+        def record(self, benign, adversarial=None, verbose=1):
+            given.extend(np.concatenate(list(inputs)) for inputs in (benign, adversarial))
+
+        monkeypatch.setattr(a2d.GuardedModel, "adapt", record)
         np.save(folder / "wide.npy", 16 * digits.x_test[:40])
         np.save(folder / "bad.npy", quantised[1])
-        inputs = keras.Input((8, 8, 1))
-        wide = keras.models.load_model(folder / "model.keras")(
-            keras.layers.Rescaling(1 / 16)(inputs)
-        )
-        keras.Model(inputs, wide).save(folder / "wide.keras")
         status, printed, _ = run(
-            *("adapt", "wide.keras", "wide.npy", "-o", "choices.keras", "--bounds", 0, 16),
+            *("adapt", "model.keras", "wide.npy", "-o", "choices.keras", "--bounds", 0, 16),
             *("--attack", "BIM2", "--attack", "JSMA", "--false-positive-rate", 0.1, "--exact"),
             *("--on-invalid", "flag", "--adversarial", "bad.npy"),
         )
         assert status == 0
         assert printed.startswith("Adapted on 40 benign inputs: ")
+        np.testing.assert_array_equal(given[0], 16 * digits.x_test[:40])
+        np.testing.assert_allclose(given[1], quantised[1] / 255 * 16, rtol=1e-6)
         detector = keras.models.load_model(folder / "choices.keras").detector
         assert detector.classifier.bounds == (0, 16)
         assert detector.attacks == (a2d.BIM2(), a2d.JSMA())
-        assert (detector.detector, detector.false_positive_rate) == ("knn", 0.1)
-        assert (detector.exact, detector.on_invalid) == (True, "flag")
+        assert isinstance(detector.rule, a2d.KNN)
+        assert detector.false_positive_rate == 0.1
+        assert all(statistic.exact for statistic in detector.statistics)
+        assert detector.options.on_invalid == "flag"
 
 
 class TestDetect:
     def test_equals_the_library(self, run, folder, guarded, quantised):
         status, printed, error = run("detect", "guarded.keras", "images", "-o", "verdicts.csv")
-        rows = table(folder / "verdicts.csv")
+        rows = read_table(folder / "verdicts.csv")
         names = [f"{kind}/{i:02}.png" for kind in ("adversarial", "benign") for i in range(20)]
         assert [row["input"] for row in rows] == names
         x = np.concatenate(quantised[::-1]).astype("float32") / 255
@@ -131,37 +154,39 @@ class TestDetect:
         assert status == 0
         assert (summary["inputs"], summary["flagged"]) == (calm.sum(), 0)
 
-    def test_inputs_that_are_not_finite_have_no_prediction(self, run, folder, model, held_out):
-        guarded = a2d.guard(model, on_invalid="flag")
-        guarded.adapt(held_out[:40], verbose=0)
-        guarded.save(folder / "flagging.keras")
-        x = held_out[:2].copy()
+    def test_inputs_that_are_not_finite_have_no_prediction(self, run, folder, model, guarded):
+        flagging = a2d.guard(model, on_invalid="flag")
+        flagging.set_weights(guarded.get_weights())
+        flagging.save(folder / "flagging.keras")
+        x = np.zeros((2, 8, 8, 1), "float32")
         x[1, 0, 0, 0] = np.nan
         np.save(folder / "nan.npy", x)
         status, _, _ = run("detect", "flagging.keras", "nan.npy", "-o", "nan.csv")
-        _, row = table(folder / "nan.csv")
+        first, row = read_table(folder / "nan.csv")
         assert status == 3
         assert (row["prediction"], row["is_adversarial"], row["score"]) == ("", "True", "nan")
+        assert first["prediction"] != ""
 
 
 class TestCost:
     @pytest.mark.parametrize("name", ["model.keras", "guarded.keras"])
-    def test_equals_the_library(self, run, folder, model, name, quantised, monkeypatch):
-        monkeypatch.setattr(commands, "_BATCH", 7)
+    def test_equals_the_library(self, run, folder, model, guarded, name, quantised, monkeypatch):
+        monkeypatch.setattr(table, "BATCH_SIZE", 7)
         status, printed, _ = run("cost", name, "images/benign", "-o", "costs.csv", "--json")
-        rows, x = table(folder / "costs.csv"), quantised[0] / 255
-        (result,) = a2d.AttackCosts(model).attack(x)
+        rows, x = read_table(folder / "costs.csv"), quantised[0] / 255
+        attacks = guarded.detector.attacks if name == "guarded.keras" else [a2d.BIM()]
+        (result,) = a2d.AttackCosts(model, attacks=attacks).attack(x)
         assert status == 0
         assert [int(row["cost_bim_0"]) for row in rows] == result.cost.tolist()
         assert [row["success_bim_0"] for row in rows] == [str(value) for value in result.success]
         assert json.loads(printed)["median_cost"] == {"bim_0": np.median(result.cost)}
 
     def test_chosen_attacks(self, run, folder):
-        words = ("--attack", "DeepFool", "--attack", "BIM2")
+        words = ("--attack", "DeepFool", "--attack", "FGSM")
         status, _, _ = run("cost", "guarded.keras", "images/adversarial", "-o", "costs.csv", *words)
-        names = ["cost_deepfool_0", "success_deepfool_0", "cost_bim2_1", "success_bim2_1"]
+        names = ["cost_deepfool_0", "success_deepfool_0", "cost_fgsm_1", "success_fgsm_1"]
         assert status == 0
-        assert list(table(folder / "costs.csv")[0]) == ["input", "prediction", *names]
+        assert list(read_table(folder / "costs.csv")[0]) == ["input", "prediction", *names]
 
 
 class TestExplain:
@@ -172,18 +197,16 @@ class TestExplain:
         assert status == 3
         assert summary["is_adversarial"]
         assert 1 <= summary["cost"]["bim_0"] < guarded.detector.thresholds[0]
-        picture = tf.io.decode_png((folder / "why.png").read_bytes()).numpy()
-        assert picture.shape[1] > 1000
-        assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 50
+        drawn = tf.io.decode_png((folder / "why.png").read_bytes()).numpy()
+        assert drawn.shape[1] > 1000
+        assert len(np.unique(drawn.reshape(-1, drawn.shape[-1]), axis=0)) > 50
 
-    def test_says_it_in_words(self, run, folder, guarded, quantised):
-        """As SVG with text, so that what it says can be read."""
-        pytest.importorskip("matplotlib").rcParams["svg.fonttype"] = "none"
+    def test_says_it_in_words(self, run, folder, guarded, quantised, svg_with_text):
         out = guarded.predict(quantised[0] / 255, verbose=0)
         calm = int(out["is_adversarial"].argmin())
         image = f"images/benign/{calm:02}.png"
         status, printed, _ = run("explain", "guarded.keras", image, "-o", "why.svg")
-        text = " ".join(re.findall(r">([^<>]+)</", (folder / "why.svg").read_text()))
+        text = svg_with_text(folder / "why.svg")
         steps = int(re.search(r"costs (\d+) steps of BIM", printed).group(1))
         cheaper = guarded.detector.benign_costs[0, :steps].sum()
         assert status == 0
@@ -194,35 +217,82 @@ class TestExplain:
             f"after {steps} steps of BIM",
             "magnified",
             f"{cheaper} of 100 benign inputs",
-            "give way in fewer steps: benign",
+            "need fewer steps: benign",
             f"flagged below {guarded.detector.thresholds[0]} steps",
         ):
             assert said in text
 
-    def test_colour_and_several_attacks(self, run, folder):
-        inputs = keras.Input((6, 6, 3))
-        outputs = keras.layers.Dense(3)(keras.layers.Flatten()(inputs))
-        x = np.random.default_rng(0).uniform(-1, 1, (40, 6, 6, 3)).astype("float32")
-        attacks = [a2d.BIM(eps_iter=0.001), a2d.DeepFool()]
-        guarded = a2d.guard(
-            keras.Model(inputs, outputs), (-1, 1), attacks, "knn", false_positive_rate=0.1
-        )
-        guarded.adapt(x[:20], x[20:], verbose=0)
-        guarded.save(folder / "colour.keras")
-        pixels = np.round(127.5 * (x[0] + 1)).astype("uint8")
-        (folder / "colour.png").write_bytes(tf.io.encode_png(pixels).numpy())
-        status, printed, _ = run("explain", "colour.keras", "colour.png", "-o", "two.png", "--json")
-        assert status in (0, 3)
-        assert set(json.loads(printed)["cost"]) == {"bim_0", "deepfool_1"}
-        assert (folder / "two.png").is_file()
-
     def test_without_matplotlib(self, run, monkeypatch):
-        monkeypatch.delattr(a2d, "picture", raising=False)
-        monkeypatch.delitem(sys.modules, "a2d_keras.cli.picture", raising=False)
+        monkeypatch.delattr(cli, "picture")
+        monkeypatch.delitem(sys.modules, "a2d_keras.cli.picture")
         monkeypatch.setitem(sys.modules, "matplotlib", None)
         status, _, error = run("explain", "guarded.keras", "images/benign/00.png", "-o", "why.png")
         assert status == 2
         assert "`pip install a2d-keras[plot]`. Received: " in error
+
+
+class TestPicture:
+    def test_colour_and_several_attacks(self, tmp_path, svg_with_text):
+        image = np.full((6, 6, 3), 0.5)
+        finding = picture.Finding(
+            attack="DeepFool",
+            adversarial=image + 0.1,
+            prediction=2,
+            success=False,
+            cost=1,
+            benign_costs=np.array([0, 3, 5]),
+            threshold=None,
+        )
+        findings = [finding, finding._replace(attack="BIM", threshold=2, success=True)]
+        picture.draw(tmp_path / "why.svg", "cat.png", image, 1, True, findings)
+        text = svg_with_text(tmp_path / "why.svg")
+        for said in (
+            "cat.png: flagged as adversarial",
+            "after 1 step of DeepFool: still 2",
+            "after 1 step of BIM: classified as 2",
+            "magnified 5× (grey: unchanged)",
+            "0 of 8 benign inputs need fewer steps: adversarial",
+            "flagged below 2 steps",
+        ):
+            assert said in text
+        assert text.count("flagged below") == 1  # only where there is a threshold
+
+    @pytest.mark.parametrize("bounds", [(-1.0, 1.0), None], ids=["one range", "ranges"])
+    def test_channels_first(self, run, folder, tmp_path, monkeypatch, bounds):
+        """What is drawn is the image, whatever its layout and scale in the classifier."""
+        pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), "uint8")
+        path = tmp_path / "colour.png"
+        path.write_bytes(tf.io.encode_png(pixels).numpy())
+        low = np.arange(90.0).reshape(3, 6, 5)
+        classifier = stand_in((3, 6, 5), bounds or (low, low + 2))
+        name, x = commands._single(commands.read(str(path), classifier), classifier)
+        assert name == str(path)
+        assert x.shape == (1, 3, 6, 5)
+        np.testing.assert_allclose(commands._drawable(x, classifier), pixels / 255, atol=1e-5)
+
+
+def stand_in(shape, bounds):
+    """What readers and pictures ask of a channels-first classifier."""
+
+    class ChannelsFirst:
+        input_shape = shape
+        data_format = "channels_first"
+        range = bounds[1] - bounds[0]
+
+    ChannelsFirst.bounds = bounds
+    return ChannelsFirst()
+
+
+@pytest.fixture
+def svg_with_text():
+    """Reads what an SVG says, in one line."""
+    matplotlib = pytest.importorskip("matplotlib")
+
+    def read(path):
+        return re.sub(r"\s+", " ", " ".join(re.findall(r">([^<>]+)</", path.read_text())))
+
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        yield read
 
 
 class TestErrors:
@@ -251,16 +321,23 @@ class TestErrors:
         for name, message in {
             "missing.keras": "no such model.* Received: missing.keras$",
             "images": "no such model.* Received: images$",
-            "broken.keras": "cannot load this model, .* Received: broken.keras: ",
-            "broken.h5": "cannot load this model, .* Received: broken.h5: ",
-            "newer.keras": "cannot load this model, .* Received: newer.keras: .{,300}$",
-            "model.keras": "make it of this one with `a2d-keras adapt`. Received: model.keras, ",
+            "broken.keras": "cannot load this model: .* Received: broken.keras: ",
+            "broken.h5": "cannot load this model: .* Received: broken.h5: ",
+            "newer.keras": "cannot load this model: .* Received: newer.keras: .{,300}$",
+            "model.keras": "from this classifier with `a2d-keras adapt`. Received: model.keras, ",
         }.items():
             self.refuses(run, folder, message, "detect", name, "images", "-o", "v.csv")
         words = ("adapt", "guarded.keras", "benign.npz", "-o", "twice.keras")
         self.refuses(run, folder, "not guarded yet. Received: guarded.keras", *words)
         words = ("cost", "guarded.keras", "images", "--bounds", 0, 1, "-o", "c.csv")
         self.refuses(run, folder, "leave --bounds out. Received: ", *words)
+
+    def test_attacks(self, run, folder):
+        words = ("cost", "model.keras", "images", "-o", "c.csv", "--attack", "Transfer")
+        message = "parameters all have defaults. Received: Transfer: .*'substitute'"
+        self.refuses(run, folder, message, *words)
+        words = ("adapt", "model.keras", "benign.npz", "-o", "new.keras", "--attack", "LBFGS")
+        self.refuses(run, folder, "needs an attack that takes steps.* Received: LBFGS", *words)
 
     def test_inputs(self, run, folder, held_out):
         (folder / "odd").mkdir(exist_ok=True)
@@ -276,9 +353,9 @@ class TestErrors:
         np.save(folder / "large.npy", 255 * held_out[:5])
         for name, message in {
             "missing": "nothing to read: .* Received: missing$",
-            "odd": "whole PNG or JPEG file .* Received: odd/b.png$",
+            "odd": "complete PNG or JPEG file .* Received: odd/b.png$",
             "small": r"shape \(8, 8, 1\). Received: \(5, 8, 1\), c.png of small$",
-            "none.npy": "one input or more. Received: none in none.npy$",
+            "none.npy": "at least one input. Received: none in none.npy$",
             "nan.npy": "finite numbers .* Received: .* values that are not finite",
             "large.npy": "within the bounds .* Received: .* outside the bounds",
         }.items():
@@ -308,21 +385,18 @@ class TestErrors:
         words = ("explain", "guarded.keras", image, "-o", "why.mp3")
         self.refuses(run, folder, "mp3.* is not supported", *words)
 
-    @pytest.mark.parametrize(
-        "words",
-        [
-            [],
-            ["guess"],
-            ["detect", "guarded.keras", "images"],
-            ["adapt", "model.keras", "benign.npz", "-o", "guarded.h5"],
-            ["cost", "model.keras", "images", "-o", "c.csv", "--attack", "LBFGS"],
-        ],
-    )
-    def test_words(self, words, capsys):
-        with pytest.raises(SystemExit) as stop:
-            cli.main(words)
-        assert stop.value.code == 2
-        assert "usage: a2d-keras" in capsys.readouterr().err
+    def test_tensorflow(self, run, folder, monkeypatch):
+        def fail(arguments):
+            raise tf.errors.InvalidArgumentError(None, None, "Bad. Received: this")
+
+        monkeypatch.setattr(commands, "detect", fail)
+        self.refuses(run, folder, "Received: this$", "detect", "m.keras", "x", "-o", "v.csv")
+
+    def test_another_backend(self, run, folder, monkeypatch):
+        monkeypatch.setattr(a2d, "_deferred", True)
+        monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+        message = "runs on TensorFlow: .* Received: torch$"
+        self.refuses(run, folder, message, "detect", "guarded.keras", "images", "-o", "v.csv")
 
 
 def test_an_interrupted_run_leaves_the_old_file(run, folder, monkeypatch):
@@ -335,11 +409,11 @@ def test_an_interrupted_run_leaves_the_old_file(run, folder, monkeypatch):
             raise KeyboardInterrupt
         return predict(self, x, **options)
 
-    monkeypatch.setattr(commands, "_BATCH", 8)
+    monkeypatch.setattr(table, "BATCH_SIZE", 8)
     monkeypatch.setattr(a2d.GuardedModel, "predict", interrupted)
     status, printed, error = run("detect", "guarded.keras", "images", "-o", "kept.csv")
     assert (status, printed, calls) == (130, "", [8, 8])
-    assert "a2d-keras: interrupted; kept.csv is as it was" in error
+    assert "a2d-keras: interrupted; kept.csv is unchanged" in error
     assert (folder / "kept.csv").read_text() == "old"
     assert set(folder.iterdir()) == before
 
@@ -350,38 +424,145 @@ def test_progress_is_for_people(run, monkeypatch):
             return True
 
     monkeypatch.setattr(sys, "stderr", Terminal())
-    _, printed, _ = run("detect", "guarded.keras", "images", "-o", "v.csv", "--json")
+    _, printed, _ = run("detect", "guarded.keras", "images/benign", "-o", "v.csv", "--json")
     json.loads(printed)
-    assert "40/40" in sys.stderr.getvalue()
+    assert "20/20" in sys.stderr.getvalue()
 
 
-def test_help_shows_examples(capsys):
-    for words in ([], ["adapt"], ["detect"], ["cost"], ["explain"]):
-        with pytest.raises(SystemExit) as stop:
-            cli.main([*words, "--help"])
-        printed = capsys.readouterr().out
-        assert stop.value.code == 0
-        assert max(map(len, printed.splitlines())) <= 100
-        examples = re.findall(r"^  (a2d-keras .*)$", printed, re.MULTILINE)
-        assert examples
-        for example in examples:  # and they are right
-            assert cli._parser().parse_args(example.replace("'", "").split()[1:])
+class TestParser:
+    def test_help_shows_examples(self, capsys):
+        for words in ([], *([command] for command in COMMANDS)):
+            with pytest.raises(SystemExit) as stop:
+                cli.main([*words, "--help"])
+            printed = capsys.readouterr().out
+            assert stop.value.code == 0
+            assert max(map(len, printed.splitlines())) <= 100
+            examples = re.findall(r"^  (a2d-keras .*)$", printed, re.MULTILINE)
+            assert examples
+            for example in examples:  # and they are right
+                parsed = make_parser().parse_args(example.replace("'", "").split()[1:])
+                assert not words or [parsed.command] == words
+
+    def test_every_command_has_a_function(self):
+        for command in COMMANDS:
+            assert callable(getattr(commands, command))
+
+    def test_every_attack_is_offered(self):
+        """The import lines are the registry: what they import is offered, and nothing else."""
+        assert {"BIM", "CarliniWagner", "DBA", "FGSM", "PairJSMA"} <= set(attack_names())
+        classes = [getattr(a2d.attacks, name) for name in attack_names()]
+        assert all(issubclass(attack, a2d.Attack) for attack in classes)
 
 
-def test_runs_as_a_module_and_as_a_script(folder):
-    words = ["detect", "missing.keras", "images", "-o", "m.csv"]
-    run = subprocess.run(
-        [sys.executable, "-m", "a2d_keras", *words],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
+class TestStart:
+    """The command imports nothing that takes long before its arguments are read."""
+
+    @pytest.fixture(scope="class")
+    def script(self, tmp_path_factory):
+        """The script that an installer makes of the entry point."""
+        config = configparser.ConfigParser()
+        config.read(ROOT / "setup.cfg")
+        name, entry = config["options.entry_points"]["console_scripts"].split("=")
+        module, function = entry.strip().split(":")
+        path = tmp_path_factory.mktemp("bin") / name.strip()
+        path.write_text(f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n")
+        return path
+
+    def start(self, *words):
+        """Run Python; give the status, what was printed, and the packages imported."""
+        run = subprocess.run(
+            [sys.executable, "-X", "importtime", *map(str, words)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        lines = run.stderr.splitlines()
+        imports = [line for line in lines if line.startswith("import time:")]
+        error = "\n".join(line for line in lines if line not in imports)
+        return (
+            run.returncode,
+            run.stdout,
+            error,
+            {line.rpartition("|")[2].strip().partition(".")[0] for line in imports},
+        )
+
+    @pytest.mark.parametrize("module", [True, False], ids=["module", "script"])
+    @pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS)])
+    def test_help(self, script, module, words):
+        how = ("-m", "a2d_keras") if module else (script,)
+        status, printed, error, imports = self.start(*how, *words)
+        assert (status, error) == (0, "")
+        assert printed.startswith("usage: a2d-keras")
+        assert "a2d_keras" in imports
+        assert not imports & HEAVY
+
+    @pytest.mark.parametrize("module", [True, False], ids=["module", "script"])
+    def test_version(self, script, module):
+        how = ("-m", "a2d_keras") if module else (script,)
+        status, printed, error, imports = self.start(*how, "--version")
+        assert (status, printed, error) == (0, f"a2d-keras {a2d.__version__}\n", "")
+        assert not imports & HEAVY
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            ([], "arguments are required: COMMAND"),
+            (["guess"], "invalid choice: 'guess'"),
+            (["detect", "guarded.keras", "images"], "arguments are required: -o/--out"),
+            (["adapt", "m.keras", "b.npz", "-o", "guarded.h5"], "end in .keras. Received: "),
+            (["cost", "m.keras", "x", "-o", "c.csv", "--attack", "PGD"], "invalid choice: 'PGD'"),
+            (["cost", "m.keras", "x", "-o", "c.csv", "--bounds", "0"], "expected 2 arguments"),
+        ],
     )
-    assert (run.returncode, run.stdout) == (2, "")
-    assert run.stderr.strip().endswith("Received: missing.keras")
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg")
-    name, entry = config["options.entry_points"]["console_scripts"].split("=")
-    module, function = entry.strip().split(":")
-    assert name.strip() == "a2d-keras"
-    assert getattr(importlib.import_module(module), function) is cli.main
+    def test_usage_errors(self, script, words, message):
+        status, printed, error, imports = self.start(script, *words)
+        assert (status, printed) == (2, "")
+        assert error.startswith("usage: a2d-keras")
+        assert message in error
+        assert not imports & HEAVY
+
+    def test_a_command_runs_with_everything_imported(self, script, tmp_path):
+        names = {name for name, value in vars(a2d).items() if callable(value) and name[0] != "_"}
+        assert {"BIM", "DetectorLayer", "guard"} <= names
+        code = script.read_text().replace("sys.exit(", "status = (") + (
+            "import a2d_keras, keras\n"
+            f"assert {names} <= set(vars(a2d_keras))\n"
+            "assert keras.saving.get_registered_object('a2d_keras>GuardedModel')\n"
+            "sys.exit(status)\n"
+        )
+        path = tmp_path / script.name
+        path.write_text(code)
+        status, printed, error, _ = self.start(path, "detect", "missing.keras", "x", "-o", "v.csv")
+        assert (status, printed) == (2, "")
+        assert error.endswith("Received: missing.keras")
+
+    def test_the_module_exits_with_the_status(self, folder, monkeypatch, capsys):
+        monkeypatch.chdir(folder)
+        words = ["a2d_keras", "detect", "missing.keras", "images", "-o", "v.csv"]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_module("a2d_keras", run_name="__main__")
+        assert stop.value.code == 2
+        assert "Received: missing.keras" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("argv", "orig_argv", "expected"),
+        [
+            (["/usr/bin/a2d-keras", "--help"], ["python", "/usr/bin/a2d-keras"], True),
+            (["a2d-keras.exe"], ["python", "a2d-keras.exe"], True),
+            (["-m", "--help"], ["python", "-X", "dev", "-m", "a2d_keras", "--help"], True),
+            (["-m"], ["python", "-m", "service", "a2d_keras"], False),
+            (["-m"], ["python", "-Im", "service"], False),
+            (["a2d-keras.py"], ["python", "a2d-keras.py"], False),
+            (["-c", "a2d-keras"], ["python", "-c", "import a2d_keras"], False),
+            ([""], ["python"], False),
+            ([], [], False),
+        ],
+    )
+    def test_only_the_command_waits(self, monkeypatch, argv, orig_argv, expected):
+        """A program that imports the package gets all of it, whatever its own arguments are."""
+        for name in [name for name in sys.modules if name.split(".")[:2] == ["a2d_keras", "cli"]]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setattr(sys, "argv", argv)
+        monkeypatch.setattr(sys, "orig_argv", orig_argv)
+        assert a2d._starts_command() is expected

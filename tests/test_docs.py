@@ -1,6 +1,9 @@
 """The documentation's examples and commands, run as they are printed."""
 
 import doctest
+import hashlib
+import inspect
+import json
 import pathlib
 import re
 import shlex
@@ -8,21 +11,62 @@ import shlex
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import a2d_keras as a2d
 from a2d_keras import cli
+from docs import architecture, pages
 
-DOCS = pathlib.Path(__file__).parent.parent / "docs"
+pytestmark = pytest.mark.checkout
 
-
+ROOT = pathlib.Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md") if ">>> " in path.read_text())
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != "attacks.md"])  # test_package
+@pytest.fixture(autouse=True)
+def _adapted_once(monkeypatch, adapted):
+    """Adapt for real once; a layer that would learn the same gets the weights of the first."""
+    adapt = a2d.DetectorLayer.adapt
+
+    def recalled(layer, benign, adversarial=None, verbose=1):
+        config = json.dumps(keras.saving.serialize_keras_object(layer), default=str)
+        config = re.sub(r'"name": "[^"]*"', "", config)  # Keras numbers the names of its objects
+        arrays = [np.asarray(x).tobytes() for x in (benign, adversarial) if x is not None]
+        weights = str(layer.classifier.weights_hash()).encode()
+        key = hashlib.sha256(b"".join([config.encode(), weights, *arrays])).digest()
+        if key in adapted:
+            layer.set_weights(adapted[key])
+        else:
+            adapt(layer, benign, adversarial=adversarial, verbose=verbose)
+            adapted[key] = layer.get_weights()
+
+    monkeypatch.setattr(a2d.DetectorLayer, "adapt", recalled)
+
+
+@pytest.fixture(scope="module")
+def adapted():
+    return {}
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_examples_run(page):
     result = doctest.testfile(str(DOCS / page), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_blocks_of_python_run(model, digits, tmp_path, monkeypatch, capsys):
+    """In one folder and one namespace: the model that the README saves is loaded later."""
+    monkeypatch.chdir(tmp_path)
+    names = {"model": model, "x_benign": digits.x_test[:300], "x": digits.x_test[300:310]}
+    for path in ("README.md", "docs/threshold.md", "examples/batch/README.md"):
+        blocks = re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(), re.DOTALL)
+        assert blocks
+        for block in blocks:
+            exec(compile(block, path, "exec"), {"keras": keras, "tf": _tensorflow()} | names, names)
+    assert names["out"]["is_adversarial"].shape == (10,)
+    assert "[" in capsys.readouterr().out
 
 
 def test_commands_print_what_the_page_says(model, digits, tmp_path, monkeypatch, capsys):
@@ -51,6 +95,72 @@ def test_commands_print_what_the_page_says(model, digits, tmp_path, monkeypatch,
             expected, _, told = expected.rpartition("\n")
             assert status == int(told)
         assert _without_numbers(printed) == _without_numbers(expected)
+
+
+def test_a_line_in_a_registry_is_a_row_and_a_reference(tmp_path, monkeypatch):
+    package = tmp_path / "zoo" / "animals"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "from zoo.animals.cat import TOM, Cat\nfrom elsewhere import Dog\n"
+    )
+    (package / "cat.py").write_text(
+        '"""One cat."""\n\nclass Cat:\n    """Meows | purrs,\n    and sleeps.\n\n    More."""\n\n'
+        "TOM = Cat()\n"
+    )
+    found = pages.registered("zoo.animals", tmp_path)
+    assert found == {"Cat": (r"Meows \| purrs, and sleeps.", True), "TOM": ("One cat.", False)}
+    (tmp_path / "zoo" / "registry.py").write_text('NAMES = (\n    "cat",\n    "dog",\n)\n')
+    for name in ("cat", "dog"):
+        (tmp_path / "zoo" / f"{name}.py").write_text(f'"""One {name}."""\n')
+    named = pages.registered("zoo.registry", tmp_path)
+    assert named == {"cat": ("One cat.", False), "dog": ("One dog.", False)}
+    monkeypatch.setattr(pages, "registered", lambda registry: found)
+    monkeypatch.setitem(pages.REGISTRIES, "animals", "zoo.animals")
+    page = pages.on_page_markdown("Here:\n\n<!-- table: animals -->\n\n<!-- reference: animals -->")
+    assert "| [`Cat`][zoo.animals.Cat] | Meows" in page
+    assert "| `TOM` | One cat. |" in page
+    assert "::: zoo.animals.Cat\n" in page
+    assert "::: zoo.animals.TOM" not in page
+
+
+def test_pages_name_every_attack_and_rule():
+    for page, module, base in (
+        ("attacks.md", a2d.attacks, a2d.Attack),
+        ("detectors.md", a2d.detection.rules, a2d.Rule),
+        ("detectors.md", a2d.statistics, a2d.Statistic),
+    ):
+        text = pages.on_page_markdown((DOCS / page).read_text())
+        for name, thing in vars(module).items():
+            if inspect.isclass(thing) and issubclass(thing, base) and not inspect.isabstract(thing):
+                assert thing is base or f"| [`{name}`]" in text
+
+
+def test_the_picture_of_the_rooms_shows_the_imports_as_they_are():
+    drawn = Image.open(architecture.PICTURE).text["Description"]
+    now = architecture.described(architecture.reduced(architecture.rooms()))
+    assert drawn == now, "`python -m docs.architecture` draws it again"
+
+
+def test_imports_in_a_circle_are_refused(tmp_path):
+    for name, other in (("one", "two"), ("two", "one")):
+        (tmp_path / f"{name}.py").write_text(f"from a2d_keras import {other}\n")
+    graph = architecture.rooms(tmp_path)
+    assert graph == {"one": {"two"}, "two": {"one"}}
+    with pytest.raises(ValueError, match="must not go in a circle"):
+        architecture.reduced(graph)
+
+
+def test_links_between_files_lead_somewhere():
+    """MkDocs checks the pages; this checks what a reader of the repository follows."""
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("examples/*/*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def _tensorflow():
+    import tensorflow as tf
+
+    return tf
 
 
 def _without_numbers(text):

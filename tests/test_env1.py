@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 import a2d_keras as a2d
 from baselines.base import RegressionBaseline
-from baselines.comparison import Halves, Options, accuracy, compare, protocols, report
+from baselines.comparison import Halves, Options, accuracy, compare, output, protocols
 from baselines.comparison.ensembles import adversarial_steps, flags, nearest_neighbors, z_score
 from baselines.comparison.measurements import correctly_classified
 from baselines.env1.__main__ import main
@@ -22,6 +22,8 @@ from baselines.env1.settings import FIGURE_3, LABELS, detectors
 from baselines.registry import BASELINES
 from models import zoo
 from models.registry import RECORDS
+
+pytestmark = pytest.mark.checkout
 
 ATTACKS = ["FGSM", "BIM-a", "JSMA", "C&W"]
 DEFENCES = ["JSMA_d", "BIM_d", "BIM2_d", "DBA_d"]
@@ -188,7 +190,7 @@ def test_neighbors_are_a_twentieth_of_the_examples():
 
 def test_summary_and_tables_agree(evaluated):
     _, tables = evaluated
-    text = report.summary(tables)
+    text = output.summary(tables)
     for row in tables["auroc_held_out"].itertuples():
         assert f"{row.auroc:.4f} [{row.low:.3f}, {row.high:.3f}]" in text
 

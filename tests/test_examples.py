@@ -9,6 +9,8 @@ import pytest
 import a2d_keras  # noqa: F401 (a guarded model is loaded)
 from examples import guard_mobilenet, guard_your_model, watch_robustness
 
+pytestmark = pytest.mark.checkout
+
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
@@ -28,18 +30,37 @@ def test_guard_your_model(capsys):
     assert guarded.detector.up_to_date
 
 
-def test_guard_mobilenet_with_random_weights_and_tiny_images(tmp_path, capsys):
-    """Quick and offline: it runs, reads a folder and writes a model; its verdicts mean nothing."""
+def _guard_photographs(folder, capsys):
     pixels = np.random.default_rng(0).integers(0, 256, (44, 32, 32, 3))
     for index, image in enumerate(pixels):
-        keras.utils.save_img(tmp_path / f"{index:02}.png", image, scale=False)
+        keras.utils.save_img(folder / f"{index:02}.png", image, scale=False)
     words = ["--weights", "random", "--alpha", "0.25", "--size", "32", "--out", "guarded.keras"]
-    guard_mobilenet.main([str(tmp_path), *words])
+    guard_mobilenet.main([str(folder), *words])
     printed = capsys.readouterr().out
     assert "adapted on 22 photographs; written to guarded.keras" in printed
     assert "The weights are random" in printed
     assert 0 <= _share("adversarial", printed) <= 1
-    assert (tmp_path / "guarded.keras").is_file()
+    assert (folder / "guarded.keras").is_file()
+
+
+def test_guard_mobilenet_with_a_small_classifier(tmp_path, capsys, monkeypatch):
+    """Quick: a folder is read, the model in MobileNet's place is guarded and judges."""
+    small = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.Conv2D(4, 8, 8, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(5, activation="softmax"),
+        ]
+    )
+    monkeypatch.setattr(guard_mobilenet, "mobilenet", lambda weights, alpha, size: small)
+    _guard_photographs(tmp_path, capsys)
+
+
+@pytest.mark.slow
+def test_guard_mobilenet_with_random_weights_and_tiny_images(tmp_path, capsys):
+    """Offline: its verdicts mean nothing."""
+    _guard_photographs(tmp_path, capsys)
 
 
 def test_guard_mobilenet_takes_weights_from_a_file(tmp_path):

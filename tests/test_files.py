@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from a2d_keras.files import replacing
+from a2d_keras.files import replace_atomically
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def old(tmp_path):
 
 
 def test_replaces_when_all_is_written(old):
-    with replacing(old) as beside:
+    with replace_atomically(old) as beside:
         assert (beside.parent, beside.suffix) == (old.parent, ".csv")
         beside.write_text("new")
         assert old.read_text() == "old"
@@ -22,13 +22,13 @@ def test_replaces_when_all_is_written(old):
 
 
 def write_half(path, failure):
-    with replacing(path) as beside:
+    with replace_atomically(path) as beside:
         beside.write_text("ne")
         raise failure
 
 
 def write_to_a_full_disk(path):
-    with replacing(path) as beside:
+    with replace_atomically(path) as beside:
         beside.symlink_to("/dev/full")
         beside.write_text("new")
 
@@ -45,7 +45,7 @@ def test_refuses_a_folder_before_the_work(tmp_path):
     for path in (tmp_path, tmp_path / "missing" / "verdicts.csv"):
         with (
             pytest.raises(ValueError, match="folder that can be written to. Received: "),
-            replacing(path),
+            replace_atomically(path),
         ):
             pytest.fail("the work began")
 

@@ -115,7 +115,7 @@ def fuzzed():
     options = {"attacks": ATTACKS, "slots": 16, "false_positive_rate": 0.1}
     guards = {
         "flag": a2d.guard(model, on_invalid="flag", **options),
-        "raise": a2d.guard(model, on_invalid="raise", detector="knn", **options),
+        "raise": a2d.guard(model, on_invalid="raise", rule="knn", **options),
     }
     guards["flag"].adapt(benign, verbose=0)
     guards["raise"].adapt(benign, crafted, verbose=0)
@@ -272,11 +272,11 @@ ATTACK_PARAMETERS = {"eps": length, "eps_iter": length, "max_iterations": whole}
 GUARD_PARAMETERS = {
     "slots": whole,
     "false_positive_rate": lambda value: number(value) and 0 < value < 1,
-    "detector": lambda value: False,
+    "rule": lambda value: False,
     "on_invalid": lambda value: False,
     "on_changed_weights": lambda value: False,
-    "attacks": lambda value: value is None,  # the default
-    "bounds": lambda value: False,
+    "attacks": lambda value: value is None,  # likewise
+    "bounds": lambda value: value is None,  # the default
     "model": lambda value: False,
 }
 

@@ -18,6 +18,8 @@ from baselines.kernel_density import (
 )
 from baselines.noise import gaussian_noise
 
+pytestmark = pytest.mark.checkout
+
 
 class Counting(layers.Layer):
     """Counts its calls."""

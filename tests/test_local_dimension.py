@@ -10,6 +10,8 @@ from a2d_keras import BIM, Classifier
 from baselines.local_dimension import LocalDimension, local_dimension
 from baselines.noise import gaussian_noise
 
+pytestmark = pytest.mark.checkout
+
 
 class Counting(keras.layers.Layer):
     """Counts its calls and the inputs they held."""

@@ -7,6 +7,8 @@ import pytest
 
 from models import datasets, registry, zoo
 
+pytestmark = pytest.mark.checkout
+
 
 def test_digits_are_split_once_and_for_all(digits):
     assert digits.x_train.shape == (1197, 8, 8, 1)

@@ -3,6 +3,8 @@ import pytest
 
 from baselines.noise import flipped_pixels, gaussian_noise, mean_l2
 
+pytestmark = pytest.mark.checkout
+
 BOUNDS = [(0.0, 1.0), (-1.0, 0.7)]
 
 

@@ -20,6 +20,18 @@ def colour():
     return a2d.Classifier(keras.Model(inputs, keras.layers.Dense(4)(pooled)), bounds=(-1, 1))
 
 
+@pytest.fixture(scope="module")
+def channels_first():
+    """A classifier of colour images with the channels first."""
+    return flat((3, 5, 7), data_format="channels_first")
+
+
+def flat(shape, **options):
+    """A classifier with a class for each number of its inputs."""
+    model = keras.Sequential([keras.Input(shape), keras.layers.Flatten()])
+    return a2d.Classifier(model, from_logits=True, **options)
+
+
 def png(pixels):
     return tf.io.encode_png(pixels).numpy()
 
@@ -114,10 +126,37 @@ class TestImages:
         (tmp_path / "a.png").write_bytes(png(pixels[0]))
         assert everything(tmp_path, colour)[1].shape == (1, 8, 8, 3)
 
-    def test_without_channels(self, pixels, tmp_path):
-        model = keras.Sequential([keras.Input((8, 8)), keras.layers.Flatten()])
+    def test_channels_first(self, channels_first, tmp_path):
+        pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), "uint8")
+        (tmp_path / "a.png").write_bytes(png(pixels))
+        expected = np.moveaxis(pixels, -1, 0)[None]
+        assert_read(tmp_path, channels_first, expected, ["a.png"])
+        path = write_records(tmp_path / "a.tfrecord", [encoded(pixels)])
+        assert_read(path, channels_first, expected, [f"{path}:0"])
+        np.save(tmp_path / "x.npy", expected)  # an array has the classifier's layout already
+        assert_read(tmp_path / "x.npy", channels_first, expected, ["0"])
+
+    def test_grey_channels_first(self, pixels, tmp_path):
+        classifier = flat((1, 8, 8), data_format="channels_first")
         (tmp_path / "a.png").write_bytes(png(pixels[0]))
-        assert everything(tmp_path, a2d.Classifier(model))[1].shape == (1, 8, 8)
+        assert_read(tmp_path, classifier, pixels[:1, None, ..., 0], ["a.png"])
+        np.save(tmp_path / "x.npy", pixels[..., 0])
+        assert_read(tmp_path / "x.npy", classifier, pixels[:, None, ..., 0], NUMBERS)
+
+    def test_one_range_per_feature(self, pixels, tmp_path):
+        """Each feature of an image is scaled to its own bounds; other numbers stay."""
+        low = np.linspace(-3, 5, 64).reshape(8, 8, 1)
+        high = low + np.linspace(1, 9, 64).reshape(8, 8, 1)
+        classifier = flat((8, 8, 1), bounds=(low, high))
+        expected = low + (high - low) * pixels[:1] / 255
+        for x in (pixels[:1], pixels[:1, ..., 0], expected):  # grey images often lack the channel
+            np.save(tmp_path / "x.npy", x)
+            _, images = everything(tmp_path / "x.npy", classifier)
+            np.testing.assert_allclose(images, expected, rtol=1e-5, atol=1e-6)
+
+    def test_without_channels(self, pixels, tmp_path):
+        (tmp_path / "a.png").write_bytes(png(pixels[0]))
+        assert everything(tmp_path, flat((8, 8)))[1].shape == (1, 8, 8)
 
 
 class TestRecords:
@@ -153,7 +192,7 @@ def test_reads_no_further_than_asked(classifier, pixels, tmp_path):
     batches = read(str(folder), classifier).batches(2)
     assert next(batches)[0] == ("0.png", "1.png")
     assert next(batches)[0] == ("2.png", "3.png")
-    with pytest.raises(ValueError, match=r"whole PNG or JPEG.*Received: .*4\.png"):
+    with pytest.raises(ValueError, match=r"complete PNG or JPEG.*Received: .*4\.png"):
         next(batches)
 
 
@@ -178,20 +217,20 @@ class TestErrors:
     def test_a_classifier_of_no_images(self, pixels, tmp_path):
         (tmp_path / "a.png").write_bytes(png(pixels[0]))
         flat = a2d.Classifier(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
-        self.refuses(tmp_path, flat, r"Received: a classifier of \(4,\)")
+        self.refuses(tmp_path, flat, r"Received: .* of the shape \(4,\)")
 
     @pytest.mark.parametrize("name", ["x.npz", "x.npy"])
     def test_broken_arrays(self, classifier, pixels, tmp_path, name):
         path = tmp_path / name
         (np.savez if name == "x.npz" else np.save)(path, pixels)
         path.write_bytes(path.read_bytes()[:-200])
-        self.refuses(path, classifier, f"must be whole, .* Received: .*{name}: ")
+        self.refuses(path, classifier, f"must be complete, .* Received: .*{name}: ")
         path.write_bytes(b"something else")
-        self.refuses(path, classifier, f"must be whole, .* Received: .*{name}: ")
+        self.refuses(path, classifier, f"must be complete, .* Received: .*{name}: ")
 
     def test_pickles_and_strings(self, classifier, tmp_path):
         np.save(tmp_path / "x.npy", np.array([{}], dtype=object), allow_pickle=True)
-        self.refuses(tmp_path / "x.npy", classifier, "hold numbers alone. Received: .*x.npy")
+        self.refuses(tmp_path / "x.npy", classifier, "hold only numbers. Received: .*x.npy")
         np.save(tmp_path / "x.npy", np.array(["0.5"]))
         self.refuses(tmp_path / "x.npy", classifier, "array of real numbers. Received: <U3")
         np.save(tmp_path / "x.npy", np.float32(1))
@@ -199,16 +238,16 @@ class TestErrors:
 
     def test_keys(self, classifier, pixels, tmp_path):
         np.savez(tmp_path / "x.npz", x_test=pixels, x_train=pixels)
-        message = "one of x_test, x_train, with --key. Received: no --key for .*x.npz"
+        message = "with --key .*, one of x_test, x_train. Received: no --key for .*x.npz"
         self.refuses(tmp_path / "x.npz", classifier, message)
         self.refuses(tmp_path / "x.npz", classifier, "Received: --key x for", key="x")
         path = write_records(tmp_path / "a.tfrecord", [encoded(pixels[0], "photo")])
-        self.refuses(path, classifier, "one of label, photo, .* Received: no --key for .*record:0")
+        self.refuses(path, classifier, "one of label, photo. Received: no --key for .*record:0")
 
     def test_broken_records(self, classifier, pixels, tmp_path):
         path = write_records(tmp_path / "a.tfrecord", [encoded(image) for image in pixels])
         path.write_bytes(path.read_bytes()[:-5])
-        self.refuses(path, classifier, "TFRecords must be whole.* Received: .*a.tfrecord")
+        self.refuses(path, classifier, "TFRecords must be complete.* Received: .*a.tfrecord")
         with tf.io.TFRecordWriter(str(path)) as writer:
             writer.write(b"\xff no example")
         self.refuses(path, classifier, "each a `tf.train.Example`. Received: .*a.tfrecord")

@@ -8,10 +8,12 @@ import subprocess
 import pandas as pd
 import pytest
 
-from baselines.comparison import Comparison, Options, markdown, report
-from baselines.comparison.options import NOTHING_PUBLISHED
+from baselines.comparison import Comparison, Options, markdown, output
+from baselines.comparison.choices import NOTHING_PUBLISHED
 from baselines.env1.paper import FIGURES
 from baselines.env1.settings import FIGURE_3
+
+pytestmark = pytest.mark.checkout
 
 NUMBER = r"\d+(?:\.\d+)?"
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
@@ -43,7 +45,7 @@ def tables(evaluated):
 def folder(tmp_path_factory, evaluated, measurements):
     out = tmp_path_factory.mktemp("report")
     scores, tables = evaluated
-    report.write(out, Comparison(tables, scores, ABOUT, measurements, OPTIONS))
+    output.write(out, Comparison(tables, scores, ABOUT, measurements, OPTIONS))
     return out
 
 

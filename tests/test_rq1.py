@@ -7,6 +7,8 @@ import pytest
 from baselines import rq1
 from models import registry
 
+pytestmark = pytest.mark.checkout
+
 
 def run(monkeypatch, tmp_path, names):
     """Run on ten digits with some of the defences; the rows by defence and kind."""

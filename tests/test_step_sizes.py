@@ -5,6 +5,8 @@ from a2d_keras import BIM, FGSM
 from baselines import step_sizes
 from baselines.comparison import protocols
 
+pytestmark = pytest.mark.checkout
+
 
 @pytest.fixture(autouse=True)
 def _few_resamples(monkeypatch):

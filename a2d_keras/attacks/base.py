@@ -1,10 +1,11 @@
 """`Attack`: the face of every attack; `StepAttack`: what the slot loop runs."""
 
 import abc
+import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 import numpy as np
@@ -12,12 +13,17 @@ import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.attacks.engine import calibration
-from a2d_keras.attacks.engine.compiled import compiled_loop
+from a2d_keras.attacks.engine.compiled import Report, run_loop
 from a2d_keras.attacks.engine.slots import AttackResult, Slots, Task
 from a2d_keras.classifier import Classifier
-from a2d_keras.validation import require_slots, require_whole
+from a2d_keras.options import RunOptions
+from a2d_keras.validation import require_whole
 
-Runner = Callable[[Task, Callable[[int], None] | None], AttackResult]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Runner = Callable[[Task, Report | None], AttackResult]
+
 _DEFAULT_SLOTS = 128
 _BATCH_IN_SLOTS = 32  # inputs given to the loop at once, as a multiple of its slots
 
@@ -43,16 +49,12 @@ class Attack(abc.ABC):
         require_whole("max_iterations", self.max_iterations)
 
     @abc.abstractmethod
-    def runner(
-        self, classifier: Classifier, slots: int, jit_compile: bool, images: bool = True
-    ) -> Runner:
+    def runner(self, classifier: Classifier, run: RunOptions) -> Runner:
         """Make what runs the attack.
 
         Args:
             classifier: The `Classifier` under attack.
-            slots: Inputs under attack at once.
-            jit_compile: Whether to compile with XLA.
-            images: Whether the adversarial images are asked for. Defaults to True.
+            run: The `RunOptions`, with a number of slots.
 
         Returns:
             A function of a `Task`, and of one that is told now and then how many inputs have
@@ -69,6 +71,17 @@ class Attack(abc.ABC):
             ValueError: If so. By default every classifier will do.
         """
 
+    def parameters(self, classifier: Classifier) -> dict[str, tf.Tensor]:
+        """Give the parameters that enter the graph as tensors; see `StepAttack.traced`.
+
+        Args:
+            classifier: The `Classifier` under attack.
+
+        Returns:
+            A dict from their names to tensors. Empty by default.
+        """
+        return {}
+
     def best_slots(self, classifier: Classifier) -> int:
         """Tell what `slots="auto"` stands for.
 
@@ -80,6 +93,18 @@ class Attack(abc.ABC):
         """
         return _DEFAULT_SLOTS
 
+    def count_slots(self, classifier: Classifier, slots: int | str) -> int:
+        """Tell how many slots the attack gets.
+
+        Args:
+            classifier: The `Classifier` under attack.
+            slots: Their number, or `"auto"`.
+
+        Returns:
+            Their number.
+        """
+        return self.best_slots(classifier) if slots == "auto" else int(slots)
+
     def __call__(
         self,
         classifier: Classifier,
@@ -87,9 +112,8 @@ class Attack(abc.ABC):
         *,
         targets: Any = None,
         budget: int | None = None,
-        slots: int | str = _DEFAULT_SLOTS,
-        jit_compile: bool = False,
         verbose: int = 0,
+        **options: Any,
     ) -> AttackResult:
         """Attack inputs: to craft adversarial examples, or to measure what it costs.
 
@@ -99,11 +123,8 @@ class Attack(abc.ABC):
                 `tf.data.Dataset` of batches of them, alone or as the first of a tuple.
             targets: Target labels of a targeted attack, int, (n,).
             budget: Steps an input may take. Defaults to `max_iterations`, and never exceeds it.
-            slots: Inputs under attack at once, or `"auto"`: the fastest count, which a calibration
-                of some seconds finds, once for each classifier, kind of attack and device.
-                Defaults to 128.
-            jit_compile: Whether to compile with XLA. Defaults to False.
             verbose: 1 shows a progress bar, 0 is silent. Defaults to 0.
+            **options: As `RunOptions` describes, such as `slots=512`.
 
         Returns:
             An `AttackResult` of NumPy arrays.
@@ -112,15 +133,10 @@ class Attack(abc.ABC):
             ValueError: If inputs, targets or budget do not fit the classifier or the attack.
         """
         results = self.in_batches(
-            classifier,
-            x,
-            targets=targets,
-            budget=budget,
-            slots=slots,
-            jit_compile=jit_compile,
-            verbose=verbose,
+            classifier, x, targets=targets, budget=budget, verbose=verbose, **options
         )
-        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *results)
+        whole: AttackResult = tf.nest.map_structure(lambda *rows: np.concatenate(rows), *results)
+        return whole
 
     def in_batches(
         self,
@@ -129,23 +145,18 @@ class Attack(abc.ABC):
         *,
         targets: Any = None,
         budget: int | None = None,
-        slots: int | str = _DEFAULT_SLOTS,
-        jit_compile: bool = False,
-        images: bool = True,
         verbose: int = 0,
+        **options: Any,
     ) -> Iterator[AttackResult]:
-        """Attack inputs, and give what was found a batch at a time, so that nothing piles up.
+        """Attack inputs, and give the results a batch at a time, so that nothing piles up.
 
         Args:
             classifier: As for a call of the attack.
             x: Likewise.
             targets: Likewise.
             budget: Likewise.
-            slots: Likewise.
-            jit_compile: Likewise.
-            images: Whether the adversarial images are asked for; without them, counts come
-                faster. Defaults to True.
-            verbose: As for a call.
+            verbose: Likewise.
+            **options: Likewise.
 
         Yields:
             An `AttackResult` of NumPy arrays for each batch of inputs, in their order.
@@ -153,23 +164,32 @@ class Attack(abc.ABC):
         Raises:
             ValueError: If inputs, targets or budget do not fit the classifier or the attack.
         """
-        x = inputs.dense(x, classifier)
+        run, attacked = RunOptions(**options), classifier.unit
+        x = inputs.as_inputs(x, classifier)
         count = inputs.count(x)
-        require_slots(slots)
         self._require_call(classifier, targets, budget)
         _require_as_many(targets, count, count)
-        slots = count_slots(slots, self, classifier)
-        run = self.runner(classifier, slots, jit_compile, images)
-        budget = self.max_iterations if budget is None else min(budget, self.max_iterations)
+        run = dataclasses.replace(run, slots=self.count_slots(attacked, run.slots))
+        attack, limit = self.runner(attacked, run), self.max_iterations
+        steps = limit if budget is None else min(budget, limit)
+        parameters = self.parameters(classifier)
         bar = keras.utils.Progbar(count, verbose=verbose, unit_name="input")
         done = 0
-        for batch in inputs.batches(x, classifier, _BATCH_IN_SLOTS * slots):
+        for batch in inputs.batches(x, classifier, _BATCH_IN_SLOTS * int(run.slots)):
             size = len(batch)
             _require_as_many(targets, done + size, None)
             labels = np.zeros(size) if targets is None else np.asarray(targets)[done : done + size]
-            report = functools.partial(_report, bar, done) if verbose else None
-            task = Task(batch, tf.cast(labels, tf.int64), tf.constant(budget, tf.int64))
-            yield tf.nest.map_structure(np.asarray, run(task, report))
+            task = Task(
+                x=classifier.to_unit(batch),
+                targets=tf.cast(labels, tf.int64),
+                budget=tf.constant(steps, tf.int64),
+                max_iterations=tf.constant(limit, tf.int64),
+                parameters=parameters,
+            )
+            result = attack(task, functools.partial(_report, bar, done) if verbose else None)
+            images = classifier.from_unit(result.adversarial) if run.images else ()
+            result = result._replace(adversarial=images)
+            yield tf.nest.map_structure(np.asarray, result)
             done += size
         _require_as_many(targets, done, done)
 
@@ -195,7 +215,7 @@ class Attack(abc.ABC):
         return {field.name: getattr(self, field.name) for field in fields if field.init}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Attack":
+    def from_config(cls, config: dict[str, Any]) -> "Self":
         """Make an attack from what `get_config` returned.
 
         Args:
@@ -212,6 +232,11 @@ class StepAttack(Attack):
     """An attack that is a step: it says how to start and how to take one step, and never loops.
 
     Both are graph code as it stands, without AutoGraph: `tf.where` decides, not `if`.
+
+    Attributes:
+        traced: Names of the parameters that `start` and `step` see as tensors (float64, or int64
+            for whole numbers), so that another value needs no other graph. No parameter by
+            default; it must be used in tensor arithmetic alone.
 
     Examples:
         >>> class Brighten(StepAttack):
@@ -230,10 +255,13 @@ class StepAttack(Attack):
         (2, 4)
     """
 
-    def start(self, inputs: tf.Tensor) -> Any:
+    traced: ClassVar[tuple[str, ...]] = ()
+
+    def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
         """Make what the attack must remember of each input between its steps.
 
         Args:
+            classifier: The `Classifier`.
             inputs: Inputs, float32, (slots, *input_shape).
 
         Returns:
@@ -252,7 +280,7 @@ class StepAttack(Attack):
         Returns:
             The slots after the step: `inputs` are as received, all else is the attack's to set
             (`labels` only where it chooses them itself, at step 0). And whether `slots.x`, as
-            received, was a success already; bool, (slots,), not heeded at step 0.
+            received, was a success already; bool, (slots,), ignored at step 0.
         """
 
     def max_queries(self, classifier: Classifier, budget: int) -> int:
@@ -269,29 +297,44 @@ class StepAttack(Attack):
         """
         return budget + 1
 
+    def kind(self) -> Hashable:
+        """Tell attacks that need different graphs apart.
+
+        Returns:
+            The class, and all parameters that are not `traced`.
+        """
+        fields = (field.name for field in dataclasses.fields(self) if field.compare)
+        return type(self), *((f, getattr(self, f)) for f in fields if f not in self.traced)
+
+    def parameters(self, classifier: Classifier) -> dict[str, tf.Tensor]:
+        """Give the `traced` parameters; see `Attack.parameters`."""
+        values = {name: getattr(self, name) for name in self.traced}
+        return {
+            name: tf.constant(value, tf.int64 if isinstance(value, int) else tf.float64)
+            for name, value in values.items()
+        }
+
+    def with_parameters(self, parameters: dict[str, tf.Tensor]) -> "Self":
+        """Take tensors for parameters.
+
+        Args:
+            parameters: A dict from the parameters' names to tensors.
+
+        Returns:
+            An attack like this one, for graph code.
+        """
+        attack = copy.copy(self)
+        for name, value in parameters.items():
+            object.__setattr__(attack, name, value)  # the dataclass is frozen
+        return attack
+
     def best_slots(self, classifier: Classifier) -> int:
         """Find the count with which the attack's step is fastest; see `Attack.best_slots`."""
         return calibration.best_slots(self, classifier)
 
-    def runner(
-        self, classifier: Classifier, slots: int, jit_compile: bool, images: bool = True
-    ) -> Runner:
+    def runner(self, classifier: Classifier, run: RunOptions) -> Runner:
         """Make what runs the attack: the slot loop; see `Attack.runner`."""
-        return compiled_loop(self, classifier, slots, jit_compile, images)
-
-
-def count_slots(slots: int | str, attack: Attack, classifier: Classifier) -> int:
-    """Tell how many slots an attack gets.
-
-    Args:
-        slots: Their number, or `"auto"`.
-        attack: The `Attack`.
-        classifier: The `Classifier` under attack.
-
-    Returns:
-        Their number.
-    """
-    return attack.best_slots(classifier) if slots == "auto" else int(slots)
+        return functools.partial(run_loop, self, classifier, run)
 
 
 def _require_labels(targets: Any, classes: int) -> None:
@@ -304,11 +347,11 @@ def _require_labels(targets: Any, classes: int) -> None:
         )
 
 
-def _require_as_many(targets: Any, least: int | None, most: int | None) -> None:
+def _require_as_many(targets: Any, minimum: int | None, maximum: int | None) -> None:
     if targets is None:
         return
     given = len(targets)
-    if (least is not None and given < least) or (most is not None and given > most):
+    if (minimum is not None and given < minimum) or (maximum is not None and given > maximum):
         raise ValueError(f"There must be as many `targets` as inputs. Received: {given}")
 
 

@@ -12,13 +12,14 @@ from a2d_keras.attacks.engine import randomness
 from a2d_keras.attacks.engine.shapes import column, flat
 from a2d_keras.attacks.engine.slots import Slots
 from a2d_keras.classifier import Classifier
+from a2d_keras.inputs import checked
 from a2d_keras.validation import require_fraction, require_positive, require_whole
 
 _AT_ONCE = 4  # queries of one input in a pass
 _CHECKED_STEP = 10  # every tenth step tests its proposals on the sphere first, to adapt both steps
-_MOST_NOISE = 1000  # images of noise, until one is misclassified
+_MAX_NOISE = 1000  # images of noise, until one is misclassified
 _FINEST_BLEND = 0.001
-_MOST_BLENDS = 5  # passes: each narrows the shares to a fifth
+_MAX_BLENDS = 5  # passes: each narrows the shares to a fifth
 _SPHERICAL_WINDOW, _FULL_WINDOW = 100, 30
 _CONVERGED = 1e-7  # source step
 _UNKNOWN = -1.0  # in a window that is not full
@@ -53,8 +54,9 @@ class DBA(StepAttack):
     cost tells how far from the boundary, and how crooked that is. The defaults are the defence
     DBA_d of Zhao et al. 2021 on MNIST. Proposals are evaluated four at a time.
 
-    A walk whose source step shrinks below 1e-7 has converged, and an input for which 1,000 images
-    of noise are classified as it is has no start: both resist.
+    Where 1,000 images of noise are all classified as the input is, as a classifier of two classes
+    may do, it tries to start from `starts`. An input without a start resists, and so does one
+    whose walk has converged: its source step is below 1e-7.
 
     Args:
         distance: Mean squared distance at which the walk ends, as a fraction of the squared input
@@ -65,6 +67,8 @@ class DBA(StepAttack):
         source_step: First length of a step towards the input, likewise. Defaults to 0.01.
         step_adaptation: Factor by which both are adapted to their success. Defaults to 1.5.
         seed: Seed of the random draws, which belong to each input. Defaults to 0.
+        starts: Inputs of several classes to start from, float32, (n, *input_shape). A guard
+            without them takes some of the benign inputs that it is adapted on. Defaults to None.
         max_iterations: Steps after which an input counts as resisting. Defaults to 5000.
 
     Examples:
@@ -73,12 +77,22 @@ class DBA(StepAttack):
         array([0, 0])
     """
 
+    traced = (
+        "distance",
+        "spherical_step",
+        "source_step",
+        "step_adaptation",
+        "seed",
+        "max_iterations",
+    )
+
     distance: float = 0.02
     proposals: int = 25
     spherical_step: float = 0.01
     source_step: float = 0.01
     step_adaptation: float = 1.5
     seed: int = 0
+    starts: Any = dataclasses.field(default=None, repr=False, compare=False)
     max_iterations: int = 5000
     targeted: bool = dataclasses.field(default=False, init=False)
 
@@ -86,12 +100,12 @@ class DBA(StepAttack):
         super().__post_init__()
         require_fraction("distance", self.distance)
         require_whole("proposals", self.proposals)
-        require_whole("seed", self.seed, least=0)
+        require_whole("seed", self.seed, minimum=0)
         require_positive("spherical_step", self.spherical_step)
         require_positive("source_step", self.source_step)
         require_positive("step_adaptation", self.step_adaptation)
 
-    def start(self, inputs: tf.Tensor) -> Any:
+    def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
         """Stand at the beginning of a path; see `StepAttack.start`."""
         count = tf.shape(inputs)[0]
 
@@ -105,17 +119,27 @@ class DBA(StepAttack):
             tried=fill(np.int64(0)),
             on_sphere=fill(True, _AT_ONCE),
             moved=fill(False),
-            spherical_step=fill(np.float32(self.spherical_step)),
-            source_step=fill(np.float32(self.source_step)),
+            spherical_step=fill(tf.cast(self.spherical_step, tf.float32)),
+            source_step=fill(tf.cast(self.source_step, tf.float32)),
             spherical_window=fill(_UNKNOWN, _SPHERICAL_WINDOW),
             full_window=fill(_UNKNOWN, _FULL_WINDOW),
         )
 
+    def parameters(self, classifier: Classifier) -> dict[str, tf.Tensor]:
+        """Give the traced parameters, and the inputs to start from; see `Attack.parameters`."""
+        if self.starts is None:
+            starts = tf.zeros([0, *(side or 1 for side in classifier.input_shape)])
+        else:
+            starts = classifier.to_unit(checked(self.starts, classifier))
+        return {**super().parameters(classifier), "starts": starts}
+
     def max_queries(self, classifier: Classifier, budget: int) -> int:
-        """Count all noise, all blends and all proposals; see `StepAttack.max_queries`."""
+        """Count all noise, starts, blends and proposals; see `StepAttack.max_queries`."""
         walks = -(-self.proposals // _AT_ONCE)
         checked_steps = budget // _CHECKED_STEP  # which may try each proposal twice
-        passes = _MOST_NOISE // _AT_ONCE + _MOST_BLENDS + walks * (budget + checked_steps) + 1
+        starts = 0 if self.starts is None else -(-len(self.starts) // _AT_ONCE)
+        draws = _MAX_NOISE // _AT_ONCE + starts
+        passes = draws + _MAX_BLENDS + walks * (budget + checked_steps) + 1
         return _AT_ONCE * passes
 
     def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
@@ -144,14 +168,16 @@ class DBA(StepAttack):
         found, x = _first(candidates, images, x)
         path, steps = self._finish(slots, path, found)
         queries = slots.queries + _AT_ONCE
-        arrived = slots.state.moved & (distance < self.distance * classifier.range**2)
-        no_start = (path.phase == _DRAW) & (queries >= _MOST_NOISE)
+        near = tf.cast(self.distance * classifier.range**2, tf.float32)
+        arrived = slots.state.moved & (distance < near)
+        tries = _MAX_NOISE + tf.shape(self.starts, tf.int64)[0]
+        no_start = (path.phase == _DRAW) & (queries >= tries)
         after = slots._replace(
             x=tf.reshape(x, shape),
             labels=labels,
             steps=steps,
             queries=queries,
-            hopeless=no_start | (path.source_step < _CONVERGED),
+            exhausted=no_start | (path.source_step < _CONVERGED),
             state=path,
         )
         return after, arrived
@@ -164,12 +190,22 @@ class DBA(StepAttack):
         walking = path.phase >= _SPHERE
         draw = tf.where(walking, slots.steps * self.proposals + path.tried, -1 - slots.queries)
         normal = randomness.normal(path.key, draw, [_AT_ONCE, tf.shape(x)[1]])
+        noise_is_over = (slots.queries >= _MAX_NOISE)[:, None, None]
+        start = _noise(classifier, source, normal)
         options = [
-            _noise(classifier, source, normal),
+            tf.where(noise_is_over, self._given(slots.queries, source), start),
             _blends(path, source, x),
             *_proposals(classifier, path, source, x, normal),
         ]
         return _by_phase(path.phase, options)
+
+    def _given(self, queries: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
+        """Take the next of the inputs to start from; the first source where none are given."""
+        count = tf.shape(self.starts, tf.int64)[0]
+        starts = tf.reshape(self.starts, [count, tf.shape(source, tf.int64)[1]])
+        number = queries[:, None] - _MAX_NOISE + tf.range(_AT_ONCE, dtype=tf.int64)
+        number = tf.clip_by_value(number, 0, tf.maximum(count - 1, 0))
+        return tf.gather(tf.concat([starts, source[:1]], axis=0), number)
 
     def _finish(self, slots: Slots, path: _Path, found: tf.Tensor) -> tuple[_Path, tf.Tensor]:
         """Finish the steps that found their way, or have tried enough, and prepare the next."""
@@ -197,7 +233,9 @@ class DBA(StepAttack):
         share = tf.reduce_mean(window, axis=1)
         known = done & (tf.reduce_min(window, axis=1) > _UNKNOWN)
         grow, shrink = known & (share > 0.5), known & (share < 0.2)
-        factor = tf.where(grow, self.step_adaptation, tf.where(shrink, 1 / self.step_adaptation, 1))
+        step_adaptation = tf.cast(self.step_adaptation, tf.float64)
+        larger, smaller = (tf.cast(f, tf.float32) for f in (step_adaptation, 1 / step_adaptation))
+        factor = tf.where(grow, larger, tf.where(shrink, smaller, 1.0))
         return factor, tf.where((grow | shrink)[:, None], _UNKNOWN, window)
 
 
@@ -209,9 +247,9 @@ def _noise(classifier: Classifier, source: tf.Tensor, normal: tf.Tensor) -> tf.T
 
 def _blends(path: _Path, source: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """Blend with shares of noise between the two that are known; `x` holds the larger."""
-    least, most = tf.unstack(path.blend[:, :, None], axis=1)
+    low, high = tf.unstack(path.blend[:, :, None], axis=1)
     part = tf.range(1, _AT_ONCE + 1, dtype=tf.float32) / (_AT_ONCE + 1)
-    shares = (least + (most - least) * part) / most
+    shares = (low + (high - low) * part) / high
     return source[:, None] + shares[:, :, None] * (x - source)[:, None]
 
 
@@ -244,13 +282,13 @@ def _drawn(path: _Path, adversarial: tf.Tensor) -> tuple[_Path, tf.Tensor]:
 def _blended(path: _Path, adversarial: tf.Tensor) -> tuple[_Path, tf.Tensor]:
     """Narrow the share of noise down to where the prediction changes."""
     found = tf.reduce_any(adversarial, axis=1)
-    least, most = tf.unstack(path.blend, axis=1)
-    part = (most - least) / (_AT_ONCE + 1)
+    low, high = tf.unstack(path.blend, axis=1)
+    part = (high - low) / (_AT_ONCE + 1)
     missed = tf.where(found, _index(adversarial), np.int64(_AT_ONCE))
-    least += part * tf.cast(missed, tf.float32)
-    most = tf.where(found, least + part, most)
-    phase = tf.where(most - least <= _FINEST_BLEND, np.int64(_WALK), np.int64(_BLEND))
-    return path._replace(blend=tf.stack([least, most], axis=1), phase=phase), adversarial
+    low += part * tf.cast(missed, tf.float32)
+    high = tf.where(found, low + part, high)
+    phase = tf.where(high - low <= _FINEST_BLEND, np.int64(_WALK), np.int64(_BLEND))
+    return path._replace(blend=tf.stack([low, high], axis=1), phase=phase), adversarial
 
 
 def _tried_on_sphere(

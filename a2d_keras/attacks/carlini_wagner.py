@@ -121,6 +121,8 @@ class CarliniWagner(StepAttack):
         (2, 4)
     """
 
+    traced = ("confidence", "initial_c", "learning_rate")
+
     confidence: float = 0.0
     initial_c: float = 0.01
     learning_rate: float = 0.005
@@ -132,14 +134,14 @@ class CarliniWagner(StepAttack):
     def __post_init__(self) -> None:
         require_whole("binary_search_steps", self.binary_search_steps)
         require_whole("search_iterations", self.search_iterations)
-        most = self.binary_search_steps * self.search_iterations
-        object.__setattr__(self, "max_iterations", most)  # the dataclass is frozen
+        steps = self.binary_search_steps * self.search_iterations
+        object.__setattr__(self, "max_iterations", steps)  # the dataclass is frozen
         super().__post_init__()
         require_positive("initial_c", self.initial_c)
         require_positive("learning_rate", self.learning_rate)
         _require_confidence(self.confidence)
 
-    def start(self, inputs: tf.Tensor) -> Any:
+    def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
         """Begin the first search at the input; see `StepAttack.start`."""
         still = tf.zeros_like(inputs)
         zero = tf.zeros(tf.shape(inputs)[:1])
@@ -147,7 +149,7 @@ class CarliniWagner(StepAttack):
         search = _Search(
             done=count,
             iteration=count,
-            c=zero + self.initial_c,
+            c=zero + tf.cast(self.initial_c, tf.float32),
             lower=zero,
             upper=zero + _LARGEST_C,
             found=tf.cast(zero, tf.bool),
@@ -171,7 +173,7 @@ class CarliniWagner(StepAttack):
             steps=slots.steps + 1,
             queries=slots.queries + 1,
             gradient_evaluations=slots.gradient_evaluations + 1,
-            hopeless=over,
+            exhausted=over,
             state=(_restart(descent, search.iteration == 0), search),
         )
         return after, over & found
@@ -189,7 +191,7 @@ class CarliniWagner(StepAttack):
             labels = tf.where(slots.steps == 0, tf.argmax(logits, axis=-1), labels)
         direction = _margin_direction(logits, labels, self.targeted)
         margin = tf.reduce_sum(direction * logits, axis=-1)
-        missing = tf.maximum(margin + self.confidence, 0.0)
+        missing = tf.maximum(margin + tf.cast(self.confidence, tf.float32), 0.0)
         weight = tf.where(missing > 0, search.c * classifier.range, 0.0)
         change = tanh - origin  # twice that of x, as a fraction of the range
         distance = tf.reduce_sum(flat(change) ** 2, axis=-1) / 4
@@ -209,7 +211,8 @@ class CarliniWagner(StepAttack):
         taken = tf.cast(column(iteration, gradient) + 1, tf.float32)
         unbiased_mean = mean / (1 - _MEAN_DECAY**taken)
         unbiased_square = square / (1 - _SQUARE_DECAY**taken)
-        step = self.learning_rate * unbiased_mean / (tf.sqrt(unbiased_square) + _EPSILON)
+        rate = tf.cast(self.learning_rate, tf.float32)
+        step = rate * unbiased_mean / (tf.sqrt(unbiased_square) + _EPSILON)
         return _Descent(descent.shift - step, mean, square)
 
     def _record(self, search: _Search, iterate: _Iterate) -> _Search:

@@ -14,7 +14,7 @@ from a2d_keras.attacks.engine.slots import Slots
 from a2d_keras.classifier import Classifier
 from a2d_keras.validation import require_positive, require_whole
 
-_LEAST_MOVE = 1e-4  # as a fraction of the input range, to leave a boundary
+_MIN_MOVE = 1e-4  # as a fraction of the input range, to leave a boundary
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -41,6 +41,8 @@ class DeepFool(StepAttack):
         (2, 4)
     """
 
+    traced = ("overshoot", "max_iterations")
+
     norm: float = 2.0
     overshoot: float = 0.02
     candidates: int = 10
@@ -53,9 +55,9 @@ class DeepFool(StepAttack):
             raise ValueError(f"`norm` must be 2 or np.inf. Received: {self.norm}")
         object.__setattr__(self, "norm", float(self.norm))
         require_positive("overshoot", self.overshoot)
-        require_whole("candidates", self.candidates, least=2)
+        require_whole("candidates", self.candidates, minimum=2)
 
-    def start(self, inputs: tf.Tensor) -> Any:
+    def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
         """Make room for the sum of the moves, and for the classes that the first step finds."""
         others = tf.zeros([tf.shape(inputs)[0], self.candidates - 1], tf.int64)
         return {"total": tf.zeros_like(inputs), "others": others}
@@ -77,17 +79,17 @@ class DeepFool(StepAttack):
         boundaries = [boundary(other) for other in tf.unstack(others, axis=1)[: count - 1]]
         distance, direction = functools.reduce(_nearer, boundaries)
         reachable = tf.math.is_finite(distance)
-        length = tf.maximum(distance, _LEAST_MOVE * classifier.range)
+        length = tf.maximum(distance, _MIN_MOVE * classifier.range)
         move = column(tf.where(reachable, length, 0.0), direction) * direction
         total = slots.state["total"] + move
-        x = slots.inputs + (1 + self.overshoot) * total
+        x = slots.inputs + tf.cast(1 + self.overshoot, tf.float32) * total
         after = slots._replace(
             x=tf.clip_by_value(x, *classifier.bounds),
             labels=labels,
             steps=slots.steps + 1,
             queries=slots.queries + 1,
             gradient_evaluations=slots.gradient_evaluations + len(boundaries),
-            hopeless=~reachable,
+            exhausted=~reachable,
             state={"total": total, "others": others},
         )
         return after, predicted != labels

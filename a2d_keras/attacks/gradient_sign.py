@@ -32,6 +32,8 @@ class FGSM(StepAttack):
         array([1, 1])
     """
 
+    traced = ("eps",)
+
     eps: float = 0.3
     max_iterations: int = dataclasses.field(default=1, init=False)
 
@@ -71,6 +73,8 @@ class BIM(StepAttack):
         (2, 4)
     """
 
+    traced = ("eps", "eps_iter", "max_iterations")
+
     eps: float = 0.3
     eps_iter: float = 0.0006
     stop_at_success: bool = True
@@ -87,7 +91,7 @@ class BIM(StepAttack):
         return after, self._counts(slots, success)
 
     def _counts(self, slots: Slots, success: tf.Tensor) -> tf.Tensor:
-        """Heed success at any step, or at the last alone."""
+        """Count success at any step, or at the last alone."""
         return success if self.stop_at_success else success & (slots.steps >= self.max_iterations)
 
 

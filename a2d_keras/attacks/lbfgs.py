@@ -10,8 +10,10 @@ import tensorflow as tf
 from scipy import optimize
 
 from a2d_keras.attacks.base import Attack, Runner
+from a2d_keras.attacks.engine.compiled import Report, cached_for
 from a2d_keras.attacks.engine.slots import AttackResult, Task
 from a2d_keras.classifier import Classifier
+from a2d_keras.options import RunOptions
 from a2d_keras.validation import require_positive, require_whole
 
 _CORRECTIONS = 15  # past gradients that the optimiser remembers, as in Foolbox
@@ -53,18 +55,17 @@ class LBFGS(Attack):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive("c", self.c)
-        require_whole("binary_search_steps", self.binary_search_steps, least=0)
+        require_whole("binary_search_steps", self.binary_search_steps, minimum=0)
 
-    def runner(
-        self, classifier: Classifier, slots: int, jit_compile: bool, images: bool = True
-    ) -> Runner:
+    def runner(self, classifier: Classifier, run: RunOptions) -> Runner:
         """Make what runs the attack, of which the gradient is compiled; see `Attack.runner`."""
-        key = ("lbfgs", jit_compile)
-        if key not in classifier.cache:
-            classifier.cache[key] = _compiled_cross_entropy(classifier, jit_compile)
-        cross_entropy = classifier.cache[key]
+        cross_entropy = cached_for(
+            classifier,
+            ("cross-entropy", run.jit_compile),
+            lambda classifier: _compiled_cross_entropy(classifier, run.jit_compile),
+        )
 
-        def run(task: Task, report: Callable[[int], None] | None) -> AttackResult:
+        def attack(task: Task, report: Report | None) -> AttackResult:
             result, budget = _blank(task), int(task.budget)
             for row, (x, target) in enumerate(zip(task.x, task.targets, strict=True)):
                 logits = classifier.logits(x[None])[0]
@@ -78,7 +79,7 @@ class LBFGS(Attack):
                     report(row + 1)
             return result
 
-        return run
+        return attack
 
     def _attack(self, search: "_Search", budget: int) -> AttackResult:
         pixels, success, steps = search.minimise(self.c, budget)

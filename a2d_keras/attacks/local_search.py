@@ -15,7 +15,7 @@ from a2d_keras.classifier import Classifier
 from a2d_keras.validation import require_fraction, require_whole
 
 _AT_ONCE = 8  # images of one input in a pass
-_MOST_CANDIDATES = 128
+_MAX_CANDIDATES = 128
 _NONE = np.int64(-1)  # in the place of a pixel
 _NO_DOUBT = np.float32(-np.inf)
 
@@ -59,6 +59,8 @@ class LSA(StepAttack):
         array([0, 0, 0])
     """
 
+    traced = ("r", "p", "seed", "max_iterations")
+
     r: float = 1.5
     p: float = 10.0
     d: int = 5
@@ -72,9 +74,9 @@ class LSA(StepAttack):
         if not isinstance(self.r, numbers.Real) or not 0 < float(self.r) <= 2:
             raise ValueError(f"`r` must be a positive number, at most 2. Received: {self.r}")
         require_fraction("p", self.p)
-        require_whole("d", self.d, least=0)
+        require_whole("d", self.d, minimum=0)
         require_whole("t", self.t)
-        require_whole("seed", self.seed, least=0)
+        require_whole("seed", self.seed, minimum=0)
 
     def require(self, classifier: Classifier) -> None:
         """Refuse a classifier of anything but images."""
@@ -84,11 +86,12 @@ class LSA(StepAttack):
                 f"width, channels). Received: inputs of the shape {classifier.input_shape}"
             )
 
-    def start(self, inputs: tf.Tensor) -> Any:
+    def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
         """Stand at the beginning of the first round; see `StepAttack.start`."""
-        shape = tf.shape(inputs)
+        images = _images(classifier, inputs)
+        shape = tf.shape(images)
         return _Search(
-            key=randomness.keys(inputs, self.seed),
+            key=randomness.keys(images, self.seed),
             nearby=tf.fill(shape[:3], True),
             asked=tf.zeros(shape[:1], tf.int64),
             best=tf.fill([shape[0], self.t], _NONE),
@@ -97,16 +100,16 @@ class LSA(StepAttack):
 
     def max_queries(self, classifier: Classifier, budget: int) -> int:
         """Count rounds with all candidates, in full passes; see `StepAttack.max_queries`."""
-        passes = -(-(1 + _MOST_CANDIDATES) // _AT_ONCE)
+        passes = -(-(1 + _MAX_CANDIDATES) // _AT_ONCE)
         return _AT_ONCE * (passes * budget + 1)
 
     def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
         """Classify a few images of every slot: a whole round, or a part of one."""
-        search, x = slots.state, _pixels(slots.x)
+        search, x = slots.state, _pixels(classifier, slots.x)
         value = (x - _middle(classifier)) / classifier.range
         candidates = _candidates(slots)
         now = _part(candidates, search.asked)
-        far = _input(classifier, self.p * tf.sign(value))
+        far = _from_middle(classifier, tf.cast(self.p, tf.float32) * tf.sign(value))
         images = tf.where(_marks(now, x)[..., None], far[:, None], x[:, None])
         logits = _ask(classifier, images, slots.x)
         predicted = tf.argmax(logits[:, 0], axis=-1)
@@ -118,19 +121,21 @@ class LSA(StepAttack):
         changed = tf.reduce_any(_marks(search.best, x), axis=1)
         moved = tf.where((changed & done[:, None])[..., None], self._moved(classifier, value), x)
         after = slots._replace(
-            x=tf.reshape(moved, tf.shape(slots.x)),
+            x=_inputs(classifier, moved, slots.x),
             labels=labels,
             steps=slots.steps + tf.cast(done, tf.int64),
             queries=slots.queries + tf.minimum(left, _AT_ONCE),
-            hopeless=tf.reduce_all(value == 0, axis=[1, 2]),
+            exhausted=tf.reduce_all(value == 0, axis=[1, 2]),
             state=self._next_round(search, changed, done),
         )
         return after, (slots.state.asked == 0) & (predicted != labels)
 
     def _moved(self, classifier: Classifier, value: tf.Tensor) -> tf.Tensor:
         """Multiply values by `r`, on the circle that the input range makes."""
-        value = self.r * value
-        return tf.clip_by_value(_input(classifier, value - tf.round(value)), *classifier.bounds)
+        value = tf.cast(self.r, tf.float32) * value
+        return tf.clip_by_value(
+            _from_middle(classifier, value - tf.round(value)), *classifier.bounds
+        )
 
     def _next_round(self, search: _Search, changed: tf.Tensor, done: tf.Tensor) -> _Search:
         """Begin another round, near the changed pixels, where one is done."""
@@ -145,16 +150,16 @@ class LSA(StepAttack):
 
 
 def _candidates(slots: Slots) -> tf.Tensor:
-    """Choose the pixels to try in the round, the same in every pass of it; int64, (slots, most)."""
+    """Choose the pixels to try in the round, the same in every pass of it; int64, (slots, some)."""
     shape = tf.shape(slots.state.nearby)
     pixels = shape[1] * shape[2]
     nearby = tf.reshape(slots.state.nearby, [shape[0], pixels])
     draw = randomness.uniform(slots.state.key, slots.steps, [pixels])
-    most = tf.minimum(pixels, _MOST_CANDIDATES)
-    order = tf.math.top_k(tf.where(nearby, draw, -1.0), most).indices
+    some = tf.minimum(pixels, _MAX_CANDIDATES)
+    order = tf.math.top_k(tf.where(nearby, draw, -1.0), some).indices
     allowed = tf.where(slots.steps == 0, tf.maximum(pixels // 10, 1), pixels)
     count = tf.minimum(tf.math.count_nonzero(nearby, axis=1, dtype=tf.int32), allowed)
-    return tf.where(tf.range(most) < count[:, None], tf.cast(order, tf.int64), _NONE)
+    return tf.where(tf.range(some) < count[:, None], tf.cast(order, tf.int64), _NONE)
 
 
 def _part(candidates: tf.Tensor, asked: tf.Tensor) -> tf.Tensor:
@@ -165,8 +170,8 @@ def _part(candidates: tf.Tensor, asked: tf.Tensor) -> tf.Tensor:
 
 def _ask(classifier: Classifier, images: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """Compute the logits of every slot's images, (slots, _AT_ONCE, classes)."""
-    batch = tf.reshape(images, tf.concat([[-1], tf.shape(like)[1:]], axis=0))
-    logits = classifier.logits(tf.ensure_shape(batch, [None, *like.shape[1:]]))
+    pixels = tf.reshape(images, [-1, *tf.unstack(tf.shape(images)[2:])])
+    logits = classifier.logits(_inputs(classifier, pixels, like))
     return tf.reshape(logits, [-1, _AT_ONCE, classifier.classes])
 
 
@@ -191,7 +196,7 @@ def _marks(pixels: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     return pixels[:, :, None] == tf.range(tf.shape(x, tf.int64)[1])
 
 
-def _input(classifier: Classifier, value: tf.Tensor) -> tf.Tensor:
+def _from_middle(classifier: Classifier, value: tf.Tensor) -> tf.Tensor:
     return _middle(classifier) + classifier.range * value
 
 
@@ -199,7 +204,25 @@ def _middle(classifier: Classifier) -> float:
     return sum(classifier.bounds) / 2
 
 
-def _pixels(x: tf.Tensor) -> tf.Tensor:
+def _images(classifier: Classifier, x: tf.Tensor) -> tf.Tensor:
+    """Put the channels of images last, if they have any."""
+    return tf.transpose(x, [0, 2, 3, 1]) if _channels_first(classifier) else x
+
+
+def _pixels(classifier: Classifier, x: tf.Tensor) -> tf.Tensor:
     """Lay out images, with or without channels, as (slots, pixels, channels)."""
-    shape = tf.shape(x)
-    return tf.reshape(x, [shape[0], shape[1] * shape[2], tf.reduce_prod(shape[3:])])
+    shape = tf.shape(_images(classifier, x))
+    pixels = [shape[0], shape[1] * shape[2], tf.reduce_prod(shape[3:])]
+    return tf.reshape(_images(classifier, x), pixels)
+
+
+def _inputs(classifier: Classifier, pixels: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Lay out pixels, (n, pixels, channels), as the classifier's inputs."""
+    if _channels_first(classifier):
+        pixels = tf.transpose(pixels, [0, 2, 1])
+    x = tf.reshape(pixels, tf.concat([[-1], tf.shape(like)[1:]], axis=0))
+    return tf.ensure_shape(x, [None, *like.shape[1:]])
+
+
+def _channels_first(classifier: Classifier) -> bool:
+    return len(classifier.input_shape) == 3 and classifier.data_format == "channels_first"

@@ -44,6 +44,8 @@ class JSMA(StepAttack):
         (2, 4)
     """
 
+    traced = ("theta", "max_iterations")
+
     theta: float = 0.1
     max_changes: int = 7
     max_iterations: int = 2000
@@ -53,10 +55,10 @@ class JSMA(StepAttack):
         require_fraction("theta", self.theta)
         require_whole("max_changes", self.max_changes)
 
-    def start(self, inputs: tf.Tensor) -> Any:
+    def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
         """Let all pixels into the search, and keep their values in float64.
 
-        As in the authors' code, whether a pixel has come to a bound must not hang on the rounding
+        As in the authors' code, whether a pixel has come to a bound must not depend on the rounding
         of float32.
         """
         searched = tf.ones_like(inputs, tf.bool)
@@ -78,7 +80,7 @@ class JSMA(StepAttack):
         chosen = tf.one_hot(tf.argmax(salience, axis=-1), tf.shape(salience)[-1])
         chosen = tf.reshape(chosen, tf.shape(slots.x))
         moves = tf.cast(chosen * tf.sign(gradient), tf.float64)
-        pixels -= moves * self.theta * classifier.range
+        pixels -= moves * tf.cast(self.theta, tf.float64) * classifier.range
         changes += chosen
         low, high = classifier.bounds
         spent = (pixels <= low) | (pixels >= high) | (changes >= self.max_changes)
@@ -90,7 +92,7 @@ class JSMA(StepAttack):
             steps=slots.steps + 1,
             queries=slots.queries + 1,
             gradient_evaluations=slots.gradient_evaluations + 1,
-            hopeless=tf.reduce_max(salience, axis=-1) == 0,
+            exhausted=tf.reduce_max(salience, axis=-1) == 0,
             state={"pixels": pixels, "changes": changes, "searched": searched},
         )
         return after, tf.argmax(logits, axis=-1) == labels
@@ -124,6 +126,8 @@ class PairJSMA(StepAttack):
         (2, 4)
     """
 
+    traced = ("gamma", "seed", "max_iterations")
+
     theta: float = 1.0
     gamma: float = 0.1
     probabilities: bool = False
@@ -134,7 +138,7 @@ class PairJSMA(StepAttack):
         super().__post_init__()
         require_fraction("theta", abs(self.theta))
         require_positive("gamma", self.gamma)
-        require_whole("seed", self.seed, least=0)
+        require_whole("seed", self.seed, minimum=0)
 
     def require(self, classifier: Classifier) -> None:
         """Refuse a classifier with so few pixels that not one pair may be changed."""
@@ -147,7 +151,7 @@ class PairJSMA(StepAttack):
                     f"Received: gamma={self.gamma} for {pixels} pixels"
                 )
 
-    def start(self, inputs: tf.Tensor) -> Any:
+    def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
         """Let all pixels into the search, and remember the key of the random target."""
         searched = tf.ones_like(inputs, tf.bool)
         return {"searched": searched, "key": randomness.keys(inputs, self.seed)}
@@ -175,7 +179,7 @@ class PairJSMA(StepAttack):
             steps=slots.steps + 1,
             queries=slots.queries + 1,
             gradient_evaluations=slots.gradient_evaluations + backward,
-            hopeless=(salience <= 0) | (slots.steps >= self._most_pairs(pixels)),
+            exhausted=(salience <= 0) | (slots.steps >= self._most_pairs(pixels)),
             state={**slots.state, "searched": slots.state["searched"] & ~(moved > 0)},
         )
         return after, tf.argmax(logits, axis=-1) == labels
@@ -197,7 +201,8 @@ class PairJSMA(StepAttack):
         return *_best_pair(gains, losses, searched), 2
 
     def _most_pairs(self, pixels: Any) -> tf.Tensor:
-        return tf.cast(tf.floor(self.gamma * tf.cast(pixels, tf.float64) / 2), tf.int64)
+        changed = tf.cast(self.gamma, tf.float64) * tf.cast(pixels, tf.float64)
+        return tf.cast(tf.floor(changed / 2), tf.int64)
 
 
 def _second_most_likely(logits: tf.Tensor) -> tf.Tensor:

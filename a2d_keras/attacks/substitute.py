@@ -10,9 +10,11 @@ import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.attacks.base import Attack, Runner
+from a2d_keras.attacks.engine.compiled import Report
 from a2d_keras.attacks.engine.slots import AttackResult, Task
 from a2d_keras.attacks.gradient_sign import FGSM
 from a2d_keras.classifier import Classifier
+from a2d_keras.options import RunOptions
 from a2d_keras.validation import require_fraction, require_whole
 
 _FGSM = FGSM(eps=0.35)  # as Zhao et al. 2021 transfer it (Table 6)
@@ -64,18 +66,18 @@ def train_substitute(
         >>> substitute.classes
         3
     """
-    require_whole("rounds", rounds, least=0)
+    require_whole("rounds", rounds, minimum=0)
     require_whole("epochs", epochs)
     require_fraction("step", step)
     require_whole("batch_size", batch_size)
-    require_whole("seed", seed, least=0)
+    require_whole("seed", seed, minimum=0)
     images = tf.concat(list(inputs.batches(x, classifier, batch_size)), axis=0)
     if len(images) == 0:
         raise ValueError(f"`x` must hold inputs to learn from. Received: {images.shape}")
     generator = np.random.default_rng(seed)
     model = _perceptron(classifier, generator) if model is None else model
     _require_compiled(model)
-    substitute = Classifier(model, classifier.bounds)
+    substitute = Classifier(model, bounds=classifier.bounds)
     _require_fit(substitute, classifier)
     labels = _labels(classifier, images, batch_size)
     for trained in range(rounds + 1):
@@ -131,15 +133,17 @@ class Transfer(Attack):
         """Find the best count of the attack on the substitute; see `Attack.best_slots`."""
         return self.attack.best_slots(self.substitute)
 
-    def runner(
-        self, classifier: Classifier, slots: int, jit_compile: bool, images: bool = True
-    ) -> Runner:
+    def runner(self, classifier: Classifier, run: RunOptions) -> Runner:
         """Make what runs the attack; see `Attack.runner`."""
-        attack = self.attack.runner(self.substitute, slots, jit_compile)
-        budget = tf.constant(self.attack.max_iterations, tf.int64)
+        run = dataclasses.replace(run, images=True)
+        attack = self.attack.runner(self.substitute.unit, run)
+        limit = tf.constant(self.attack.max_iterations, tf.int64)
+        parameters = self.attack.parameters(self.substitute)
+        slots = int(run.slots)
 
-        def run(task: Task, report: Callable[[int], None] | None) -> AttackResult:
-            adversarial = attack(task._replace(budget=budget), report).adversarial
+        def transfer(task: Task, report: Report | None) -> AttackResult:
+            task = task._replace(budget=limit, max_iterations=limit, parameters=parameters)
+            adversarial = attack(task, report).adversarial
             found = _labels(classifier, adversarial, slots)
             if self.targeted:
                 success = found == task.targets
@@ -149,7 +153,7 @@ class Transfer(Attack):
             queries = once if self.targeted else 2 * once
             return AttackResult(adversarial, success, once, queries, never)
 
-        return run
+        return transfer
 
     def get_config(self) -> dict[str, Any]:
         """Return the attack, and the substitute with its weights; see `Attack.get_config`."""
@@ -167,7 +171,7 @@ class Transfer(Attack):
             for name in ("attack", "model", "weights")
         )
         model.set_weights(weights)
-        substitute = Classifier(model, config["bounds"], precision=config["precision"])
+        substitute = Classifier(model, bounds=config["bounds"], precision=config["precision"])
         return cls(substitute=substitute, attack=attack)
 
 
@@ -210,7 +214,7 @@ def _in_batches(function: Callable, size: int, *tensors: tf.Tensor) -> list[tf.T
 def _in_order(
     images: tf.Tensor, labels: tf.Tensor, order: np.ndarray, size: int
 ) -> tf.data.Dataset:
-    """Make a dataset of all epochs: Keras's own shuffling would hang on global seeds."""
+    """Make a dataset of all epochs: Keras's own shuffling would depend on global seeds."""
     rows = tf.data.Dataset.from_tensor_slices(order).batch(size)
     return rows.map(lambda row: (tf.gather(images, row), tf.gather(labels, row)))
 

@@ -1,37 +1,34 @@
-"""What the commands of the command line do."""
+"""The commands: each a function of the arguments, named as on the command line."""
 
 import argparse
-import csv
 import itertools
-import pathlib
-import sys
-import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from a2d_keras import attacks, inputs
-from a2d_keras.attacks import StepAttack
+from a2d_keras.attacks.base import Attack
 from a2d_keras.classifier import Classifier
-from a2d_keras.cli.readers import Reader, read
+from a2d_keras.cli.readers import Reader, channel_axis, read
+from a2d_keras.cli.saved_models import load, load_classifier, load_guarded
+from a2d_keras.cli.table import BATCH_SIZE, Check, count_checked, verbosity, write_table
 from a2d_keras.detection.guarded_model import GuardedModel, guard
 from a2d_keras.detection.layer import DetectorLayer
-from a2d_keras.files import replacing
-from a2d_keras.statistics.attack_cost import AttackCosts
+from a2d_keras.detection.rules import ZScore
+from a2d_keras.files import replace_atomically
+from a2d_keras.statistics.attack_cost import AttackCost, column_names
 
 _SOME_FLAGGED = 3
-_BATCH = 1024  # inputs in memory
 
 
 class Outcome(NamedTuple):
-    """What a command has to tell.
+    """The result of a command.
 
     Attributes:
         sentence: For people.
-        summary: The same for programs, to be JSON.
+        summary: The same for programs, to be printed as JSON.
         status: The exit status.
     """
 
@@ -41,48 +38,41 @@ class Outcome(NamedTuple):
 
 
 def adapt(arguments: argparse.Namespace) -> Outcome:
-    """Guard a classifier, adapt it on benign inputs, and save it.
+    """Guard a classifier, adapt it to benign inputs, and save it.
 
     Args:
-        arguments: Those of the command line.
+        arguments: The parsed arguments.
 
     Returns:
         The `Outcome`.
     """
-    model = _load(arguments.model)
-    if isinstance(model, GuardedModel):
-        raise ValueError(
-            "`adapt` takes a classifier that is not guarded yet. "
-            f"Received: {arguments.model}, a guarded model"
-        )
+    chosen = _make_attacks(arguments.attack) if arguments.attack else [None]
     guarded = guard(
-        model,
-        arguments.bounds or (0.0, 1.0),
-        _named(arguments.attack) if arguments.attack else None,
-        detector="knn" if arguments.adversarial else "zscore",
+        load_classifier(arguments.model),
+        bounds=arguments.bounds,
+        statistics=[AttackCost(attack, exact=arguments.exact) for attack in chosen],
+        rule="knn" if arguments.adversarial else "zscore",
         false_positive_rate=arguments.false_positive_rate,
-        exact=arguments.exact,
         on_invalid=arguments.on_invalid,
     )
-    with replacing(arguments.out) as beside:
+    with replace_atomically(arguments.out) as part:
         benign, count = _dataset(arguments.inputs, guarded, arguments.key)
         adversarial = None
         if arguments.adversarial:
             adversarial, _ = _dataset(arguments.adversarial, guarded, arguments.key)
-        guarded.adapt(benign, adversarial, verbose=_verbose())
-        guarded.save(beside)
-    detector, most = guarded.detector, guarded.max_queries_per_input
-    thresholds = dict(zip(_names(detector.attacks), detector.thresholds.tolist(), strict=True))
-    settled = _told(detector.attacks, thresholds.values())
+        guarded.adapt(benign, adversarial, verbose=verbosity())
+        guarded.save(part)
+    detector, max_queries = guarded.detector, guarded.max_queries_per_input
+    names, steps = column_names(detector.attacks), detector.thresholds.tolist()
     return Outcome(
-        f"Adapted on {count} benign inputs: {settled} settle a verdict, which takes at most "
-        f"{most:,} queries. Written to {arguments.out}.",
+        f"Adapted on {count} benign inputs: {_describe_steps(detector.attacks, steps)} settle a "
+        f"verdict, which takes at most {max_queries:,} queries. Written to {arguments.out}.",
         {
             "benign_inputs": count,
             "attacks": [repr(attack) for attack in detector.attacks],
-            "thresholds": thresholds,
+            "thresholds": dict(zip(names, steps, strict=True)),
             "false_positive_rate": detector.false_positive_rate,
-            "max_queries_per_input": most,
+            "max_queries_per_input": max_queries,
             "output": arguments.out,
         },
     )
@@ -92,12 +82,12 @@ def detect(arguments: argparse.Namespace) -> Outcome:
     """Judge inputs, and write a row for each.
 
     Args:
-        arguments: Those of the command line.
+        arguments: The parsed arguments.
 
     Returns:
         The `Outcome`.
     """
-    guarded = _load_guarded(arguments.model)
+    guarded = load_guarded(arguments.model)
     detector = guarded.detector
     reader = read(arguments.inputs, detector.classifier, arguments.key)
     flagged = 0
@@ -109,9 +99,9 @@ def detect(arguments: argparse.Namespace) -> Outcome:
         columns = [out["is_adversarial"], out["score"], out["exact"], *out["cost"].T]
         return zip(_predictions(detector.classifier, images), *columns, strict=True)
 
-    costs = [f"cost_{name}" for name in _names(detector.attacks)]
+    costs = [f"cost_{name}" for name in column_names(detector.attacks)]
     header = ["input", "prediction", "is_adversarial", "score", "exact", *costs]
-    count = _write(arguments.out, header, reader, detector.check, judge)
+    count = write_table(arguments.out, header, reader, detector.check, judge)
     return Outcome(
         f"{flagged} of {count} inputs flagged as adversarial. Written to {arguments.out}.",
         {
@@ -128,13 +118,13 @@ def cost(arguments: argparse.Namespace) -> Outcome:
     """Measure what attacks cost, and write a row for each input.
 
     Args:
-        arguments: Those of the command line.
+        arguments: The parsed arguments.
 
     Returns:
         The `Outcome`.
     """
     classifier, chosen = _attacked(arguments)
-    names, costs = _names(chosen), []
+    names, costs = column_names(chosen), []
     reader = read(arguments.inputs, classifier, arguments.key)
 
     def measure(images: np.ndarray) -> Iterable[Sequence[Any]]:
@@ -145,43 +135,43 @@ def cost(arguments: argparse.Namespace) -> Outcome:
 
     columns = [f"{what}_{name}" for name in names for what in ("cost", "success")]
     header = ["input", "prediction", *columns]
-    count = _write(arguments.out, header, reader, _checker(classifier), measure)
+    count = write_table(arguments.out, header, reader, _checker(classifier), measure)
     medians = np.median(np.concatenate(costs, axis=1), axis=1).tolist()
     median = dict(zip(names, medians, strict=True))
     return Outcome(
-        f"{count} inputs, with a median cost of {_told(chosen, medians)}. "
+        f"{count} inputs, with a median cost of {_describe_steps(chosen, medians)}. "
         f"Written to {arguments.out}.",
         {"inputs": count, "median_cost": median, "output": arguments.out},
     )
 
 
 def explain(arguments: argparse.Namespace) -> Outcome:
-    """Draw what the defence found for one image, and what that cost.
+    """Draw what the detector found for one image, and what that cost.
 
     Args:
-        arguments: Those of the command line.
+        arguments: The parsed arguments.
 
     Returns:
         The `Outcome`.
     """
     draw = _picture().draw
-    guarded = _load_guarded(arguments.model)
+    guarded = load_guarded(arguments.model)
     detector, classifier = guarded.detector, guarded.detector.classifier
-    with replacing(arguments.out) as beside:
-        name, image = _single(read(arguments.inputs, classifier))
+    with replace_atomically(arguments.out) as part:
+        name, image = _single(read(arguments.inputs, classifier), classifier)
         flagged = bool(guarded.predict(image, verbose=0)["is_adversarial"][0])
         prediction, findings = _predictions(classifier, image)[0], _findings(detector, image)
-        draw(beside, name, _scaled(image, classifier), prediction, flagged, findings)
-    costs = dict(zip(_names(detector.attacks), (found.cost for found in findings), strict=True))
-    told = _told(detector.attacks, costs.values())
+        draw(part, name, _drawable(image, classifier), prediction, flagged, findings)
+    names, costs = column_names(detector.attacks), [finding.cost for finding in findings]
     return Outcome(
         f"{name} is {'flagged as adversarial' if flagged else 'not flagged'}: it is classified as "
-        f"{prediction}, and costs {told}. Written to {arguments.out}.",
+        f"{prediction}, and costs {_describe_steps(detector.attacks, costs)}. "
+        f"Written to {arguments.out}.",
         {
             "input": name,
             "prediction": prediction,
             "is_adversarial": flagged,
-            "cost": costs,
+            "cost": dict(zip(names, costs, strict=True)),
             "output": arguments.out,
         },
         _SOME_FLAGGED if flagged else 0,
@@ -189,75 +179,60 @@ def explain(arguments: argparse.Namespace) -> Outcome:
 
 
 def _findings(detector: DetectorLayer, image: np.ndarray) -> list[Any]:
-    """Attack one image to the end, with every attack of the detector."""
+    """Run every attack of the detector on one image, to its end."""
     classifier, findings = detector.classifier, []
-    judged = zip(detector.attacks, detector.benign_costs, detector.thresholds, strict=True)
-    for attack, benign_costs, threshold in judged:
+    learned = zip(detector.attacks, detector.benign_costs, detector.thresholds, strict=True)
+    for attack, benign_costs, threshold in learned:
         result = attack(classifier, image)
         finding = _picture().Finding(
             attack=type(attack).__name__,
-            adversarial=_scaled(result.adversarial, classifier),
+            adversarial=_drawable(result.adversarial, classifier),
             prediction=_predictions(classifier, result.adversarial)[0],
             success=bool(result.success[0]),
             cost=int(result.cost[0]),
             benign_costs=benign_costs,
-            threshold=int(threshold) if detector.detector == "zscore" else None,
+            threshold=int(threshold) if isinstance(detector.rule, ZScore) else None,
         )
         findings.append(finding)
     return findings
 
 
-def _scaled(images: np.ndarray, classifier: Classifier) -> np.ndarray:
-    """Scale one image from the bounds to [0, 1], to be seen."""
-    return (images[0] - classifier.bounds[0]) / classifier.range
+def _drawable(images: np.ndarray, classifier: Classifier) -> np.ndarray:
+    """Scale one image from the bounds to [0, 1], and put its channels last."""
+    low, _ = classifier.bounds
+    image = (images[0] - low) / classifier.range
+    return np.moveaxis(image, channel_axis(classifier), -1) if image.ndim == 3 else image
 
 
-def _load(path: str) -> keras.Model:
-    if not pathlib.Path(path).is_file():
-        raise ValueError(f"There is no such model; name a .keras or .h5 file. Received: {path}")
-    try:
-        return keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras fails in many ways on what it did not save
-        cause = str(error).rpartition("Exception encountered: ")[2]  # it may quote all layers
-        raise ValueError(
-            f"Keras {keras.__version__} cannot load this model, which must be whole, of Keras's "
-            f"own layers, and of no newer Keras. Received: {path}: {textwrap.shorten(cause, 300)}"
-        ) from error
-
-
-def _load_guarded(path: str) -> GuardedModel:
-    model = _load(path)
-    if not isinstance(model, GuardedModel):
-        raise ValueError(
-            "A verdict needs a guarded model; make it of this one with `a2d-keras adapt`. "
-            f"Received: {path}, {type(model).__name__} {model.name!r}"
-        )
-    return model
-
-
-def _attacked(arguments: argparse.Namespace) -> tuple[Classifier, Sequence[StepAttack]]:
+def _attacked(arguments: argparse.Namespace) -> tuple[Classifier, Sequence[Attack]]:
     """Take classifier and attacks from a guarded model, or from the command line."""
-    model, named = _load(arguments.model), _named(arguments.attack or ["BIM"])
+    model, named = load(arguments.model), _make_attacks(arguments.attack or ["BIM"])
     if not isinstance(model, GuardedModel):
-        return Classifier(model, arguments.bounds or (0.0, 1.0)), named
+        return Classifier(model, bounds=arguments.bounds or (0.0, 1.0)), named
     if arguments.bounds:
         raise ValueError(
-            "A guarded model has its bounds; leave --bounds out. "
+            "A guarded model has its own bounds; leave --bounds out. "
             f"Received: {arguments.bounds} for {model.detector.classifier.bounds}"
         )
     return model.detector.classifier, named if arguments.attack else model.detector.attacks
 
 
-def _named(names: Sequence[str]) -> list[StepAttack]:
-    return [getattr(attacks, name)() for name in names]
+def _make_attacks(names: Sequence[str]) -> list[Any]:
+    """Make attacks with their default parameters."""
+    made = []
+    for name in names:
+        try:
+            made.append(getattr(attacks, name)())
+        except TypeError as error:
+            raise ValueError(
+                "--attack takes attacks whose parameters all have defaults. "
+                f"Received: {name}: {error}"
+            ) from error
+    return made
 
 
-def _names(chosen: Sequence[StepAttack]) -> list[str]:
-    return AttackCosts(None, chosen).get_feature_names_out().tolist()
-
-
-def _told(chosen: Sequence[StepAttack], steps: Iterable[float]) -> str:
-    """Say how many steps of each attack, to people."""
+def _describe_steps(chosen: Sequence[Attack], steps: Iterable[float]) -> str:
+    """Describe a number of steps of each attack, for people."""
     return ", ".join(
         f"{count:g} {'step' if count == 1 else 'steps'} of {type(attack).__name__}"
         for attack, count in zip(chosen, steps, strict=True)
@@ -265,59 +240,29 @@ def _told(chosen: Sequence[StepAttack], steps: Iterable[float]) -> str:
 
 
 def _predictions(classifier: Classifier, images: np.ndarray) -> list[int | None]:
-    """Predict classes; None where an input that is not finite leaves none."""
+    """Predict classes, or None for inputs that are not finite."""
     classes = np.argmax(classifier.logits(tf.constant(images)), axis=-1).tolist()
     finite = np.isfinite(images).reshape(len(images), -1).all(axis=-1)
-    return [label if told else None for label, told in zip(classes, finite, strict=True)]
+    return [label if valid else None for label, valid in zip(classes, finite, strict=True)]
 
 
-def _checker(classifier: Classifier) -> Callable[[np.ndarray], Any]:
+def _checker(classifier: Classifier) -> Check:
     return lambda images: inputs.checked(images, classifier)
 
 
 def _dataset(source: str, guarded: GuardedModel, key: str | None) -> tuple[tf.data.Dataset, int]:
     classifier = guarded.detector.classifier
     reader = read(source, classifier, key)
-    return reader.dataset(_BATCH), _survey(reader, _checker(classifier))
+    return reader.dataset(BATCH_SIZE), count_checked(reader, _checker(classifier))
 
 
-def _survey(reader: Reader, check: Callable[[np.ndarray], Any]) -> int:
-    """Read and count everything once, which takes little: no long run shall end at a bad file."""
-    count = 0
-    for names, images in reader.batches(_BATCH):
-        check(images)
-        count += len(names)
-    if count == 0:
-        raise ValueError(f"There must be one input or more. Received: none in {reader.source}")
-    return count
-
-
-def _write(
-    out: str,
-    header: Sequence[str],
-    reader: Reader,
-    check: Callable[[np.ndarray], Any],
-    measure: Callable[[np.ndarray], Iterable[Sequence[Any]]],
-) -> int:
-    """Write a row for each input, a batch at a time, and count them."""
-    with replacing(out) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
-        count, done = _survey(reader, check), 0
-        bar = keras.utils.Progbar(count, verbose=_verbose(), unit_name="input")
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        for names, images in reader.batches(_BATCH):
-            rows = zip(names, measure(images), strict=True)
-            writer.writerows([name, *row] for name, row in rows)
-            done += len(names)
-            bar.update(done)
-    return count
-
-
-def _single(reader: Reader) -> tuple[str, np.ndarray]:
+def _single(reader: Reader, classifier: Classifier) -> tuple[str, np.ndarray]:
+    """Read the only image of a source, as a batch."""
     batches = list(itertools.islice(reader.batches(2), 1))
     names, images = batches[0] if batches else ((), np.zeros(0))
-    grey_or_colour = images.ndim == 3 or (images.ndim == 4 and images.shape[-1] in (1, 3, 4))
-    if len(names) != 1 or not grey_or_colour:
+    shape = images.shape[1:]
+    drawable = len(shape) == 2 or (len(shape) == 3 and shape[channel_axis(classifier)] in (1, 3, 4))
+    if len(names) != 1 or not drawable:
         raise ValueError(f"`explain` takes one image. Received: {reader.source}")
     return names[0], images
 
@@ -330,8 +275,3 @@ def _picture() -> Any:
             f"`explain` draws with matplotlib: `pip install a2d-keras[plot]`. Received: {error}"
         ) from error
     return picture
-
-
-def _verbose() -> int:
-    """Show progress to people, and spare the logs of machines."""
-    return int(sys.stderr.isatty())

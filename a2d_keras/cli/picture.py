@@ -1,4 +1,4 @@
-"""A picture of a verdict: what the defence found, and what that cost among benign inputs."""
+"""A picture of a verdict: the adversarial example found, and its cost among benign inputs."""
 
 import pathlib
 from collections.abc import Sequence
@@ -9,25 +9,26 @@ from matplotlib import figure
 
 _BENIGN, _INPUT, _THRESHOLD = "#3b6fb6", "#d1495b", "#555555"
 _BARS = 30
-_ROOM = 0.5  # above the bars, for the legend, as a share of their height
-_LEAST_CHANGE = 0.0005  # beyond which nothing is magnified
+_MARGIN = 0.5  # above the bars, for the legend, as a share of their height
+_MIN_CHANGE = 0.0005  # smaller changes are magnified as if they were this large
 _ABOUT = (
-    "The defence attacks every input. An adversarial input lies just across the border between two "
-    "answers, so it gives way in far fewer steps than benign inputs do."
+    "The detector attacks every input. An adversarial input lies just across a decision boundary, "
+    "so its prediction changes after far fewer steps than that of a benign input."
 )
 
 
 class Finding(NamedTuple):
-    """What one attack of the defence did to the input.
+    """What one attack of the detector did to the input.
 
     Attributes:
         attack: The attack's name.
-        adversarial: The example it found, or the last it tried, float32, (*input_shape,).
-        prediction: The classifier's answer to that.
-        success: Whether that differs from the answer to the input.
-        cost: The steps it took.
+        adversarial: The example it found, or the last one it tried, scaled and shaped like the
+            image.
+        prediction: The class predicted for that example.
+        success: Whether it differs from the class predicted for the input.
+        cost: The number of steps.
         benign_costs: How many benign inputs had each cost, from 0 up, int64, (costs,).
-        threshold: The smallest cost that counts as benign; None where there is none.
+        threshold: The smallest cost that counts as benign; None where the rule has no threshold.
     """
 
     attack: str
@@ -47,16 +48,16 @@ def draw(
     flagged: bool,
     findings: Sequence[Finding],
 ) -> None:
-    """Draw a row for each attack: the input, what became of it, the change, and what it cost.
+    """Draw a row for each attack: the input, the example found, the change, and the cost.
 
     Args:
-        path: The file to write; its suffix says what kind.
-        name: What to call the input.
-        image: The input, scaled from the bounds to [0, 1], float32, (height, width) or
+        path: The file to write; its suffix says which format.
+        name: The name of the input.
+        image: The input, scaled from the bounds to [0, 1], float, (height, width) or
             (height, width, channels).
-        prediction: The classifier's answer to it.
-        flagged: The verdict.
-        findings: A `Finding` for each attack, their examples scaled likewise.
+        prediction: The class predicted for it.
+        flagged: Whether it was flagged.
+        findings: A `Finding` for each attack.
     """
     rows = len(findings)
     canvas = figure.Figure(figsize=(14, 1.2 + 3.3 * rows), layout="constrained")
@@ -77,7 +78,7 @@ def _outcome(finding: Finding) -> str:
         return (
             f"after {_steps(finding.cost)} of {finding.attack}:\nclassified as {finding.prediction}"
         )
-    return f"{finding.attack} gave up after {_steps(finding.cost)}:\nstill {finding.prediction}"
+    return f"after {_steps(finding.cost)} of {finding.attack}:\nstill {finding.prediction}"
 
 
 def _show(axes: Any, image: np.ndarray, title: str, **options: Any) -> None:
@@ -89,9 +90,9 @@ def _show(axes: Any, image: np.ndarray, title: str, **options: Any) -> None:
 
 
 def _show_change(axes: Any, change: np.ndarray) -> None:
-    """Show a change around mid-grey, or in blue and red where there is one channel."""
+    """Show a change around mid-grey, or in blue and red for a single channel."""
     largest = np.abs(change).max()
-    factor = max(round(0.5 / max(largest, _LEAST_CHANGE)), 1)
+    factor = max(round(0.5 / max(largest, _MIN_CHANGE)), 1)
     title = f"the change, magnified {factor}×"
     if change.ndim == 3 and change.shape[-1] > 1:
         _show(axes, 0.5 + factor * change[..., :3], f"{title}\n(grey: unchanged)")
@@ -102,10 +103,10 @@ def _show_change(axes: Any, change: np.ndarray) -> None:
 
 def _show_costs(axes: Any, finding: Finding) -> None:
     counts = finding.benign_costs
-    most = max(np.flatnonzero(counts).max(), finding.cost)
+    max_cost = max(np.flatnonzero(counts).max(), finding.cost)
     axes.hist(
         np.arange(len(counts)),
-        np.linspace(0, most + 1, _BARS + 1),
+        np.linspace(0, max_cost + 1, _BARS + 1),
         weights=counts,
         color=_BENIGN,
         label=f"{counts.sum():,} benign inputs, from `adapt`",
@@ -115,11 +116,11 @@ def _show_costs(axes: Any, finding: Finding) -> None:
         axes.axvline(finding.threshold, color=_THRESHOLD, linestyle="--", label=label)
     axes.axvline(finding.cost, color=_INPUT, linewidth=2.5, label=f"this input: {finding.cost}")
     cheaper = f"{counts[: finding.cost].sum():,} of {counts.sum():,}"
-    axes.set_title(f"{cheaper} benign inputs\ngive way in fewer steps{_vote(finding)}", fontsize=11)
-    axes.set_xlabel("steps until the classifier's answer changes")
+    axes.set_title(f"{cheaper} benign inputs\nneed fewer steps{_vote(finding)}", fontsize=11)
+    axes.set_xlabel("steps until the prediction changes")
     axes.set_ylabel("benign inputs")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(y=_ROOM)
+    axes.margins(y=_MARGIN)
     axes.legend(frameon=False, fontsize=9)
 
 

@@ -16,19 +16,19 @@ from a2d_keras.classifier import Classifier
 
 _IMAGES = (".jpeg", ".jpg", ".png")
 _ARRAYS = (".npy", ".npz")
-_KEYS = ("x", "image", "image/encoded")  # where inputs are looked for, unless a key is given
+_KEYS = ("x", "image", "image/encoded")  # tried in this order where no key is given
 
-_Rows = Iterator[tuple[str, np.ndarray]]  # names, and what they name
+_Rows = Iterator[tuple[str, np.ndarray]]  # names and inputs
 
 
 class Reader(NamedTuple):
-    """A classifier's inputs in files, read anew whenever they are asked for.
+    """A classifier's inputs in files, read again on every pass.
 
     Attributes:
         source: Where they are, as the user named it.
-        rows: Called, begins again and yields for every input its name, a string, and the input,
-            float32, (*input_shape,).
-        shape: The shape of an input, None where its sizes may be any.
+        rows: Starts a pass: yields the name of each input, and the input, float32,
+            (*input_shape,).
+        shape: The shape of an input, with None for sizes that are left open.
     """
 
     source: str
@@ -36,13 +36,13 @@ class Reader(NamedTuple):
     shape: tuple[int | None, ...]
 
     def batches(self, size: int) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-        """Go through the inputs, with one batch in memory.
+        """Read the inputs, with one batch in memory.
 
         Args:
             size: Inputs in a batch.
 
         Yields:
-            The names of some inputs, and these, float32, (size, *input_shape).
+            The names of a batch of inputs, and the inputs, float32, (size, *input_shape).
         """
         rows = self.rows()
         while batch := list(itertools.islice(rows, size)):
@@ -50,7 +50,7 @@ class Reader(NamedTuple):
             yield names, np.stack(images)
 
     def dataset(self, size: int) -> tf.data.Dataset:
-        """Make a dataset of the inputs, without their names.
+        """Make a dataset of the inputs, without names.
 
         Args:
             size: Inputs in a batch.
@@ -66,23 +66,25 @@ class Reader(NamedTuple):
 
 
 def read(source: str, classifier: Classifier, key: str | None = None) -> Reader:
-    """Find inputs, to be read when they are needed.
+    """Find inputs, and read them when they are needed.
 
-    Numbers of the type uint8, such as the pixels of images, are scaled from 0 ... 255 to the
-    classifier's bounds; all others are taken as they are.
+    Pixels (images, and arrays of type uint8) are scaled from 0 ... 255 to the classifier's bounds,
+    each feature to its own where they differ; other numbers are used as they are. Images are
+    decoded to the classifier's `data_format`; arrays must have it already.
 
     Args:
-        source: An NPZ or NPY file, a PNG or JPEG image, a folder of images and of more folders, a
-            file of TFRecords, or a glob pattern of images or of TFRecords.
-        classifier: The `Classifier` that is to take them.
-        key: The array of an NPZ file, or the feature of TFRecords, that holds the inputs. By
-            default the only one, or the first of `x`, `image` and `image/encoded`.
+        source: An NPZ or NPY file, a PNG or JPEG image, a folder of images and subfolders, a file
+            of TFRecords, or a glob pattern of images or of TFRecords.
+        classifier: The `Classifier` that takes the inputs.
+        key: The array of an NPZ file, or the feature of TFRecords, that holds the inputs. Defaults
+            to the only one, or the first of `x`, `image` and `image/encoded`.
 
     Returns:
-        A `Reader`, whose rows raise `ValueError` where a file does not hold what it should.
+        A `Reader`, whose rows raise `ValueError` for a file that cannot be read, or inputs of
+        another shape.
 
     Raises:
-        ValueError: If nothing is there to read, or no such array.
+        ValueError: If there is nothing to read, or no such array.
 
     Examples:
         >>> import keras, os, tempfile
@@ -95,7 +97,25 @@ def read(source: str, classifier: Classifier, key: str | None = None) -> Reader:
         (('0', '1'), 1.0)
     """
     rows = _find(source, classifier, key)
-    return Reader(source, lambda: _fitted(rows(), source, classifier), classifier.input_shape)
+    return Reader(source, lambda: _conform(rows(), source, classifier), classifier.input_shape)
+
+
+def channel_axis(classifier: Classifier) -> int:
+    """Tell which axis of an image holds its channels.
+
+    Args:
+        classifier: The `Classifier` that takes the image.
+
+    Returns:
+        -1 if its `data_format` is channels last, 0 if it is channels first.
+
+    Examples:
+        >>> import keras
+        >>> layers = [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]
+        >>> channel_axis(Classifier(keras.Sequential(layers)))
+        -1
+    """
+    return 0 if classifier.data_format == "channels_first" else -1
 
 
 def _find(source: str, classifier: Classifier, key: str | None) -> Callable[[], _Rows]:
@@ -115,21 +135,28 @@ def _find(source: str, classifier: Classifier, key: str | None) -> Callable[[], 
     return lambda: _records(files, classifier, key)
 
 
-def _fitted(rows: _Rows, source: str, classifier: Classifier) -> _Rows:
-    """Scale pixels to the bounds, and refuse a wrong shape; the first settles sizes left open."""
-    (low, high), shape = classifier.bounds, classifier.input_shape
+def _conform(rows: _Rows, source: str, classifier: Classifier) -> _Rows:
+    """Give inputs the classifier's shape and scale, and refuse those of another shape."""
+    shape, axis = classifier.input_shape, channel_axis(classifier)
     for name, values in rows:
-        if values.dtype == np.uint8:
-            values = low + values.astype("float64") * (high - low) / 255
-        if shape[-1:] == (1,) and values.ndim == len(shape) - 1:
-            values = values[..., None]  # grey images, as they often come
+        if values.ndim == len(shape) - 1 and shape[axis] == 1:
+            values = np.expand_dims(values, axis)  # grey images often lack the channel
         if not tf.TensorShape(shape).is_compatible_with(values.shape):
             raise ValueError(
                 f"Every input must have the shape {shape}. Received: {values.shape}, {name} of "
                 f"{source}"
             )
-        shape = values.shape
-        yield name, values.astype("float32")
+        shape = values.shape  # the first input settles the sizes left open
+        yield name, _scale(values, classifier).astype("float32")
+
+
+def _scale(values: np.ndarray, classifier: Classifier) -> np.ndarray:
+    """Scale pixels to the bounds, which may differ between features."""
+    if values.dtype != np.uint8:
+        return values
+    low, high = (np.asarray(bound, "float64") for bound in classifier.bounds)
+    scaled: np.ndarray = low + values.astype("float64") * (high - low) / 255
+    return scaled
 
 
 def _images(files: dict[str, pathlib.Path], classifier: Classifier) -> _Rows:
@@ -138,44 +165,44 @@ def _images(files: dict[str, pathlib.Path], classifier: Classifier) -> _Rows:
 
 
 def _decode(encoded: bytes, classifier: Classifier, name: str) -> np.ndarray:
-    """Decode an image, with as many channels as the classifier sees."""
-    shape = classifier.input_shape
-    channels = 1 if len(shape) == 2 else shape[-1]
-    if len(shape) not in (2, 3) or channels not in (1, 3, 4):
+    """Decode an image, with the number and the place of channels that the classifier takes."""
+    shape, axis = classifier.input_shape, channel_axis(classifier)
+    channels = 1 if len(shape) == 2 else shape[axis] if len(shape) == 3 else None
+    if channels not in (1, 3, 4):
         raise ValueError(
-            "Images go into a classifier of (height, width), with 1, 3 or 4 channels if any. "
-            f"Received: a classifier of {shape}"
+            "Images need a classifier of inputs with a height and a width, and with 1, 3 or 4 "
+            f"channels or none. Received: a classifier of inputs of the shape {shape}"
         )
     try:
         image = tf.io.decode_image(encoded, channels, expand_animations=False).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(
-            "An image must be a whole PNG or JPEG file that TensorFlow can decode. "
+            "An image must be a complete PNG or JPEG file that TensorFlow can decode. "
             f"Received: {name}"
         ) from error
-    return image if len(shape) == 3 else image[..., 0]
+    return np.moveaxis(image, -1, axis) if len(shape) == 3 else image[..., 0]
 
 
 def _load(path: pathlib.Path, key: str | None) -> np.ndarray:
-    values = _whole(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
+    values = _complete(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
     if not isinstance(values, np.ndarray):
         with values as arrays:
             name = _choose(arrays.files, key, str(path))
-            values = _whole(path, lambda: arrays[name])
+            values = _complete(path, lambda: arrays[name])
     if values.dtype.kind not in "buif" or values.ndim == 0:
         raise ValueError(
             "Inputs must be an array of real numbers. "
             f"Received: {values.dtype} of the shape {values.shape} in {path}"
         )
-    return values
+    return np.asarray(values)
 
 
-def _whole(path: pathlib.Path, load: Callable[[], Any]) -> Any:
+def _complete(path: pathlib.Path, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
-            f"An NPZ or NPY file must be whole, and hold numbers alone. Received: {path}: {error}"
+            f"An NPZ or NPY file must be complete, and hold only numbers. Received: {path}: {error}"
         ) from error
 
 
@@ -187,7 +214,7 @@ def _records(files: list[pathlib.Path], classifier: Classifier, key: str | None)
                 yield name, _input(example, classifier, key, name)
         except (tf.errors.DataLossError, DecodeError) as error:
             raise ValueError(
-                f"TFRecords must be whole, and each a `tf.train.Example`. Received: {path}"
+                f"TFRecords must be complete, and each a `tf.train.Example`. Received: {path}"
             ) from error
 
 
@@ -202,8 +229,8 @@ def _input(example: Any, classifier: Classifier, key: str | None, name: str) -> 
         return numbers.reshape(sizes)
     except ValueError as error:
         raise ValueError(
-            f"A feature must hold an encoded image, or the numbers of {classifier.input_shape}. "
-            f"Received: {len(numbers)} numbers in {name}"
+            "A feature must hold an encoded image, or the numbers of an input of the shape "
+            f"{classifier.input_shape}. Received: {len(numbers)} numbers in {name}"
         ) from error
 
 
@@ -215,7 +242,7 @@ def _choose(names: Iterable[str], key: str | None, source: str) -> str:
         if name in names:
             return name
     raise ValueError(
-        f"Name what holds the inputs, one of {', '.join(names)}, with --key. "
+        f"Say with --key what holds the inputs, one of {', '.join(names)}. "
         f"Received: {'--key ' + key if key else 'no --key'} for {source}"
     )
 
@@ -228,5 +255,5 @@ def _require_some(files: list[pathlib.Path], source: str) -> None:
     if not files:
         raise ValueError(
             "There is nothing to read: name an NPZ or NPY file, PNG or JPEG images, a folder of "
-            f"them, or TFRecords. Received: {source}"
+            f"images, or TFRecords. Received: {source}"
         )

@@ -1,6 +1,6 @@
 """`guard`, and the `GuardedModel` that it makes of a classifier."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -8,9 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from a2d_keras import inputs
-from a2d_keras.attacks import StepAttack
+from a2d_keras.attacks.base import StepAttack
+from a2d_keras.classifier import Classifier
 from a2d_keras.detection.layer import DetectorLayer
-from a2d_keras.files import replacing
+from a2d_keras.detection.rules import Rule
+from a2d_keras.files import replace_atomically
+from a2d_keras.statistics.attack_cost import AttackCost
 from a2d_keras.validation import require_whole
 
 _BATCH_IN_SLOTS = 8  # inputs in a batch of arrays, as a multiple of the slots
@@ -28,15 +31,14 @@ class GuardedModel(keras.Model):
 
     Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-        >>> GuardedModel(DetectorLayer(model)).detector.detector
+        >>> GuardedModel(DetectorLayer(model)).detector.rule.name
         'zscore'
     """
 
     def __init__(self, detector: DetectorLayer, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.detector = detector
-        compiled = tf.function(self.call, autograph=False)
-        self._compiled = lambda *args: compiled.get_concrete_function(*args)  # as in the layer
+        self._compile()
         self(keras.KerasTensor((None, *detector.classifier.input_shape), "float32"))
 
     @property
@@ -94,34 +96,62 @@ class GuardedModel(keras.Model):
                 `DetectorLayer.check_weights`.
             tf.errors.InvalidArgumentError: Likewise, for a dataset.
         """
-        self.detector.check_weights()
+        self._require_current()
         if inputs.is_dataset(x):
             inputs.require_dataset(x, self.detector.classifier)
             if x.cardinality() == 0:
                 return self._predict_nothing()
-        elif x is None or isinstance(x, (list, tuple)) or hasattr(x, "__array__"):
-            x = inputs.dense(x, self.detector.classifier)
-            self.detector.check_array(x)
-            if len(x) == 0:
+        elif x is None or isinstance(x, (list, tuple, dict)) or hasattr(x, "__array__"):
+            checked = inputs.Checked(*self.detector.check(x))
+            if len(checked.x) == 0:
                 return self._predict_nothing()
             if batch_size is None:
                 batch_size = _BATCH_IN_SLOTS * max(self.detector.slot_counts)
             require_whole("batch_size", batch_size)
-            x, batch_size = inputs.to_dataset(x, batch_size), None
-        return super().predict(x, batch_size, verbose, **kwargs)
+            x, batch_size = inputs.to_dataset(checked, batch_size), None
+        outputs: dict[str, np.ndarray] = super().predict(x, batch_size, verbose, **kwargs)
+        return outputs
+
+    def predict_on_batch(self, x: Any) -> dict[str, np.ndarray]:
+        """Predict, and judge one batch.
+
+        Args:
+            x: Inputs, (n, *input_shape).
+
+        Returns:
+            The outputs of `DetectorLayer`, as NumPy arrays.
+
+        Raises:
+            ValueError: As `predict`.
+        """
+        self._require_current()
+        checked = inputs.Checked(*self.detector.check(x))
+        return {name: np.asarray(rows) for name, rows in self.predict_step(checked).items()}
+
+    def predict_step(self, data: Any) -> dict[str, Any]:
+        """Predict a batch, through one graph for batches of any size; Keras traces each size."""
+        if isinstance(data, inputs.Checked):
+            return self._judge(*data)
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self._check_and_judge(x)
+
+    def _require_current(self) -> None:
+        """Refuse a classifier that has changed, and drop graphs of what it was."""
+        self.detector.check_weights()
+        if self._seen_version != self.detector.classifier.version:
+            self._compile()
+
+    def _compile(self) -> None:
+        self._seen_version = self.detector.classifier.version
+        self.predict_function = None
+        self._judge = _for_any_size(self.detector.judge)
+        self._check_and_judge = _for_any_size(self.call)
 
     def _predict_nothing(self) -> dict[str, np.ndarray]:
         """Give empty outputs, as Keras does not predict them, and some convolutions fail on it."""
         classifier = self.detector.classifier
-        shape = [side or 1 for side in classifier.input_shape]
-        outputs = self(np.full((1, *shape), classifier.bounds[0], "float32"))
-        return {name: values.numpy()[:0] for name, values in outputs.items()}
-
-    def predict_step(self, data: Any) -> dict[str, Any]:
-        """Predict a batch, through one graph for batches of any size; Keras traces each size."""
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        shape = tf.TensorShape([None]).concatenate(x.shape[1:])
-        return self._compiled(tf.TensorSpec(shape, x.dtype))(x)
+        outputs = self(tf.cast(classifier.random_inputs(1), classifier.dtype))
+        return {name: np.asarray(values)[:0] for name, values in outputs.items()}
 
     def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
         """Save as any Keras model; a `.keras` file replaces an older one only once it is whole.
@@ -140,16 +170,33 @@ class GuardedModel(keras.Model):
         if not overwrite or "://" in path or not path.endswith(".keras"):
             super().save(filepath, overwrite, **kwargs)
             return
-        with replacing(path) as beside:
+        with replace_atomically(path) as beside:
             super().save(beside, **kwargs)
+
+    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Export as any Keras model; see `keras.Model.export`.
+
+        Raises:
+            ValueError: If the classifier has changed since `adapt`: an exported model is frozen.
+        """
+        self._require_current()
+        super().export(filepath, *args, **kwargs)
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
         """Refuse: a guarded model is not trained."""
         raise TypeError(_untrained("fit", self))
 
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: a guarded model is not trained."""
+        raise TypeError(_untrained("train_on_batch", self))
+
     def evaluate(self, *args: Any, **kwargs: Any) -> None:
         """Refuse: a guarded model has no loss."""
         raise TypeError(_untrained("evaluate", self))
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: a guarded model has no loss."""
+        raise TypeError(_untrained("test_on_batch", self))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, as Keras's serialization asks."""
@@ -166,35 +213,28 @@ class GuardedModel(keras.Model):
 
 
 def guard(
-    model: keras.Model,
-    bounds: tuple[float, float] = (0.0, 1.0),
+    model: keras.Model | Classifier,
+    *,
+    bounds: Any = None,
     attacks: Sequence[StepAttack] | None = None,
-    detector: str = "zscore",
+    statistics: Sequence[AttackCost] | None = None,
+    rule: str | Rule = "zscore",
     false_positive_rate: float = 0.05,
-    exact: bool = False,
-    on_invalid: str = "raise",
-    from_logits: bool | None = None,
-    slots: int | str = 128,
-    on_changed_weights: str = "raise",
-    precision: str = "float32",
+    **options: Any,
 ) -> GuardedModel:
     """Guard a trained classifier: every prediction then comes with a verdict.
 
     Args:
-        model: The trained classifier, a built `keras.Model`. It is left as it is.
-        bounds: Smallest and largest value an input may hold. Defaults to (0.0, 1.0).
-        attacks: The attacks; see `DetectorLayer`. Defaults to one `BIM` that suits the model.
-        detector: `"zscore"` or `"knn"`. Defaults to `"zscore"`.
+        model: The trained classifier, a built `keras.Model` or a `Classifier`. It is left as it
+            is.
+        bounds: Smallest and largest value an input may hold; see `Classifier`. For a bare model
+            alone. Defaults to (0.0, 1.0).
+        attacks: Attacks whose costs are the statistics: short for
+            `statistics=[AttackCost(attack) for attack in attacks]`.
+        statistics: See `DetectorLayer`. Defaults to the cost of one `BIM` that suits the model.
+        rule: See `DetectorLayer`. Defaults to `"zscore"`.
         false_positive_rate: The rate of benign inputs that may be flagged. Defaults to 0.05.
-        exact: Whether every attack runs to its end, for exact costs. Defaults to False.
-        on_invalid: `"raise"` or `"flag"`. Defaults to `"raise"`.
-        from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
-        slots: Inputs under attack at once, or `"auto"`, the fastest number on this machine; see
-            `Attack`. Defaults to 128.
-        on_changed_weights: What `predict` does where the classifier's weights are not those that
-            `adapt` saw: `"raise"` or `"warn"`. Defaults to `"raise"`.
-        precision: What the classifier computes in under attack; see `Classifier`. Predictions
-            stay the model's own. Defaults to `"float32"`.
+        **options: As `GuardOptions` describes, such as `on_invalid="flag"`.
 
     Returns:
         A `GuardedModel`, to be adapted.
@@ -209,20 +249,50 @@ def guard(
         >>> guarded.predict(np.full((2, 4), 0.5), verbose=0)["is_adversarial"].shape
         (2,)
     """
+    if bounds is not None and isinstance(model, Classifier):
+        raise ValueError(
+            f"A Classifier has its bounds; leave `bounds` out. Received: bounds={bounds}"
+        )
+    if attacks is not None:
+        statistics = _costs(attacks, statistics)
     layer = DetectorLayer(
-        model,
-        bounds,
-        attacks,
-        detector,
-        false_positive_rate,
-        exact,
-        on_invalid,
-        from_logits,
-        slots,
-        on_changed_weights,
-        precision,
+        model
+        if isinstance(model, Classifier)
+        else Classifier(model, bounds=(0.0, 1.0) if bounds is None else bounds),
+        statistics=statistics,
+        rule=rule,
+        false_positive_rate=false_positive_rate,
+        **options,
     )
     return GuardedModel(layer)
+
+
+def _costs(attacks: Any, statistics: Any) -> list[AttackCost]:
+    if statistics is not None:
+        raise ValueError(
+            "`attacks` are short for `statistics`: give one of them. "
+            f"Received: {attacks} and {statistics}"
+        )
+    chosen = list(attacks) if isinstance(attacks, Iterable) else []
+    if not chosen or None in chosen:
+        raise ValueError(
+            f"`attacks` must hold one attack or more; None chooses one. Received: {attacks}"
+        )
+    return [AttackCost(attack) for attack in chosen]
+
+
+def _for_any_size(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function of batches once for batches of any size."""
+    compiled = tf.function(function, autograph=False)
+
+    def call(*batches: Any) -> Any:
+        batches = keras.tree.map_structure(tf.convert_to_tensor, batches)
+        specs = keras.tree.map_structure(
+            lambda rows: tf.TensorSpec([None, *rows.shape[1:]], rows.dtype), batches
+        )
+        return compiled.get_concrete_function(*specs)(*batches)
+
+    return call
 
 
 def _untrained(method: str, model: keras.Model) -> str:

@@ -3,9 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-import math
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -13,20 +11,19 @@ import numpy as np
 import tensorflow as tf
 
 from a2d_keras import inputs
-from a2d_keras.attacks import BIM, StepAttack
-from a2d_keras.attacks.base import count_slots
+from a2d_keras.attacks.base import StepAttack
 from a2d_keras.attacks.engine.shapes import column
-from a2d_keras.attacks.engine.slots import Loop, Task
+from a2d_keras.attacks.engine.slots import SlotLoop, Task
 from a2d_keras.classifier import Classifier
-from a2d_keras.detection.rules import make_verdict
-from a2d_keras.statistics.attack_cost import measure
-from a2d_keras.validation import require_slots
+from a2d_keras.detection import legacy, report, rules
+from a2d_keras.detection.drift import Snapshot, complain
+from a2d_keras.detection.rules import Rule
+from a2d_keras.options import GuardOptions, RunOptions
+from a2d_keras.statistics.attack_cost import AttackCost, measure
+from a2d_keras.validation import require
 
-_FIRST_STEP = 0.0006  # of the input range: the paper's, on MNIST
-_MOST_HALVINGS = 11  # beyond them a step comes near the resolution of float32
-_MOST_TO_CHOOSE_ON = 1000  # inputs
-_ROOM = 20  # steps that all but a few benign inputs should withstand
-_LEAST_THRESHOLD = 3
+_OPTIONS = {field.name for field in dataclasses.fields(GuardOptions)}
+_GRADIENT_INPUTS = 128
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -37,25 +34,16 @@ class DetectorLayer(keras.layers.Layer):
     Call `adapt` with benign inputs first. A verdict takes only as many steps as settle it.
 
     Args:
-        model: The trained classifier, a built `keras.Model`. It is left as it is.
-        bounds: Smallest and largest value an input may hold. Defaults to (0.0, 1.0).
-        attacks: The attacks. By default one `BIM`, whose step `adapt` chooses: from 0.0006
-            downwards, by halves, until all but a share `false_positive_rate` of benign inputs
-            withstand 20 steps.
-        detector: `"zscore"`, a `ZScoreDetector` that learns from benign inputs alone, or
-            `"knn"`, the 100 nearest of benign and adversarial inputs. Defaults to `"zscore"`.
-        false_positive_rate: The rate of benign inputs that may be flagged; a `"knn"` detector
-            only chooses the step by it. Defaults to 0.05.
-        exact: Whether every attack runs to its end, for exact costs. Defaults to False.
-        on_invalid: What to do with inputs that are not finite or out of bounds: `"raise"`, or
-            `"flag"`, which flags them with score NaN and cost 0. Defaults to `"raise"`.
-        from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
-        slots: Inputs under attack at once, or `"auto"`, the fastest number on this machine; see
-            `Attack`. Defaults to 128.
-        on_changed_weights: What `check_weights` does where the classifier's weights are not those
-            that `adapt` saw: `"raise"` or `"warn"`. Defaults to `"raise"`.
-        precision: What the classifier computes in under attack; see `Classifier`. Predictions
-            stay the model's own. Defaults to `"float32"`.
+        model: The trained classifier: a built `keras.Model` whose inputs lie between 0 and 1, or
+            a `Classifier`. It is left as it is.
+        statistics: What is measured of an input: one `AttackCost` or more. Defaults to
+            `[AttackCost()]`.
+        rule: What makes a verdict of it: `"zscore"`, which learns from benign inputs alone,
+            `"knn"`, the nearest of benign and adversarial inputs, or a `Rule`. Defaults to
+            `"zscore"`.
+        false_positive_rate: The rate of benign inputs that may be flagged; `"knn"` only chooses
+            the step by it. Defaults to 0.05.
+        **options: As `GuardOptions` describes, and as any Keras layer takes.
 
     Call arguments:
         x: Inputs, (n, *input_shape).
@@ -68,7 +56,8 @@ class DetectorLayer(keras.layers.Layer):
 
     Raises:
         ValueError: If an argument is out of its range, an input is not what the classifier takes,
-            or the layer has not been adapted; inside a graph `tf.errors.InvalidArgumentError`.
+            the classifier has changed since `adapt`, or the layer has not been adapted; inside a
+            graph `tf.errors.InvalidArgumentError`.
 
     Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -80,86 +69,73 @@ class DetectorLayer(keras.layers.Layer):
 
     def __init__(
         self,
-        model: keras.Model,
-        bounds: tuple[float, float] = (0.0, 1.0),
-        attacks: Sequence[StepAttack] | None = None,
-        detector: str = "zscore",
+        model: keras.Model | Classifier,
+        *,
+        statistics: Sequence[AttackCost] | None = None,
+        rule: str | Rule = "zscore",
         false_positive_rate: float = 0.05,
-        exact: bool = False,
-        on_invalid: str = "raise",
-        from_logits: bool | None = None,
-        slots: int | str = 128,
-        on_changed_weights: str = "raise",
-        precision: str = "float32",
-        **kwargs: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
+        own = {name: options.pop(name) for name in _OPTIONS & options.keys()}
+        super().__init__(**{**options, "dtype": "float32", "autocast": False})
         self.supports_jit = False  # Keras would compile dynamic shapes and checks with XLA unasked
-        if on_invalid not in ("raise", "flag"):
-            raise ValueError(f'`on_invalid` must be "raise" or "flag". Received: {on_invalid!r}')
-        if on_changed_weights not in ("raise", "warn"):
-            raise ValueError(
-                f'`on_changed_weights` must be "raise" or "warn". Received: {on_changed_weights!r}'
-            )
-        require_slots(slots)
-        self.model = model
-        self.classifier = Classifier(model, bounds, from_logits, precision)
-        self.detector = detector
+        self.options = GuardOptions(**own)
+        self.classifier = model if isinstance(model, Classifier) else Classifier(model)
+        self.model = self.classifier.model
         self.false_positive_rate = false_positive_rate
-        self.exact = exact
-        self.on_invalid = on_invalid
-        self.from_logits = from_logits
-        self.slots = slots
-        self.on_changed_weights = on_changed_weights
-        self._given_attacks = None if attacks is None else _in_graph(attacks, self.classifier)
-        first = keras.initializers.Constant(_FIRST_STEP)
-        self._eps_iter = self.add_weight(
-            name="eps_iter", shape=(), initializer=first, trainable=False
-        )
-        self._adapted = self.add_weight(
-            name="adapted", shape=(), dtype="bool", initializer="zeros", trainable=False
-        )
-        self._weights_hash = self.add_weight(
-            name="weights_hash", shape=(), dtype="int64", initializer="zeros", trainable=False
-        )
-        self.verdict = make_verdict(detector, self.attacks, false_positive_rate)
-        compiled = tf.function(self._detect, autograph=False)
-        self._detect_compiled = lambda *args: compiled(*args)  # export() would follow a function
+        self.statistics = _usable(statistics, self.classifier)
+        self.rule = rules.get(rule)
+        self.rule.prepare([s.max_iterations for s in self.statistics], false_positive_rate)
+        self._adapted = self._state("adapted", np.zeros((), "bool"))
+        self._weights_hash = self._state("weights_hash", np.zeros((), "int64"))
+        self._graph_version = self._state("graph_version", np.zeros((), "int64"))
+        self._learned = [
+            {name: self._state(f"{name}_{index}", value) for name, value in initial.items()}
+            for index, initial in enumerate(
+                s.initial_state(self.classifier) for s in self.statistics
+            )
+        ]
+        self._seen_version = self.classifier.version
+        self._compile()
         self.built = True
 
     @property
     def attacks(self) -> tuple[StepAttack, ...]:
-        """The attacks, with the step that `adapt` chose."""
-        if self._given_attacks:
-            return self._given_attacks
-        step = keras.ops.convert_to_numpy(self._eps_iter)
-        return (BIM(eps_iter=float(str(step))),)  # as the shortest decimal that float32 holds
+        """The attacks, with what `adapt` has learned of them."""
+        return tuple(
+            statistic.fitted({n: keras.ops.convert_to_numpy(w) for n, w in learned.items()})
+            for statistic, learned in zip(self.statistics, self._learned, strict=True)
+        )
 
     @property
     def slot_counts(self) -> tuple[int, ...]:
         """How many inputs each attack has under attack at once; `"auto"` is found when asked."""
-        attacks = self._given_attacks or (BIM(),)  # steps of any length take the same time
-        return tuple(count_slots(self.slots, attack, self.classifier) for attack in attacks)
+        slots, classifier = self.options.slots, self.classifier.unit
+        return tuple(s.base_attack.count_slots(classifier, slots) for s in self.statistics)
 
     @property
     def thresholds(self) -> np.ndarray:
         """The steps after which each attack has said all it can; int64, (attacks,).
 
-        For a `"zscore"` detector: the smallest cost that counts as benign.
+        With the rule `"zscore"`: the smallest cost that counts as benign.
         """
-        return keras.ops.convert_to_numpy(self.verdict.budgets)
-
-    @property
-    def up_to_date(self) -> bool:
-        """Whether the layer is adapted, and to the weights that the classifier has now."""
-        if not self._adapted.numpy():
-            return False
-        return self.classifier.weights_hash() == int(self._weights_hash.numpy())
+        return _values(self.rule.budgets)
 
     @property
     def benign_costs(self) -> np.ndarray:
         """How many of the inputs adapted on had each cost, from 0 up; int64, (attacks, costs)."""
-        return keras.ops.convert_to_numpy(self.verdict.benign_costs)
+        return _values(self.rule.benign_costs)
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether `adapt` was called."""
+        return bool(_values(self._adapted))
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether the layer is adapted, and to the classifier as it is now."""
+        adapted_to = Snapshot(int(_values(self._weights_hash)), self._seen_version)
+        return self.is_adapted and adapted_to.matches(self.classifier)
 
     @property
     def max_queries_per_input(self) -> int:
@@ -168,11 +144,13 @@ class DetectorLayer(keras.layers.Layer):
         That is its prediction, and every attack to the end of what it may spend: until the verdict
         is settled, or all steps where costs are exact or `adapt` was not called.
         """
-        attacks = self.attacks
-        settled = keras.ops.convert_to_numpy(self._adapted) and not self.exact
-        steps = self.thresholds if settled else [attack.max_iterations for attack in attacks]
-        spent = zip(attacks, steps, strict=True)
-        return 1 + sum(attack.max_queries(self.classifier, int(budget)) for attack, budget in spent)
+        total, settled = 1, self.is_adapted
+        spent = zip(self.statistics, self.attacks, self.thresholds, strict=True)
+        for statistic, attack, threshold in spent:
+            exact = statistic.exact or not settled
+            budget = attack.max_iterations if exact else int(threshold)
+            total += attack.max_queries(self.classifier, budget)
+        return total
 
     def adapt(self, benign: Any, adversarial: Any = None, verbose: int = 1) -> None:
         """Learn what attacks cost on benign inputs.
@@ -181,7 +159,7 @@ class DetectorLayer(keras.layers.Layer):
             benign: Benign inputs that the classifier was not trained on: an array or tensor
                 (n, *input_shape), or a `tf.data.Dataset` of batches of them, alone or as the
                 first of a tuple.
-            adversarial: Adversarial inputs, likewise; for a `"knn"` detector only.
+            adversarial: Adversarial inputs, likewise; for the rule `"knn"` only.
             verbose: 1 shows progress and what was learned, 0 is silent. Defaults to 1.
 
         Raises:
@@ -189,85 +167,90 @@ class DetectorLayer(keras.layers.Layer):
                 false positive rate, or if adversarial ones are missing or not wanted. After any
                 error, and after Ctrl-C, the layer is as it was.
         """
-        self.verdict.require_kinds(adversarial is not None)
-        weights_hash = self.classifier.weights_hash()
-        attacks: tuple[Any, ...] = self._given_attacks or (self._choose_step(benign),)
-
-        def measured(x: Any) -> tuple[np.ndarray, np.ndarray]:
-            return measure(self.classifier, attacks, x, self.slots, verbose)
-
-        costs, passes = measured(benign)
-        others = None if adversarial is None else measured(adversarial)[0]
+        self.rule.require_kinds(adversarial is not None)
+        classifier, slots = self.classifier, self.options.slots
+        classifier.refresh()
+        weights_hash = classifier.weights_hash()
+        learned = [
+            statistic.fit(classifier, benign, self.false_positive_rate, slots)
+            for statistic in self.statistics
+        ]
+        attacks = [s.fitted(state) for s, state in zip(self.statistics, learned, strict=True)]
+        options = RunOptions(slots=slots)
+        found = measure(classifier, attacks, benign, options=options, verbose=verbose)
+        others = None
+        if adversarial is not None:
+            others = measure(
+                classifier, attacks, adversarial, options=options, verbose=verbose
+            ).costs
         with self._all_or_nothing():
-            self.verdict.learn(costs, others, passes)
-            if self._given_attacks is None:
-                self._eps_iter.assign(attacks[0].eps_iter)
+            passes = found.queries + found.gradient_evaluations
+            self.rule.learn(found.costs, others, passes)
+            for weights, state in zip(self._learned, learned, strict=True):
+                for name, value in state.items():
+                    weights[name].assign(value)
             self._weights_hash.assign(weights_hash)
             self._adapted.assign(True)
-        self.classifier.cache.clear()
-        self._report(verbose)
+        self._follow_classifier()
+        self._report(benign, bool(found.gradient_evaluations.any()), verbose)
 
-    def check(self, x: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def check(self, x: Any) -> inputs.Checked:
         """Refuse inputs that cannot be judged.
 
         Args:
             x: Inputs, (n, *input_shape).
 
         Returns:
-            The inputs as float32, and which rows are invalid, bool, (n,).
+            The inputs, and which rows are invalid: always none where `on_invalid` is `"raise"`.
 
         Raises:
             ValueError: If `adapt` was not called, or the inputs are not what the classifier takes;
                 inside a graph `tf.errors.InvalidArgumentError`.
         """
-        images = inputs.to_images(x, self.classifier)
+        x = inputs.as_inputs(x, self.classifier)
         self._require_adapted()
-        invalid, found = inputs.survey(images, self.classifier)
-        if self.on_invalid == "raise":
-            inputs.require_valid(found, self.classifier)
-        return images, invalid
-
-    def check_array(self, x: Any) -> None:
-        """Refuse inputs as `check` does, a part at a time, however many they are; not graph code.
-
-        Args:
-            x: Inputs, an array or tensor, (n, *input_shape).
-
-        Raises:
-            ValueError: As `check`.
-        """
-        x = inputs.dense(x, self.classifier)
-        self._require_adapted()
-        if self.on_invalid == "raise":
-            inputs.require_valid(inputs.survey_array(x, self.classifier), self.classifier)
+        raises = self.options.on_invalid == "raise"
+        return inputs.Checked(x, ~inputs.validate(x, self.classifier, refuse=raises))
 
     def check_weights(self) -> None:
-        """Refuse to judge by costs that belong to other weights; not graph code.
+        """Refuse to judge by costs that belong to another classifier; not graph code.
 
-        A hash of the weights' bits and of a `precision` below float32, kept by `adapt`, tells.
-        `GuardedModel.predict` checks once a call; calling the layer does not, nor does an exported
-        model, whose weights are frozen.
+        `predict` and `predict_on_batch` of a guarded model check, as does a call of the layer
+        outside a graph. Inside another model's graph nothing can look at all weights between
+        calls: there the layer checks when the graph is traced, and a graph that was traced before
+        `adapt` found other layers refuses to answer. The weights of an exported model are frozen.
 
         Raises:
-            ValueError: If the layer is adapted, and the classifier's weights have changed since;
-                with `on_changed_weights="warn"` it warns instead.
+            ValueError: If the layer is adapted, and the classifier has changed since; with
+                `on_changed_weights="warn"` it warns instead.
         """
-        if self.up_to_date or not self._adapted.numpy():
-            return
-        sentence = (
-            "The classifier's weights have changed since `adapt`, or its precision has, and attack "
-            "costs belong to one of each: call `adapt` with benign inputs again (`AdaptDetector` "
-            f"does so after training). Received: {self.model.name!r}, changed since"
-        )
-        if self.on_changed_weights == "raise":
-            raise ValueError(sentence)
-        warnings.warn(sentence, stacklevel=3)
+        if self.is_adapted and not self.up_to_date:
+            complain(self.classifier, self.options.on_changed_weights)
 
     def call(self, x: Any) -> dict[str, Any]:
         """Predict, and judge; see the class."""
-        images, invalid = self.check(x)
+        with tf.init_scope():
+            self.check_weights()
+        return self.judge(*self.check(x))
+
+    def judge(self, x: Any, invalid: tf.Tensor) -> dict[str, Any]:
+        """Predict, and judge inputs that were checked. Graph code.
+
+        Args:
+            x: Inputs, (n, *input_shape).
+            invalid: Which of them cannot be judged and are flagged, bool, (n,).
+
+        Returns:
+            As the class returns.
+        """
+        self._require_graph_of_now()
+        predictions = self.classifier.predictions(x)
+        trusted = self.classifier.trusted(tf.nest.flatten(predictions)[0])
+        if self.options.on_invalid == "raise":
+            self._require_trusted(trusted | invalid)
         detect = self._detect_compiled if tf.executing_eagerly() else self._detect
-        return {"predictions": self.model(x, training=False), **detect(images, invalid)}
+        images = tf.cast(x, tf.float32)
+        return {"predictions": predictions, **detect(images, invalid | ~trusted)}
 
     def compute_output_spec(self, x: Any) -> dict[str, Any]:
         """Describe the outputs without running an attack."""
@@ -276,42 +259,62 @@ class DetectorLayer(keras.layers.Layer):
             "predictions": self.model.compute_output_spec(x),
             "is_adversarial": keras.KerasTensor((batch,), "bool"),
             "score": keras.KerasTensor((batch,), "float32"),
-            "cost": keras.KerasTensor((batch, len(self.attacks)), "int64"),
+            "cost": keras.KerasTensor((batch, len(self.statistics)), "int64"),
             "exact": keras.KerasTensor((batch,), "bool"),
         }
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, as Keras's serialization asks."""
-        attacks = self._given_attacks
+        serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
-            "model": keras.saving.serialize_keras_object(self.model),
-            "bounds": self.classifier.bounds,
-            "attacks": attacks and [keras.saving.serialize_keras_object(a) for a in attacks],
-            "detector": self.detector,
+            "model": serialize(self.model),
+            "classifier": self.classifier.get_config(),
+            "statistics": [serialize(statistic) for statistic in self.statistics],
+            "rule": serialize(self.rule),
             "false_positive_rate": self.false_positive_rate,
-            "exact": self.exact,
-            "on_invalid": self.on_invalid,
-            "from_logits": self.from_logits,
-            "slots": self.slots,
-            "on_changed_weights": self.on_changed_weights,
-            "precision": self.classifier.precision,
+            **dataclasses.asdict(self.options),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "DetectorLayer":
-        """Make a layer from what `get_config` returned."""
-        deserialized = {
+        """Make a layer from what `get_config` returned, now or in version 0.1."""
+        if legacy.is_legacy(config):
+            layer = cls.from_config(legacy.converted(config))
+            layer.verdict = legacy.LegacyRule(layer.rule)  # the name that its weights have
+            return layer
+        made = {
             name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("model", "attacks")
+            for name in ("model", "statistics", "rule")
         }
-        return cls(**{**config, **deserialized})
+        settings = {name: value for name, value in config.items() if name != "classifier"}
+        model = Classifier(made.pop("model"), **config["classifier"])
+        return cls(**{**settings, **made, "model": model})
+
+    def load_own_variables(self, store: Any) -> None:
+        """Take what a file holds, of this version or of 0.1; see `keras.layers.Layer`."""
+        if not hasattr(self, "verdict"):
+            super().load_own_variables(store)
+            return
+        eps_iter, adapted, weights_hash = (store[str(index)][()] for index in range(3))
+        self._adapted.assign(adapted)
+        self._weights_hash.assign(weights_hash)
+        for learned in self._learned:
+            if "eps_iter" in learned:
+                learned["eps_iter"].assign(eps_iter)
+
+    def _state(self, name: str, value: np.ndarray) -> keras.Variable:
+        initial = keras.initializers.Constant(value)
+        return self.add_weight(
+            name=name, shape=value.shape, dtype=value.dtype, initializer=initial, trainable=False
+        )
 
     @contextlib.contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
         """Give the weights that `adapt` sets their old values back where it does not finish."""
-        learned = [*self.verdict.weights, self._eps_iter, self._weights_hash, self._adapted]
-        before = [keras.ops.convert_to_numpy(weight).copy() for weight in learned]
+        learned = [*self.rule.weights, self._weights_hash, self._adapted]
+        learned += [weight for weights in self._learned for weight in weights.values()]
+        before = [_values(weight).copy() for weight in learned]
         try:
             yield
         except BaseException:  # and Ctrl-C
@@ -319,100 +322,117 @@ class DetectorLayer(keras.layers.Layer):
                 weight.assign(value)
             raise
 
+    def _follow_classifier(self) -> None:
+        """Drop the graphs of a classifier that is no more."""
+        if self._seen_version != self.classifier.version:
+            self._seen_version = self.classifier.version
+            self._graph_version.assign_add(1)
+            self._compile()
+
+    def _compile(self) -> None:
+        compiled = tf.function(self._detect, autograph=False)
+        self._detect_compiled = lambda *args: compiled(*args)  # export() would follow a function
+
+    def _report(self, benign: Any, uses_gradient: bool, verbose: int) -> None:
+        attacks, thresholds = self.attacks, self.thresholds
+        if verbose:
+            report.print_thresholds(self.rule.name, attacks, thresholds)
+        report.warn_of_thresholds(attacks, thresholds)
+        if uses_gradient:
+            first = inputs.first(benign, self.classifier, _GRADIENT_INPUTS)
+            report.warn_of_no_gradient(self.classifier, first)
+
     def _require_adapted(self) -> None:
-        inputs.require(
+        require(
             tf.convert_to_tensor(self._adapted),
             "The detector does not know yet what attacks cost: call `adapt` with benign inputs "
             f"first. Received: {self.name!r}, not adapted",
         )
 
-    def _choose_step(self, benign: Any) -> BIM:
-        """Halve BIM's step until nearly all benign inputs withstand enough of them to tell."""
-        weak = inputs.first(benign, self.classifier, _MOST_TO_CHOOSE_ON)
-        allowed = math.floor(self.false_positive_rate * (len(weak) - 1))
-        for halvings in range(_MOST_HALVINGS + 1):
-            attack = BIM(eps_iter=_FIRST_STEP / 2**halvings)
-            costs = attack(self.classifier, weak, budget=_ROOM, slots=self.slots).cost
-            weak = weak[costs < _ROOM]  # what withstands large steps withstands small ones
-            if len(weak) <= allowed:
-                return attack
-        warnings.warn(
-            f"Even steps of {attack.eps_iter:.1e} of the input range change the prediction on "
-            f"benign inputs in fewer than {_ROOM}: this classifier is too fragile to guard well. "
-            f"Received: {type(self.model).__name__} {self.model.name!r}",
-            stacklevel=3,
+    def _require_graph_of_now(self) -> None:
+        """Refuse to answer by a graph of layers that the classifier no longer has."""
+        if tf.executing_eagerly():
+            return
+        with tf.init_scope():
+            traced = int(_values(self._graph_version))
+        require(
+            tf.convert_to_tensor(self._graph_version) == traced,
+            "The classifier's layers have changed since this graph was traced: compile the model "
+            f"around the detector again. Received: {self.name!r}, adapted to other layers since",
         )
-        return attack
 
-    def _report(self, verbose: int) -> None:
-        if verbose:
-            for attack, threshold in zip(self.attacks, self.thresholds, strict=True):
-                print(f"{self.detector} adapted: {threshold} steps settle a verdict of {attack}")
-        if (self.thresholds < _LEAST_THRESHOLD).any():
-            warnings.warn(
-                "Benign inputs withstand so few steps that nearly nothing can be flagged; take "
-                "smaller steps (`eps_iter`), or let `attacks=None` choose them. Received: "
-                f"thresholds {self.thresholds} for {self.attacks}",
-                stacklevel=3,
-            )
+    def _require_trusted(self, trusted: tf.Tensor) -> None:
+        wrong = tf.math.count_nonzero(~trusted)
+        require(
+            wrong == 0,
+            tf.strings.format(
+                "The classifier gives no finite prediction, so nothing can be said of these "
+                'inputs; `on_invalid="flag"` flags them. Received: {} of {} inputs',
+                (wrong, tf.size(trusted)),
+            ),
+        )
 
     def _detect(self, images: tf.Tensor, invalid: tf.Tensor) -> dict[str, tf.Tensor]:
         """Attack the valid inputs, the cheapest attack first, while that can change a verdict."""
         low, high = self.classifier.bounds
         images = tf.clip_by_value(tf.where(column(invalid, images), low, images), low, high)
-        attacks = self._attacks_in_graph()
-        costs = tf.zeros([tf.shape(images)[0], len(attacks)], tf.int64)
+        images = self.classifier.to_unit(images)
+        exact = tf.constant([statistic.exact for statistic in self.statistics])
+        count = len(self.statistics)
+        costs = tf.zeros([tf.shape(images)[0], count], tf.int64)
 
-        def attack_next(place: int, costs: tf.Tensor, exact: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            going = ~invalid if self.exact else ~invalid & self.verdict.undecided(costs)
-            index = self.verdict.order[place]
-            runs = [
-                functools.partial(self._attack, index, attack, images, going)
-                for index, attack in enumerate(attacks)
-            ]
-            cost, ended = tf.switch_case(tf.cast(index, tf.int32), runs)
-            costs += cost[:, None] * tf.one_hot(index, len(attacks), dtype=tf.int64)
-            return place + 1, costs, exact & ended
+        def attack_next(place: int, costs: tf.Tensor, ended: tf.Tensor) -> tuple[Any, ...]:
+            index = tf.gather(tf.convert_to_tensor(self.rule.order), place)
+            going = ~invalid & (tf.gather(exact, index) | self.rule.undecided(costs))
+            runs = [functools.partial(self._attack, i, images, going) for i in range(count)]
+            cost, this_ended = tf.switch_case(tf.cast(index, tf.int32), runs)
+            costs += cost[:, None] * tf.one_hot(index, count, dtype=tf.int64)
+            return place + 1, costs, ended & this_ended
 
-        _, costs, exact = tf.while_loop(
-            lambda place, *_: place < len(attacks), attack_next, (0, costs, ~invalid)
+        _, costs, ended = tf.while_loop(
+            lambda place, *_: place < count, attack_next, (0, costs, ~invalid)
         )
-        flagged, score = self.verdict(costs)
+        flagged, score = self.rule(costs)
         return {
             "is_adversarial": flagged | invalid,
             "score": tf.where(invalid, np.nan, score),
             "cost": costs,
-            "exact": exact,
+            "exact": ended,
         }
 
     def _attack(
-        self, index: int, attack: StepAttack, images: tf.Tensor, going: tf.Tensor
+        self, index: int, images: tf.Tensor, going: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Run one attack on some of the inputs; the others cost 0 and have not ended."""
-        most = attack.max_iterations
-        budget = tf.constant(most, tf.int64) if self.exact else self.verdict.budgets[index]
+        statistic = self.statistics[index]
+        limit = tf.constant(statistic.max_iterations, tf.int64)
+        learned = {n: tf.convert_to_tensor(w) for n, w in self._learned[index].items()}
         rows = tf.where(going)
-        chosen = tf.gather(images, rows[:, 0])
-        task = Task(chosen, tf.zeros_like(rows[:, 0]), budget)  # without targets
-        result = Loop(attack, self.classifier, self.slot_counts[index], images=False).run(task)
-        ended = result.success | (result.cost >= most)
-        count = tf.shape(going, tf.int64)
-        return tf.scatter_nd(rows, result.cost, count), tf.scatter_nd(rows, ended, count)
-
-    def _attacks_in_graph(self) -> tuple[StepAttack, ...]:
-        """The attacks, reading the step that `adapt` chose when the graph runs."""
-        step = tf.convert_to_tensor(self._eps_iter)
-        return self._given_attacks or (dataclasses.replace(BIM(), eps_iter=step),)
-
-
-def _in_graph(attacks: Sequence[StepAttack], classifier: Classifier) -> tuple[StepAttack, ...]:
-    chosen = tuple(attacks) if isinstance(attacks, Iterable) else ()
-    fit = all(isinstance(attack, StepAttack) and not attack.targeted for attack in chosen)
-    if not chosen or not fit:
-        raise ValueError(
-            "`attacks` must hold one attack or more that take steps, none of them targeted; None "
-            f"chooses one. Received: {attacks}"
+        task = Task(
+            x=tf.gather(images, rows[:, 0]),
+            targets=tf.zeros_like(rows[:, 0]),
+            budget=limit if statistic.exact else self.rule.budgets[index],
+            max_iterations=limit,
+            parameters=statistic.parameters(self.classifier, learned),
         )
-    for attack in chosen:
-        attack.require(classifier)
-    return chosen
+        attack, slots = statistic.base_attack, self.slot_counts[index]
+        result = SlotLoop(attack, self.classifier.unit, slots, images=False).run(task)
+        ended = result.success | (result.cost >= limit)
+        size = tf.shape(going, tf.int64)
+        return tf.scatter_nd(rows, result.cost, size), tf.scatter_nd(rows, ended, size)
+
+
+def _values(weight: Any) -> Any:
+    return keras.ops.convert_to_numpy(weight)
+
+
+def _usable(
+    statistics: Sequence[AttackCost] | None, classifier: Classifier
+) -> tuple[AttackCost, ...]:
+    chosen = (AttackCost(),) if statistics is None else statistics
+    is_list = isinstance(chosen, Sequence) and len(chosen) > 0
+    if not is_list or not all(isinstance(statistic, AttackCost) for statistic in chosen):
+        raise ValueError(f"`statistics` must hold one AttackCost or more. Received: {statistics}")
+    for statistic in chosen:
+        statistic.require(classifier)
+    return tuple(chosen)

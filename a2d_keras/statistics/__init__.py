@@ -1,1 +1,3 @@
-"""Test statistics of inputs: one file each."""
+"""The statistics, one file each; to add one, add its line here."""
+
+from a2d_keras.statistics.attack_cost import AttackCost as AttackCost

@@ -1,14 +1,177 @@
-"""`AttackCosts`: inputs to fingerprints, as a scikit-learn transformer."""
+"""What it costs to attack an input: as a statistic, and as a scikit-learn transformer."""
 
-from collections.abc import Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from a2d_keras.attacks import BIM, Attack, AttackResult
+from a2d_keras import inputs
+from a2d_keras.attacks.base import Attack, StepAttack
+from a2d_keras.attacks.engine.slots import AttackResult
+from a2d_keras.attacks.gradient_sign import BIM
 from a2d_keras.classifier import Classifier
+from a2d_keras.options import RunOptions
+from a2d_keras.statistics.base import State, Statistic
+from a2d_keras.statistics.step_size import FIRST_STEP, MAX_INPUTS, choose_step
+
+_STARTS = 16
+
+
+@keras.saving.register_keras_serializable(package="a2d_keras")
+@dataclasses.dataclass(frozen=True)
+class AttackCost(Statistic):
+    """The number of steps until an attack changes the prediction (Zhao et al. 2021, Section 4).
+
+    Adversarial inputs lie just across a decision boundary, so they cost few steps.
+
+    Args:
+        attack: The attack, a `StepAttack` that is not targeted. By default a `BIM` whose step
+            `fit` chooses: from 0.0006 of the input range downwards, by halves, until all but a
+            share `false_positive_rate` of benign inputs withstand 20 steps.
+        exact: Whether the attack always runs to its end, for exact costs. By default it stops
+            where the verdict is settled, with the same verdicts.
+
+    Raises:
+        ValueError: If `attack` is no such attack.
+
+    Examples:
+        >>> AttackCost(BIM(max_iterations=100)).max_iterations
+        100
+    """
+
+    tail: ClassVar[str] = "low"
+
+    attack: StepAttack | None = None
+    exact: bool = dataclasses.field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        attack = self.attack
+        if attack is not None and (not isinstance(attack, StepAttack) or attack.targeted):
+            raise ValueError(
+                "An attack cost needs an attack that takes steps and is not targeted; None chooses "
+                f"one. Received: {attack}"
+            )
+
+    @property
+    def max_iterations(self) -> int:
+        """The largest cost."""
+        return self.base_attack.max_iterations
+
+    @property
+    def base_attack(self) -> StepAttack:
+        """The attack, without what `fit` learns."""
+        return BIM() if self.attack is None else self.attack
+
+    def require(self, classifier: Classifier) -> None:
+        """Refuse a classifier that the attack cannot work on."""
+        self.base_attack.require(classifier)
+
+    def initial_state(self, classifier: Classifier) -> State:
+        """Give the first step to try, and room for inputs to start from, where they are needed."""
+        state: State = {}
+        if self.attack is None:
+            state["eps_iter"] = np.float32(FIRST_STEP)
+        if self._wants_starts(classifier):
+            state["starts"] = np.zeros((_STARTS, *classifier.input_shape), "float32")
+        return state
+
+    def fit(
+        self, classifier: Classifier, benign: Any, false_positive_rate: float, slots: int | str
+    ) -> State:
+        """Choose the step, or keep benign inputs to start from."""
+        state = self.initial_state(classifier)
+        if not state:
+            return state
+        first = inputs.first(benign, classifier, MAX_INPUTS)
+        if "eps_iter" in state:
+            chosen = choose_step(classifier, first, false_positive_rate, slots)
+            state["eps_iter"] = np.float32(chosen.eps_iter)
+        if "starts" in state:
+            state["starts"] = first[_of_all_classes(classifier, first)]
+        return state
+
+    def fitted(self, state: State) -> StepAttack:
+        """Give the attack with what `fit` has learned.
+
+        Args:
+            state: What `fit` returned.
+
+        Returns:
+            The attack.
+        """
+        values = {name: np.asarray(value) for name, value in state.items()}
+        if "eps_iter" in values:  # as the shortest decimal that float32 holds
+            values["eps_iter"] = float(str(values["eps_iter"]))
+        return dataclasses.replace(self.base_attack, **values)
+
+    def parameters(
+        self, classifier: Classifier, state: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Give the attack's tensor parameters, with what `fit` has learned. Graph code.
+
+        Args:
+            classifier: The `Classifier`.
+            state: What `fit` returned, as tensors.
+
+        Returns:
+            A dict, as from `StepAttack.parameters`.
+        """
+        learned = dict(state)
+        if "eps_iter" in learned:
+            learned["eps_iter"] = tf.cast(learned["eps_iter"], tf.float64)
+        if "starts" in learned:
+            learned["starts"] = classifier.to_unit(learned["starts"])
+        return {**self.base_attack.parameters(classifier), **learned}
+
+    def _wants_starts(self, classifier: Classifier) -> bool:
+        return None not in classifier.input_shape and getattr(self.attack, "starts", ...) is None
+
+
+class Measured(NamedTuple):
+    """What several attacks cost on each of n inputs.
+
+    Attributes:
+        costs: Steps, int64, (n, attacks).
+        queries: Forward passes, likewise.
+        gradient_evaluations: Backward passes, likewise.
+    """
+
+    costs: np.ndarray
+    queries: np.ndarray
+    gradient_evaluations: np.ndarray
+
+
+def measure(
+    classifier: Classifier,
+    attacks: Sequence[Attack],
+    x: Any,
+    *,
+    options: RunOptions,
+    verbose: int = 0,
+) -> Measured:
+    """Measure what each of several attacks costs on each input.
+
+    Args:
+        classifier: The `Classifier`.
+        attacks: The attacks.
+        x: Inputs, as for `Attack.__call__`.
+        options: How they run. Images are not asked for.
+        verbose: 1 shows a progress bar for each attack, 0 is silent. Defaults to 0.
+
+    Returns:
+        What was `Measured`.
+    """
+    run = {"slots": options.slots, "jit_compile": options.jit_compile, "images": False}
+    columns = []
+    for attack in attacks:
+        results = attack.in_batches(classifier, x, verbose=verbose, **run)
+        counts = [(r.cost, r.queries, r.gradient_evaluations) for r in results]
+        columns.append(np.concatenate(counts, axis=1))
+    return Measured(*np.stack(columns, axis=2))
 
 
 class AttackCosts(TransformerMixin, BaseEstimator):
@@ -19,14 +182,11 @@ class AttackCosts(TransformerMixin, BaseEstimator):
     scikit-learn classifier can follow in a pipeline, such as `KNeighborsClassifier(100)`.
 
     Args:
-        model: The trained classifier, a built `keras.Model`. `sklearn.base.clone` keeps it.
+        model: The trained classifier: a built `keras.Model` whose inputs lie between 0 and 1, or
+            a `Classifier`. `sklearn.base.clone` keeps it.
         attacks: The attacks, in the order of the columns. Defaults to `(BIM(),)`.
-        bounds: Smallest and largest value an input may hold. Defaults to (0.0, 1.0).
-        from_logits: What the model's outputs are; see `Classifier`. Defaults to None.
-        slots: Inputs under attack at once, or `"auto"`, the fastest number on this machine; see
-            `Attack`. Defaults to 128.
+        options: How they run. Defaults to `RunOptions()`.
         verbose: 1 shows a progress bar for each attack, 0 is silent. Defaults to 0.
-        precision: What the model computes in; see `Classifier`. Defaults to `"float32"`.
 
     Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -36,21 +196,16 @@ class AttackCosts(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        model: keras.Model,
+        model: keras.Model | Classifier,
+        *,
         attacks: Sequence[Attack] = (BIM(),),
-        bounds: tuple[float, float] = (0.0, 1.0),
-        from_logits: bool | None = None,
-        slots: int | str = 128,
+        options: RunOptions = RunOptions(),  # noqa: B008 (frozen)
         verbose: int = 0,
-        precision: str = "float32",
     ) -> None:
         self.model = model
         self.attacks = attacks
-        self.bounds = bounds
-        self.from_logits = from_logits
-        self.slots = slots
+        self.options = options
         self.verbose = verbose
-        self.precision = precision
 
     def fit(self, x: Any = None, y: Any = None) -> "AttackCosts":
         """Do nothing: costs are measured, not learned.
@@ -78,9 +233,11 @@ class AttackCosts(TransformerMixin, BaseEstimator):
             ValueError: If the inputs are not what the classifier takes; from a dataset
                 `tf.errors.InvalidArgumentError`.
         """
-        return measure(self._classifier(), self.attacks, x, self.slots, self.verbose)[0]
+        classifier = self._classifier()
+        found = measure(classifier, self.attacks, x, options=self.options, verbose=self.verbose)
+        return found.costs
 
-    def attack(self, x: Any, budget: int | None = None) -> list[AttackResult]:
+    def attack(self, x: Any, *, budget: int | None = None) -> list[AttackResult]:
         """Run every attack, and keep all that it found.
 
         Args:
@@ -90,9 +247,9 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         Returns:
             An `AttackResult` of NumPy arrays for each attack.
         """
-        classifier = self._classifier()
+        classifier, options = self._classifier(), dataclasses.asdict(self.options)
         return [
-            attack(classifier, x, budget=budget, slots=self.slots, verbose=self.verbose)
+            attack(classifier, x, budget=budget, verbose=self.verbose, **options)
             for attack in self.attacks
         ]
 
@@ -105,20 +262,19 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         Returns:
             The attacks' names, numbered, such as `bim_0`.
         """
-        names = [f"{type(a).__name__.lower()}_{i}" for i, a in enumerate(self.attacks)]
-        return np.asarray(names, dtype=object)
+        return np.asarray(column_names(self.attacks), dtype=object)
 
     def _classifier(self) -> Classifier:
         """Wrap the model once, so that loops stay compiled until a parameter changes."""
-        asked = (self.model, tuple(self.bounds), self.from_logits, self.precision)
-        if getattr(self, "_asked", None) != asked:
-            self._wrapped = Classifier(self.model, self.bounds, self.from_logits, self.precision)
-            self._asked = asked
+        if isinstance(self.model, Classifier):
+            return self.model
+        if getattr(self, "_wrapped", None) is None or self._wrapped.model is not self.model:
+            self._wrapped = Classifier(self.model)
         return self._wrapped
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        return {name: value for name, value in state.items() if name not in ("_asked", "_wrapped")}
+        return {name: value for name, value in state.items() if name != "_wrapped"}
 
     def __sklearn_clone__(self) -> "AttackCosts":
         return type(self)(**self.get_params(deep=False))
@@ -127,26 +283,23 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         return True
 
 
-def measure(
-    classifier: Classifier, attacks: Sequence[Attack], x: Any, slots: int | str, verbose: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Measure what each of several attacks costs on each input, and the passes that it takes.
+def column_names(attacks: Iterable[Attack]) -> list[str]:
+    """Name the columns of several attacks' costs.
 
     Args:
-        classifier: The `Classifier`.
         attacks: The attacks.
-        x: Inputs, as for `Attack.__call__`.
-        slots: Inputs under attack at once, or `"auto"`.
-        verbose: 1 shows a progress bar for each attack, 0 is silent.
 
     Returns:
-        The costs, and the passes through the classifier, forward and backward; int64,
-        (n, attacks) each.
+        Their names, numbered, such as `bim_0`.
     """
-    found = []
-    for attack in attacks:
-        results = attack.in_batches(classifier, x, slots=slots, images=False, verbose=verbose)
-        kept = [(r.cost, r.queries + r.gradient_evaluations) for r in results]
-        found.append(np.concatenate(kept, axis=1))
-    costs, passes = np.stack(found, axis=2)
-    return costs, passes
+    return [f"{type(attack).__name__.lower()}_{index}" for index, attack in enumerate(attacks)]
+
+
+def _of_all_classes(classifier: Classifier, x: np.ndarray) -> np.ndarray:
+    """Choose inputs of as many predicted classes as there are: their numbers, int, (starts,)."""
+    predicted = np.argmax(classifier.logits(tf.constant(x)), axis=-1)
+    places = np.zeros(len(x), int)  # each input's place among those of its class
+    for label in np.unique(predicted):
+        members = predicted == label
+        places[members] = np.arange(np.count_nonzero(members))
+    return np.resize(np.lexsort((predicted, places)), _STARTS)

@@ -27,7 +27,7 @@ def figure_3(measurements, halves):
 
     Args:
         measurements: The `baselines.comparison.measurements.Measurements`.
-        halves: The `baselines.comparison.options.Halves`.
+        halves: The `baselines.comparison.choices.Halves`.
 
     Returns:
         A `pandas.DataFrame` of the halves' distances from each other, in steps.

@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from a2d_keras import Attack, Classifier
 from a2d_keras.version import __version__
-from baselines.comparison import accuracy, protocols, report
+from baselines.comparison import accuracy, output, protocols
 from baselines.comparison.checkpoints import Checkpoints
+from baselines.comparison.choices import Options
 from baselines.comparison.measurements import Measurements, measure
-from baselines.comparison.options import Options
 from baselines.digests import digest
 
 
@@ -95,7 +95,7 @@ def compare(model, data, *, attacks, detectors, out, options=None):
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     about = {**options.about, "date": date, **run}
     comparison = Comparison(tables, scores, about, measurements, options)
-    report.write(out, comparison)
+    output.write(out, comparison)
     return comparison
 
 

@@ -8,8 +8,8 @@ import pathlib
 import sys
 
 from baselines.comparison import Options, compare
-from baselines.comparison.options import MIN_INPUTS, NOTHING_PUBLISHED
-from baselines.comparison.report import summary
+from baselines.comparison.choices import MIN_INPUTS, NOTHING_PUBLISHED
+from baselines.comparison.output import summary
 from baselines.digests import digest
 from baselines.env1.paper import FIGURES
 from baselines.env1.settings import FIGURE_3, detectors

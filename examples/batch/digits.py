@@ -1,6 +1,7 @@
-"""Make what the example scores: `python -m examples.batch.digits OUT`.
+"""Make a model and shards to score: `python -m examples.batch.digits OUT`.
 
-A guarded digits classifier, and shards of digits, a tenth adversarial and a few records broken.
+The model guards the digits classifier. A tenth of the digits in the shards are adversarial, and a
+few records are broken.
 """
 
 import argparse
@@ -41,13 +42,13 @@ def make(out, records=10_000, shards=8, broken=20):
     """Make the model and the shards.
 
     Args:
-        out: The folder, which is made.
-        records: How many, all shards together. Defaults to 10,000.
-        shards: How many. Defaults to 8.
-        broken: How many records are broken, each kind in turn. Defaults to 20.
+        out: The folder to create.
+        records: The number of records in all shards. Defaults to 10,000.
+        shards: The number of shards. Defaults to 8.
+        broken: The number of broken records, each kind in turn. Defaults to 20.
 
     Returns:
-        Where the broken records are, a list of (shard's name, index).
+        The places of the broken records: a list of (shard's name, index).
     """
     out = pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -76,9 +77,9 @@ def make(out, records=10_000, shards=8, broken=20):
 
 
 def main():
-    """Make them in the folder that the command line names."""
+    """Make both in the folder that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m examples.batch.digits", description=__doc__)
-    parser.add_argument("out", help="the folder, which is made")
+    parser.add_argument("out", help="the folder to create")
     parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--shards", type=int, default=8)
     parser.add_argument("--broken", type=int, default=20)

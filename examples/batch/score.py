@@ -1,8 +1,8 @@
 """Score shards of TFRecords on Apache Beam: `python -m examples.batch.score SHARDS ...`.
 
-A shard is read, batched and written as a whole and in its order, so a shard that is retried gives
-the same files. For each shard NAME, OUT holds NAME.csv, a verdict for each record, and
-NAME.dead.jsonl, the records that failed, with the reason. What is no option here is one of Beam's.
+Each shard is read, batched and written as a whole and in order, so a retry writes the same files.
+For each shard NAME, OUT holds NAME.csv with a verdict for each record, and NAME.dead.jsonl with the
+records that failed and why. Options that are not listed here go to Beam.
 """
 
 import argparse
@@ -28,7 +28,7 @@ COUNTS = ("read", "scored", "flagged", "dead")
 
 
 def parse(record, shape):
-    """Turn a record into an input of the classifier: replace this by what your records hold.
+    """Turn a record into an input of the classifier; replace this to suit your records.
 
     Args:
         record: A serialized `tf.train.Example`, bytes.
@@ -38,7 +38,7 @@ def parse(record, shape):
         The input, float32, (*shape).
 
     Raises:
-        ValueError: If the record does not hold one; any exception makes it a dead letter.
+        ValueError: If the record holds no input. Any exception makes it a dead letter.
     """
     example = tf.train.Example.FromString(record)
     values = example.features.feature["image"].float_list.value
@@ -48,7 +48,7 @@ def parse(record, shape):
 
 
 class ReadShard(beam.DoFn):
-    """A shard to batches of its inputs, the records that are none, and how many were read."""
+    """Turn a shard into batches of inputs, its broken records, and the number of records read."""
 
     def __init__(self, shape):
         self._shape = shape
@@ -69,7 +69,7 @@ class ReadShard(beam.DoFn):
                 if isinstance(record, Exception):
                     raise record
                 batch.append(((shard, index), parse(record, self._shape)))
-            except Exception as error:  # whatever it is, it is this record's own failure
+            except Exception as error:  # of any kind: it concerns this record alone
                 outcome = {"error": f"{type(error).__name__}: {error}"}
                 yield beam.pvalue.TaggedOutput("broken", (shard, (index, outcome)))
             if len(batch) == BATCH:
@@ -81,7 +81,7 @@ class ReadShard(beam.DoFn):
 
 
 class WriteShard(beam.DoFn):
-    """The outcomes of a shard to its two files, once every record has one."""
+    """Write the outcomes of a shard to its two files, once every record has one."""
 
     def __init__(self, out):
         self._out = out
@@ -104,21 +104,21 @@ class WriteShard(beam.DoFn):
         flagged = sum(row["is_adversarial"] for row in scored)
         path = os.path.join(self._out, os.path.basename(shard))
         _write(f"{path}.dead.jsonl", "".join(json.dumps(row) + "\n" for row in dead))
-        _write(f"{path}.csv", _to_csv(scored))  # last: where it is, the shard is done
+        _write(f"{path}.csv", _to_csv(scored))  # last: its presence marks a finished shard
         counts = (read, len(scored), flagged, len(dead))
         for counter, count in zip(self._counters, counts, strict=True):
             counter.inc(count)
 
 
 def to_outcome(key, result):
-    """Turn what the model said of one record into plain values.
+    """Turn the result of one record into plain values.
 
     Args:
         key: (shard, index).
         result: The `PredictionResult`.
 
     Returns:
-        (shard, (index, outcome)), the outcome a row of the verdicts or {"error": reason}.
+        (shard, (index, outcome)). The outcome is a row of verdicts, or {"error": reason}.
     """
     shard, index = key
     outcome = result.inference
@@ -137,17 +137,17 @@ def run(shards, model, out, shape, options=None):
     """Score shards.
 
     Args:
-        shards: Paths of TFRecord files, whose names differ.
+        shards: Paths of TFRecord files with different names.
         model: The `.keras` file of a guarded model.
-        out: The folder for the results, which is made.
+        out: The folder for the results, created if missing.
         shape: The classifier's input shape.
         options: Beam's `PipelineOptions`. Defaults to the direct runner with one worker.
 
     Returns:
-        The counts of records: a dict with `read`, `scored`, `flagged` and `dead`.
+        The numbers of records: a dict with `read`, `scored`, `flagged` and `dead`.
 
     Raises:
-        ValueError: If there are no shards, or two have one name.
+        ValueError: If there are no shards, or two share a name.
     """
     if not shards or len({os.path.basename(shard) for shard in shards}) < len(shards):
         raise ValueError(f"There must be shards, with names that differ. Received: {shards}")
@@ -168,7 +168,7 @@ def run(shards, model, out, shape, options=None):
 
 
 def _records(shard):
-    """Read a shard to its end, or to where it is damaged: there is no finding what lies beyond."""
+    """Read a shard to its end, or to the first damage: what lies beyond cannot be found."""
     try:
         yield from tf.data.TFRecordDataset(shard).as_numpy_iterator()
     except tf.errors.DataLossError as error:
@@ -184,7 +184,7 @@ def _to_csv(rows):
 
 
 def _write(path, text):
-    """Write a file as a whole or not at all, though two workers may try at once."""
+    """Write a file whole or not at all, even if two workers try at once."""
     partial = f"{path}.{uuid.uuid4().hex}"
     with tf.io.gfile.GFile(partial, "w") as file:
         file.write(text)

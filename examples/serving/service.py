@@ -1,6 +1,6 @@
 """Serve a guarded classifier over HTTP: `python -m examples.serving.service MODEL`.
 
-The model is the folder that `guarded.export` wrote. It needs neither Keras nor a2d-keras.
+MODEL is the folder that `guarded.export` wrote. The service needs neither Keras nor a2d-keras.
 """
 
 import argparse
@@ -14,21 +14,21 @@ import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request
 from starlette.requests import ClientDisconnect
 
-MOST_BYTES = 2**20
-_MOST_DROPPED = 16  # times as much is read and dropped, as a client that still sends hears nothing
+MAX_BYTES = 2**20
+_MAX_DROPPED = 16  # times as much is read and dropped: a client that still sends hears nothing
 
 
-def create_app(model, most_bytes=MOST_BYTES):
+def create_app(model, max_bytes=MAX_BYTES):
     """Make the service.
 
     Args:
         model: The folder that `guarded.export` wrote.
-        most_bytes: The largest body that is read. Defaults to 1 MiB.
+        max_bytes: The largest body to read. Defaults to 1 MiB.
 
     Returns:
         The FastAPI app: POST `/detect` and GET `/health`.
     """
-    exported = tf.saved_model.load(model)  # which must outlive its signatures
+    exported = tf.saved_model.load(model)  # must outlive its signatures
     serve = exported.signatures["serve"]
     ((name, spec),) = serve.structured_input_signature[1].items()
     app = FastAPI(title="a2d-keras")
@@ -39,14 +39,14 @@ def create_app(model, most_bytes=MOST_BYTES):
         try:
             async for chunk in request.stream():
                 size += len(chunk)
-                if size <= most_bytes:
+                if size <= max_bytes:
                     body += chunk
-                elif size > _MOST_DROPPED * most_bytes:
+                elif size > _MAX_DROPPED * max_bytes:
                     break
         except ClientDisconnect as error:
             raise HTTPException(400, f"The body ended too early. Received: {size} bytes") from error
-        if size > most_bytes:
-            sentence = f"A body may hold at most {most_bytes} bytes; send fewer inputs."
+        if size > max_bytes:
+            sentence = f"A body may hold at most {max_bytes} bytes; send fewer inputs."
             raise HTTPException(413, f"{sentence} Received: {size} bytes or more")
         return bytes(body)
 
@@ -79,12 +79,12 @@ def _inputs(body, spec):
             f"Inputs must be numbers of the shape {spec.shape}. "
             f"Received: {array.dtype}, {tf.TensorShape(array.shape)}",
         )
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, which the model refuses
+    with np.errstate(over="ignore"):  # a number too large becomes infinite, which is refused
         return array.astype(spec.dtype.as_numpy_dtype)
 
 
 def _sentence(error):
-    """Find what the model says of inputs that it refuses; any other error is the service's own."""
+    """Find the model's own sentence on refused inputs; any other error is the service's fault."""
     found = re.search(r"assertion failed: \[(.*)\]", error.message)
     if found is None:
         raise error
@@ -92,7 +92,7 @@ def _sentence(error):
 
 
 def _to_json(values):
-    """Turn an array into lists, with null for NaN and infinities, which JSON does not have."""
+    """Turn an array into lists, with null for NaN and infinities, which JSON lacks."""
     if values.dtype.kind == "f":
         values = np.where(np.isfinite(values), values.astype(object), None)
     return values.tolist()
@@ -104,9 +104,9 @@ def main():
     parser.add_argument("model", help="the folder that guarded.export wrote")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--most-bytes", type=int, default=MOST_BYTES)
+    parser.add_argument("--max-bytes", "--most-bytes", type=int, default=MAX_BYTES)
     options = parser.parse_args()
-    app = create_app(options.model, options.most_bytes)
+    app = create_app(options.model, options.max_bytes)
     uvicorn.run(app, host=options.host, port=options.port)
 
 

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable
 from concurrent import futures
-from typing import Any
 
 import tensorflow as tf
 
-from a2d_keras.attacks.engine.slots import Loop, Task
+from a2d_keras.attacks.engine.compiled import cached_for
+from a2d_keras.attacks.engine.slots import SlotLoop, Slots, SteppedAttack, Task
 from a2d_keras.classifier import Classifier
+
+Step = Callable[[tf.Tensor], tuple[Slots, tf.Tensor]]
 
 _COUNTS = (32, 64, 128, 256, 512)
 _SECONDS = 8.0  # that one step of every count may take together, and that all turns may take
@@ -16,7 +18,7 @@ _TURNS = 4
 _NEARLY = 1.03  # times the fastest that still count as fast
 
 
-def best_slots(attack: Any, classifier: Classifier) -> int:
+def best_slots(attack: SteppedAttack, classifier: Classifier) -> int:
     """Find the number of slots with the least time for each input, by timing the attack's step.
 
     Counts are tried upwards, while steps are short; of those that are as fast, the smallest is
@@ -35,14 +37,12 @@ def best_slots(attack: Any, classifier: Classifier) -> int:
         return outside.submit(_remembered, attack, classifier).result()
 
 
-def _remembered(attack: Any, classifier: Classifier) -> int:
-    key = type(attack), tf.zeros(0).device
-    if key not in classifier.best_slots:
-        classifier.best_slots[key] = _fastest(attack, classifier)
-    return classifier.best_slots[key]
+def _remembered(attack: SteppedAttack, classifier: Classifier) -> int:
+    key = "slots", type(attack), tf.zeros(0).device
+    return cached_for(classifier, key, lambda classifier: _fastest(attack, classifier))
 
 
-def _fastest(attack: Any, classifier: Classifier) -> int:
+def _fastest(attack: SteppedAttack, classifier: Classifier) -> int:
     """Time the counts in turn, each by its fastest turn, and take the smallest of the fast ones."""
     step, batches, seconds = _compiled_step(attack, classifier), {}, {}
     for count in _COUNTS:
@@ -51,7 +51,7 @@ def _fastest(attack: Any, classifier: Classifier) -> int:
         seconds[count] = _seconds(step, batches[count])
         if sum(seconds.values()) + 2 * seconds[count] > _SECONDS:  # with twice as many
             break
-    # As many inputs in each turn, lest a lucky moment be long enough for small batches alone.
+    # As many inputs in each turn: a lucky moment would be long enough for small batches alone.
     steps = {count: max(seconds) // count for count in seconds}
     turns = min(_TURNS, int(_SECONDS / sum(seconds[count] * steps[count] for count in steps)))
     taken = [
@@ -64,17 +64,20 @@ def _fastest(attack: Any, classifier: Classifier) -> int:
     return min(count for count in per_input if per_input[count] <= fast)
 
 
-def _compiled_step(attack: Any, classifier: Classifier) -> Callable:
-    def first_step(x: tf.Tensor) -> Any:
-        task = Task(x, tf.zeros(tf.shape(x)[:1], tf.int64), tf.constant(1, tf.int64))
-        slots = Loop(attack, classifier, max(_COUNTS)).begin(task).slots
-        return attack.step(classifier, slots)
+def _compiled_step(attack: SteppedAttack, classifier: Classifier) -> Step:
+    def first_step(x: tf.Tensor) -> tuple[Slots, tf.Tensor]:
+        one = tf.constant(1, tf.int64)
+        parameters = attack.parameters(classifier)
+        task = Task(x, tf.zeros(tf.shape(x)[:1], tf.int64), one, one, parameters)
+        slots = SlotLoop(attack, classifier, max(_COUNTS)).begin(task).slots
+        return attack.with_parameters(parameters).step(classifier, slots)
 
     x = tf.TensorSpec((None, *classifier.input_shape), tf.float32)
-    return tf.function(first_step, input_signature=[x], autograph=False)
+    step: Step = tf.function(first_step, input_signature=[x], autograph=False)
+    return step
 
 
-def _seconds(step: Callable, x: tf.Tensor, steps: int = 1) -> float:
+def _seconds(step: Step, x: tf.Tensor, steps: int = 1) -> float:
     """Time so many steps: the mean of them, in seconds."""
     start = time.perf_counter()
     for _ in range(steps):

@@ -1,32 +1,52 @@
-"""The slot loop compiled, to be called from Python."""
+"""The slot loop compiled, to be called from Python, once for each kind of attack."""
 
-from collections.abc import Callable
-from typing import Any
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras.attacks.engine.slots import AttackResult, Loop, Task
+from a2d_keras.attacks.engine.slots import AttackResult, SlotLoop, SteppedAttack, Task
 from a2d_keras.classifier import Classifier
+from a2d_keras.options import RunOptions
 
 _REPORTS = 50  # how often a run that reports does so
 
+Report = Callable[[int], None]
+Made = TypeVar("Made")
+
+
+class _Cache(NamedTuple):
+    """What was made for one version of a classifier."""
+
+    version: int
+    made: dict[Hashable, Any]
+
+
+_CACHES: weakref.WeakKeyDictionary[Classifier, _Cache] = weakref.WeakKeyDictionary()
+
 
 class CompiledLoop:
-    """One attack on one classifier, compiled once for any number of inputs.
+    """One kind of attack on one classifier, compiled for any number of inputs.
 
     Args:
-        attack: The `Attack`.
-        classifier: The `Classifier`.
-        slots: Inputs under attack at once.
-        images: Whether results hold the adversarial images.
+        loop: The `SlotLoop`.
+        parameters: The attack's parameters, for their ranks and dtypes.
     """
 
-    def __init__(self, attack: Any, classifier: Classifier, slots: int, images: bool) -> None:
-        loop = Loop(attack, classifier, slots, images)
+    def __init__(self, loop: SlotLoop, parameters: dict[str, tf.Tensor]) -> None:
         count = tf.TensorSpec((), tf.int64)
-        x = tf.TensorSpec((None, *classifier.input_shape), tf.float32)
-        task = Task(x, tf.TensorSpec((None,), tf.int64), count)
+        task = Task(
+            x=tf.TensorSpec((None, *loop.classifier.input_shape), tf.float32),
+            targets=tf.TensorSpec((None,), tf.int64),
+            budget=count,
+            max_iterations=count,
+            parameters={
+                name: tf.TensorSpec([None] * len(value.shape), value.dtype)
+                for name, value in parameters.items()
+            },
+        )
         begin = tf.function(loop.begin, autograph=False)
         advance = tf.function(loop.advance, autograph=False)
         self._begin = begin.get_concrete_function(task)
@@ -35,7 +55,7 @@ class CompiledLoop:
         )
         self._advance = advance.get_concrete_function(task, progress, count)
 
-    def __call__(self, task: Task, report: Callable[[int], None] | None = None) -> AttackResult:
+    def __call__(self, task: Task, report: Report | None = None) -> AttackResult:
         """Attack all inputs.
 
         Args:
@@ -51,48 +71,72 @@ class CompiledLoop:
             progress = self._advance(task, progress, tf.constant(goal))
             if report:
                 report(int(goal))
-        return Loop.result(progress)
+        return SlotLoop.result(progress)
 
 
 class XLALoop:
-    """One attack on one classifier, compiled with XLA, once for each number of inputs.
+    """One kind of attack on one classifier, compiled with XLA once for each number of inputs.
 
     Args:
-        attack: The `Attack`.
-        classifier: The `Classifier`.
-        slots: Inputs under attack at once.
-        images: Whether results hold the adversarial images.
+        loop: The `SlotLoop`.
     """
 
-    def __init__(self, attack: Any, classifier: Classifier, slots: int, images: bool) -> None:
-        run = Loop(attack, classifier, slots, images).run_static
-        self._run = tf.function(run, jit_compile=True, autograph=False)
+    def __init__(self, loop: SlotLoop) -> None:
+        self._run = tf.function(loop.run_static, jit_compile=True, autograph=False)
 
-    def __call__(self, task: Task, report: Callable[[int], None] | None = None) -> AttackResult:
-        """Attack all inputs: as `CompiledLoop`, but it reports once, at the end."""
-        result = self._run(task)
+    def __call__(self, task: Task, report: Report | None = None) -> AttackResult:
+        """Attack all inputs: as `CompiledLoop`, but report once, at the end."""
+        result: AttackResult = self._run(task)
         if report:
             report(len(task.x))
         return result
 
 
-def compiled_loop(
-    attack: Any, classifier: Classifier, slots: int, jit_compile: bool, images: bool = True
-) -> CompiledLoop | XLALoop:
-    """Find the loop that was compiled for these, or compile it.
+def run_loop(
+    attack: SteppedAttack,
+    classifier: Classifier,
+    run: RunOptions,
+    task: Task,
+    report: Report | None,
+) -> AttackResult:
+    """Run an attack on the loop that was compiled for its kind, or compile that first.
 
     Args:
-        attack: The `Attack`.
-        classifier: The `Classifier`, which keeps what was compiled for it.
-        slots: Inputs under attack at once.
-        jit_compile: Whether to compile with XLA.
-        images: Whether results hold the adversarial images. Defaults to True.
+        attack: The `StepAttack`.
+        classifier: The `Classifier`.
+        run: The `RunOptions`, with a number of slots.
+        task: The `Task`.
+        report: Called now and then with the number of inputs that have their result, or None.
 
     Returns:
-        The loop, to be called with a `Task`.
+        An `AttackResult` of tensors.
     """
-    key = (attack, slots, jit_compile, images)
-    if key not in classifier.cache:
-        make = XLALoop if jit_compile else CompiledLoop
-        classifier.cache[key] = make(attack, classifier, slots, images)
-    return classifier.cache[key]
+
+    def compile_loop(classifier: Classifier) -> CompiledLoop | XLALoop:
+        loop = SlotLoop(attack, classifier, int(run.slots), run.images)
+        return XLALoop(loop) if run.jit_compile else CompiledLoop(loop, task.parameters)
+
+    return cached_for(classifier, (attack.kind(), run), compile_loop)(task, report)
+
+
+def cached_for(classifier: Classifier, key: Hashable, make: Callable[[Classifier], Made]) -> Made:
+    """Find what was made for a classifier as it is now, or make it.
+
+    It is kept as long as the classifier lives and stays at this `version`.
+
+    Args:
+        classifier: The `Classifier`.
+        key: What tells one thing from another.
+        make: A function of the classifier, given as a weak proxy, so that what it makes does not
+            keep the classifier alive.
+
+    Returns:
+        What `make` returned, now or earlier.
+    """
+    cache = _CACHES.get(classifier)
+    if cache is None or cache.version != classifier.version:
+        cache = _CACHES[classifier] = _Cache(classifier.version, {})
+    if key not in cache.made:
+        cache.made[key] = make(weakref.proxy(classifier))
+    made: Made = cache.made[key]
+    return made

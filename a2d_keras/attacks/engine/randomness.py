@@ -10,15 +10,16 @@ from typing import Any
 import tensorflow as tf
 
 _GOLDEN = -7046029254386353131  # 2**64 divided by the golden ratio, as int64
+_BELOW_ONE = 1 - 2.0**-24
 _FIRST, _SECOND = -4658895280553007687, -7723592293110705685  # multipliers of SplitMix64
 
 
-def keys(inputs: tf.Tensor, seed: int) -> tf.Tensor:
+def keys(inputs: tf.Tensor, seed: Any) -> tf.Tensor:
     """Give every input a key of its own: a hash of its float32 bits and the seed.
 
     Args:
         inputs: Inputs, float32, (slots, *input_shape).
-        seed: The attack's seed.
+        seed: The attack's seed, a whole number or an int64 tensor.
 
     Returns:
         The keys, int64, (slots,).
@@ -26,30 +27,31 @@ def keys(inputs: tf.Tensor, seed: int) -> tf.Tensor:
     bits = tf.reshape(tf.bitcast(inputs, tf.int32), [tf.shape(inputs)[0], -1])
     weights = _mix(tf.range(1, tf.shape(bits, tf.int64)[1] + 1) * _GOLDEN)
     hashes = tf.reduce_sum(tf.cast(bits, tf.int64) * weights, axis=1)
-    return _mix(hashes + _mix(tf.constant(seed, tf.int64) + _GOLDEN))
+    return _mix(hashes + _mix(tf.cast(seed, tf.int64) + _GOLDEN))
 
 
-def uniform(keys: tf.Tensor, draws: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
+def uniform(keys: tf.Tensor, counters: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
     """Draw numbers from (0, 1) for every slot.
 
     Args:
         keys: The keys, int64, (slots,).
-        draws: Which draw of its input each slot is at, int64, (slots,).
+        counters: Tell one draw of a slot from its others, int64, (slots,).
         shape: Shape of one slot's numbers.
 
     Returns:
-        The numbers, float32, (slots, *shape), whole multiples of 2**-24 less a half.
+        The numbers, float32, (slots, *shape), odd multiples of 2**-25 as float32 rounds them.
     """
     count = tf.reduce_prod(tf.cast(shape, tf.int64))
-    streams = _mix(keys + draws * _GOLDEN)
+    streams = _mix(keys + counters * _GOLDEN)
     words = _mix(streams[:, None] + tf.range(1, count + 1) * _GOLDEN)
     numbers = (tf.cast(_shift(words, 40), tf.float32) + 0.5) * 2.0**-24
-    return tf.reshape(numbers, [-1, *shape])
+    # The largest would round to 1, of which the normal number is infinite.
+    return tf.reshape(tf.minimum(numbers, _BELOW_ONE), [-1, *shape])
 
 
-def normal(keys: tf.Tensor, draws: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
+def normal(keys: tf.Tensor, counters: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
     """Draw standard normal numbers for every slot; see `uniform`."""
-    return tf.math.ndtri(uniform(keys, draws, shape))
+    return tf.math.ndtri(uniform(keys, counters, shape))
 
 
 def _mix(words: tf.Tensor) -> tf.Tensor:

@@ -5,11 +5,12 @@ is written and the slot takes the next waiting input, so every pass works on a f
 the mix of costs. When nothing waits, the slots shrink with the inputs still running.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
+from a2d_keras.attacks.engine.shapes import column
 from a2d_keras.classifier import Classifier
 
 # Counts and labels are int64: TensorFlow keeps int32 tensors in the host's memory.
@@ -26,17 +27,17 @@ class Slots(NamedTuple):
         steps: Steps taken, int64, (slots,).
         queries: Forward passes, with or without a gradient, int64, (slots,).
         gradient_evaluations: Backward passes, int64, (slots,).
-        hopeless: Whether the attack has nothing left to try, bool, (slots,).
+        exhausted: Whether the attack has nothing left to try, bool, (slots,).
         state: What the attack's `start` returned, as its `step` left it; (slots, ...) each.
     """
 
-    inputs: Any
-    x: Any
-    labels: Any
-    steps: Any
-    queries: Any
-    gradient_evaluations: Any
-    hopeless: Any
+    inputs: tf.Tensor
+    x: tf.Tensor
+    labels: tf.Tensor
+    steps: tf.Tensor
+    queries: tf.Tensor
+    gradient_evaluations: tf.Tensor
+    exhausted: tf.Tensor
     state: Any
 
 
@@ -55,24 +56,28 @@ class AttackResult(NamedTuple):
     """
 
     adversarial: Any
-    success: Any
-    cost: Any
-    queries: Any
-    gradient_evaluations: Any
+    success: tf.Tensor
+    cost: tf.Tensor
+    queries: tf.Tensor
+    gradient_evaluations: tf.Tensor
 
 
 class Task(NamedTuple):
-    """What a run is to do.
+    """What a run has to do.
 
     Attributes:
         x: Inputs, float32, (n, *input_shape).
         targets: The target of each, int64, (n,); untargeted attacks do not read it.
-        budget: Steps an input may take, int64; at most the attack's `max_iterations`.
+        budget: Steps an input may take, int64; at most `max_iterations`.
+        max_iterations: What an input costs that leaves the attack nothing to try, int64.
+        parameters: The attack's parameters that are tensors; see `StepAttack.parameters`.
     """
 
-    x: Any
-    targets: Any
-    budget: Any
+    x: tf.Tensor
+    targets: tf.Tensor
+    budget: tf.Tensor
+    max_iterations: tf.Tensor
+    parameters: dict[str, tf.Tensor]
 
 
 class Progress(NamedTuple):
@@ -85,17 +90,36 @@ class Progress(NamedTuple):
         result: The `AttackResult` so far, with a last row for what empty slots write.
     """
 
-    waiting: Any
-    rows: Any
+    waiting: tf.Tensor
+    rows: tf.Tensor
     slots: Slots
     result: AttackResult
 
 
-class Loop:
+class SteppedAttack(Protocol):
+    """What the loop asks of an attack; `StepAttack` documents each method."""
+
+    def kind(self) -> Hashable:
+        """Tell attacks that need different graphs apart."""
+
+    def parameters(self, classifier: Classifier) -> dict[str, tf.Tensor]:
+        """Give the parameters that enter the graph as tensors."""
+
+    def with_parameters(self, parameters: dict[str, tf.Tensor]) -> "SteppedAttack":
+        """Take tensors for parameters."""
+
+    def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
+        """Make what the attack must remember of each input between its steps."""
+
+    def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
+        """Take one step in every slot, and tell which had arrived before it."""
+
+
+class SlotLoop:
     """An attack on a classifier, run over any number of inputs. Every method is graph code.
 
     Args:
-        attack: The `Attack`.
+        attack: The `StepAttack`.
         classifier: The `Classifier`.
         slots: How many inputs are under attack at once.
         images: Whether the result holds the adversarial images. Defaults to True. On the CPU,
@@ -103,7 +127,7 @@ class Loop:
     """
 
     def __init__(
-        self, attack: Any, classifier: Classifier, slots: int, images: bool = True
+        self, attack: SteppedAttack, classifier: Classifier, slots: int, images: bool = True
     ) -> None:
         self.attack = attack
         self.classifier = classifier
@@ -198,19 +222,23 @@ class Loop:
 
     def _pass(self, task: Task) -> Callable[[Progress], Progress]:
         # A function of its own: in a loop's graph TensorFlow leaves oneDNN's best kernels unused.
-        step = tf.function(self._step, autograph=False, experimental_attributes={"_noinline": True})
+        attack = self.attack.with_parameters(task.parameters)
+
+        @tf.function(autograph=False, experimental_attributes={"_noinline": True})
+        def step(slots: Slots) -> tuple[Slots, tf.Tensor]:
+            after, success = attack.step(self.classifier, slots)
+            return _keep_finite(slots, after), success
 
         def one_pass(progress: Progress) -> Progress:
             before = progress.slots
             after, success = step(before)
             success &= before.steps > 0
-            hopeless = after.hopeless & ~success
-            ended = success | hopeless | (before.steps >= task.budget)
+            exhausted = after.exhausted & ~success
+            ended = success | exhausted | (before.steps >= task.budget)
             ended &= _holds_input(progress)
 
             def settle() -> Progress:
-                most = tf.constant(self.attack.max_iterations, _COUNT)
-                cost = tf.where(hopeless, most, before.steps)
+                cost = tf.where(exhausted, task.max_iterations, before.steps)
                 images = before.x if self.images else ()
                 found = AttackResult(
                     images, success, cost, after.queries, after.gradient_evaluations
@@ -220,9 +248,6 @@ class Loop:
             return tf.cond(tf.reduce_any(ended), settle, lambda: progress._replace(slots=after))
 
         return one_pass
-
-    def _step(self, slots: Slots) -> tuple[Slots, tf.Tensor]:
-        return self.attack.step(self.classifier, slots)
 
     def _refill(
         self, task: Task, progress: Progress, ended: tf.Tensor, found: AttackResult
@@ -247,9 +272,17 @@ class Loop:
 
     def _load(self, task: Task, rows: tf.Tensor) -> Slots:
         inputs, zeros = tf.gather(task.x, rows), tf.zeros_like(rows)
-        labels, hopeless = tf.gather(task.targets, rows), tf.zeros_like(rows, tf.bool)
-        state = self.attack.start(inputs)
-        return Slots(inputs, inputs, labels, zeros, zeros, zeros, hopeless, state)
+        labels, exhausted = tf.gather(task.targets, rows), tf.zeros_like(rows, tf.bool)
+        state = self.attack.with_parameters(task.parameters).start(self.classifier, inputs)
+        return Slots(inputs, inputs, labels, zeros, zeros, zeros, exhausted, state)
+
+
+def _keep_finite(before: Slots, after: Slots) -> Slots:
+    """Stay where a step would leave finite numbers: nothing else is left to try."""
+    pixels = list(range(1, len(after.x.shape)))
+    finite = tf.reduce_all(tf.math.is_finite(after.x), axis=pixels)
+    x = tf.where(column(finite, after.x), after.x, before.x)
+    return after._replace(x=x, exhausted=after.exhausted | ~finite)
 
 
 def _length(x: tf.Tensor) -> tf.Tensor:
@@ -286,7 +319,10 @@ def _narrow(progress: Progress, width: int | tf.Tensor) -> Progress:
 
 
 def _while(
-    condition: Callable, body: Callable, progress: Progress, any_width: bool = False
+    condition: Callable[[Progress], tf.Tensor],
+    body: Callable[[Progress], Progress],
+    progress: Progress,
+    any_width: bool = False,
 ) -> Progress:
     """Loop over slots, whose number may change where any width is allowed."""
     shapes = tf.nest.map_structure(lambda tensor: tensor.shape, progress)

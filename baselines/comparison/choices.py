@@ -71,4 +71,4 @@ class Options:
     verbose: int = 0
 
     def __post_init__(self):
-        require_whole("limit", self.limit, least=MIN_INPUTS)
+        require_whole("limit", self.limit, minimum=MIN_INPUTS)

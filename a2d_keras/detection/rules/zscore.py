@@ -1,18 +1,22 @@
-"""Fingerprints to verdicts. These detectors see numbers, never models."""
+"""Z-scores of attack costs: a scikit-learn outlier detector, and the rule made of it."""
 
 import math
 import warnings
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 from scipy import special, stats
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from a2d_keras.detection.conformal import conformal_rank, rows_needed
+from a2d_keras.detection.rules.base import Rule
 from a2d_keras.validation import require_rate
 
 _NORMALITY_P = 0.05
-_FEWEST_FOR_NORMALITY = 8
+_MIN_FOR_NORMALITY = 8
 _FEW_ROWS = 20
 
 
@@ -35,8 +39,8 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
         false_positive_rate: The rate α of benign inputs that may be flagged, in (0, 1). Defaults
             to 0.05. Not used where `h` is given.
         k: How many attacks must say benign. Defaults to half of them, rounded up.
-        seed: Seed of the split into rows that fit the transforms and rows that set the
-            threshold. Defaults to 0.
+        random_state: Seed of the split into rows that fit the transforms and rows that set the
+            threshold, as in scikit-learn. Defaults to 0.
 
     Attributes:
         lambdas_: Box-Cox parameter of each column, float64, (attacks,); 1 changes nothing.
@@ -54,15 +58,16 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
 
     def __init__(
         self,
+        *,
         h: float | None = None,
         false_positive_rate: float = 0.05,
         k: int | None = None,
-        seed: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.h = h
         self.false_positive_rate = false_positive_rate
         self.k = k
-        self.seed = seed
+        self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> "ZScoreDetector":
         """Learn from benign fingerprints.
@@ -79,7 +84,7 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
         """
         require_rate(self.false_positive_rate)
         X = validate_data(self, X, dtype="float64")
-        self.k_ = self._checked_k(X.shape[1])
+        self.k_ = require_votes(self.k, X.shape[1])
         if len(X) < _FEW_ROWS:
             warnings.warn(
                 f"A detector learns little from fewer than {_FEW_ROWS} benign inputs. "
@@ -143,19 +148,11 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
         """
         return np.where(self.score_samples(X) < self.offset_, -1, 1)
 
-    def _checked_k(self, columns: int) -> int:
-        k = math.ceil(columns / 2) if self.k is None else self.k
-        if not 1 <= k <= columns:
-            raise ValueError(
-                f"`k` must lie between 1 and the number of attacks, {columns}. Received: {k}"
-            )
-        return k
-
     def _split(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Set rows aside for the threshold, where it must not be set by those that were fitted."""
         if self.h is not None or X.shape[1] == 1 or len(X) == 1:
             return X, X
-        order = np.random.default_rng(self.seed).permutation(len(X))
+        order = _generator(self.random_state).permutation(len(X))
         half = len(X) // 2
         return X[order[:half]], X[order[half:]]
 
@@ -173,37 +170,105 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
         return float(np.sort(np.sort(z, axis=1)[:, -self.k_])[rank - 1])
 
 
-def rows_needed(false_positive_rate: float, attacks: int = 1) -> int:
-    """Count the benign inputs below which a detector could flag nothing.
+@keras.saving.register_keras_serializable(package="a2d_keras")
+class ZScore(Rule):
+    """The rule of a `ZScoreDetector`, whose z-scores are tabled for every possible cost.
 
     Args:
-        false_positive_rate: The rate α of benign inputs that may be flagged.
-        attacks: The number of attacks; with several, half of the inputs fit their transforms.
+        h: The threshold, a z-score; see `ZScoreDetector`. Defaults to None.
+        k: How many attacks must say benign. Defaults to half of them, rounded up.
 
-    Returns:
-        The smallest number of inputs that sets a threshold.
+    Examples:
+        >>> ZScore(k=2).get_config()["k"]
+        2
     """
-    rows = max(1, math.ceil(1 / false_positive_rate - 1 - 1e-9))
-    return rows if attacks == 1 else 2 * rows - 1
+
+    word = "zscore"
+    has_thresholds = True
+
+    def __init__(self, h: float | None = None, k: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.h = h
+        self.k = k
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, as Keras's serialization asks."""
+        return {"name": self.name, "h": self.h, "k": self.k}
+
+    def _prepare(self, attacks: int, costs: int) -> None:
+        self._k = require_votes(self.k, attacks)
+        self._table = self._state("z_scores", (attacks, costs), "float64")
+        self._h = self._state("h", (), "float64")
+
+    def _learn(self, benign: np.ndarray, adversarial: np.ndarray | None) -> None:
+        """Learn from benign fingerprints."""
+        needed = rows_needed(self.false_positive_rate, benign.shape[1])
+        if self.h is None and len(benign) < needed:
+            raise ValueError(
+                f"A false positive rate of {self.false_positive_rate} needs at least {needed} "
+                f"benign inputs. Received: {len(benign)}"
+            )
+        detector = ZScoreDetector(h=self.h, false_positive_rate=self.false_positive_rate, k=self._k)
+        detector.fit(benign)
+        every_cost = np.arange(self._table.shape[1], dtype="float64")
+        z_scores = detector.z_scores(np.stack([every_cost] * benign.shape[1], axis=1))
+        self._table.assign(z_scores.T)
+        self._h.assign(detector.offset_)
+        says_benign = z_scores[1:] >= detector.offset_
+        first = np.where(says_benign.any(axis=0), says_benign.argmax(axis=0) + 1, len(z_scores))
+        self.budgets.assign(np.minimum(first, self.max_iterations))
+
+    def undecided(self, costs: tf.Tensor) -> tf.Tensor:
+        """Tell which verdicts an attack that has not started could still change."""
+        low, high = self._score_bounds(costs)
+        return (low < self._h) & (high >= self._h)
+
+    def call(self, costs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Give the verdicts; the score is the k-th largest z-score, negated."""
+        low, high = self._score_bounds(costs)
+        flagged = high < self._h
+        return flagged, tf.cast(-tf.where(flagged, high, low), tf.float32)
+
+    def _score_bounds(self, costs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Bound the k-th largest z-score, whatever the attacks that have not started find."""
+        table = tf.convert_to_tensor(self._table)
+        z_scores = tf.transpose(tf.gather(table, tf.transpose(costs), batch_dims=1))
+        return tuple(
+            tf.sort(tf.where(costs > 0, z_scores, unknown), axis=-1)[:, -self._k]
+            for unknown in (-np.inf, np.inf)
+        )
 
 
-def conformal_rank(rows: int, false_positive_rate: float) -> int:
-    """Choose the order statistic that is the conformal threshold.
+def require_votes(k: int | None, attacks: int) -> int:
+    """Refuse a number of votes that several attacks cannot give.
 
     Args:
-        rows: The number m of benign scores.
-        false_positive_rate: The rate α of benign inputs that may be flagged.
+        k: How many attacks must say benign; None for half of them, rounded up.
+        attacks: The number of attacks.
 
     Returns:
-        ⌊α(m+1)⌋, the rank from below, from 1; 0 where m is too small.
+        How many must.
 
+    Raises:
+        ValueError: If `k` is less than 1, or more than there are attacks.
     """
-    return math.floor(false_positive_rate * (rows + 1) + 1e-9)  # 0.29 * 100 is below 29
+    votes = math.ceil(attacks / 2) if k is None else k
+    if not 1 <= votes <= attacks:
+        raise ValueError(
+            f"`k` must lie between 1 and the number of attacks, {attacks}. Received: {votes}"
+        )
+    return votes
+
+
+def _generator(random_state: int | np.random.RandomState | None) -> np.random.Generator:
+    if isinstance(random_state, np.random.RandomState):
+        random_state = int(random_state.randint(2**31))
+    return np.random.default_rng(random_state)
 
 
 def _box_cox_lambda(column: np.ndarray) -> float:
     """Fit a Box-Cox transform where it is defined and needed; 1 leaves the shape alone."""
-    if len(column) < _FEWEST_FOR_NORMALITY or np.ptp(column) == 0 or column.min() <= 0:
+    if len(column) < _MIN_FOR_NORMALITY or np.ptp(column) == 0 or column.min() <= 0:
         return 1.0
     if not stats.normaltest(column).pvalue < _NORMALITY_P:
         return 1.0

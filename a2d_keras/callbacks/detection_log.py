@@ -1,0 +1,174 @@
+"""`DetectionLog`: the verdicts of a guarded model counted, logged and watched."""
+
+import collections
+import datetime
+import functools
+import json
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy import stats
+
+from a2d_keras.detection.guarded_model import GuardedModel
+from a2d_keras.validation import require_rate, require_whole
+
+_BACK_TO_NORMAL = 0.05  # the p-value that ends an excursion, so that alarms do not flutter
+
+
+class DetectionLog(keras.callbacks.Callback):
+    """Count and log the inputs that a guarded model flags, and raise an alarm at too many.
+
+    Use it as `guarded.predict(x, callbacks=[log])`. One log may serve many calls from many
+    threads: its window slides over all inputs in the order of their verdicts, however they are
+    batched.
+
+    An alarm is raised when so many of the last `window` inputs are flagged that benign inputs,
+    flagged at the calibrated rate, would reach that number with a probability below `significance`
+    (exact one-sided binomial test). The next alarm needs that probability to have returned to
+    0.05 or more. With the defaults, 10 million benign inputs flagged at exactly the calibrated
+    rate raised no alarm.
+
+    Args:
+        path: A file to which every batch appends one line of JSON. Defaults to None.
+        writer: A `tf.summary.SummaryWriter` for TensorBoard, which must be installed; its step is
+            the number of inputs so far. Defaults to None.
+        on_alarm: Called at an alarm with a dict: `time`, and the window's `window_inputs`,
+            `window_flagged` and `p_value`. Defaults to None.
+        window: How many of the last inputs count. Defaults to 1000.
+        significance: The probability below which chance does not explain the flagged inputs, at
+            most 0.05. Defaults to 1e-6.
+        false_positive_rate: The rate at which benign inputs are flagged. Defaults to the
+            detector's, which is calibrated for the rule `"zscore"` only: for `"knn"`, give the
+            rate that you measured.
+
+    Attributes:
+        inputs: Inputs seen.
+        flagged: Inputs flagged.
+        alarms: Alarms raised.
+
+    Raises:
+        ValueError: If an argument is invalid, or the model is not a `GuardedModel`.
+        OSError: If the file cannot be written.
+
+    Examples:
+        >>> from a2d_keras import guard
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> x = np.random.default_rng(0).uniform(size=(100, 4))
+        >>> guarded = guard(model)
+        >>> guarded.adapt(x, verbose=0)
+        >>> log = DetectionLog(on_alarm=print)
+        >>> verdicts = guarded.predict(x, verbose=0, callbacks=[log])
+        >>> log.inputs, log.flagged <= 5, log.alarms
+        (100, True, 0)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        writer: tf.summary.SummaryWriter | None = None,
+        on_alarm: Callable[[dict[str, Any]], Any] | None = None,
+        window: int = 1000,
+        significance: float = 1e-6,
+        false_positive_rate: float | None = None,
+    ) -> None:
+        super().__init__()
+        if not (writer is None or isinstance(writer, tf.summary.SummaryWriter)):
+            raise ValueError(
+                "`writer` must be a writer that `tf.summary.create_file_writer` made. "
+                f"Received: {writer!r}"
+            )
+        if not (on_alarm is None or callable(on_alarm)):
+            raise ValueError(f"`on_alarm` must be callable. Received: {on_alarm!r}")
+        if not 0 < significance <= _BACK_TO_NORMAL:
+            raise ValueError(
+                f"`significance` must lie between 0 and {_BACK_TO_NORMAL}. Received: {significance}"
+            )
+        require_whole("window", window)
+        if false_positive_rate is not None:
+            require_rate(false_positive_rate)
+        if path is not None:
+            open(path, "a").close()  # refuse now a path that cannot be written
+        self.path = path
+        self.writer = writer
+        self.on_alarm = on_alarm
+        self.window = window
+        self.significance = significance
+        self.false_positive_rate = false_positive_rate
+        self.inputs = self.flagged = self.alarms = 0
+        self._recent: collections.deque[bool] = collections.deque(maxlen=window)
+        self._alarmed = False
+        self._lock = threading.Lock()
+
+    def set_model(self, model: keras.Model) -> None:
+        """Refuse a model that gives no verdicts."""
+        if not isinstance(model, GuardedModel):
+            raise ValueError(
+                "A DetectionLog is for `predict` of a guarded model. "
+                f"Received: {type(model).__name__} {model.name!r}"
+            )
+        super().set_model(model)
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Count and log the flagged inputs, and raise the alarms."""
+        verdicts = logs.get("outputs", logs)["is_adversarial"]  # newer versions of Keras unpack
+        flags = np.atleast_1d(verdicts).astype(bool)  # and turn a single verdict into a number
+        if not len(flags):
+            return
+        with self._lock:
+            alarms = [alarm for flag in flags if (alarm := self._slide(bool(flag)))]
+            self.inputs += len(flags)
+            self.flagged += int(flags.sum())
+            self.alarms += len(alarms)
+            self._log(int(batch), flags, len(alarms))
+        if self.on_alarm is not None:
+            for alarm in alarms:  # outside the lock: it may call `predict` with this log itself
+                self.on_alarm(alarm)
+
+    def _slide(self, flag: bool) -> dict[str, Any] | None:
+        """Move the window by one input, and return an alarm if an excursion begins."""
+        self._recent.append(flag)
+        state = self._state()
+        begins = state["p_value"] < self.significance and not self._alarmed
+        over = state["p_value"] >= _BACK_TO_NORMAL
+        self._alarmed = begins or (self._alarmed and not over)
+        return {"time": _now(), **state} if begins else None
+
+    def _state(self) -> dict[str, Any]:
+        rate = self.false_positive_rate or self.model.detector.false_positive_rate
+        inputs, flagged = len(self._recent), sum(self._recent)
+        return {
+            "window_inputs": inputs,
+            "window_flagged": flagged,
+            "p_value": _p_value(flagged, inputs, rate),
+        }
+
+    def _log(self, batch: int, flags: np.ndarray, alarms: int) -> None:
+        state = self._state()
+        if self.path is not None:
+            counts = {"inputs": len(flags), "flagged": int(flags.sum())}
+            record = {"time": _now(), "batch": batch, **counts, **state, "alarms": alarms}
+            with open(self.path, "a", encoding="utf-8") as file:  # closed, so nothing waits
+                file.write(json.dumps(record) + "\n")
+        if self.writer is not None:
+            share = state["window_flagged"] / state["window_inputs"]
+            with self.writer.as_default(step=self.inputs):
+                tf.summary.scalar("flagged_share", flags.mean())
+                tf.summary.scalar("window_flagged_share", share)
+                tf.summary.scalar("alarms", self.alarms)
+            self.writer.flush()
+
+
+@functools.lru_cache(maxsize=10_000)
+def _p_value(flagged: int, inputs: int, rate: float) -> float:
+    """Compute the probability that at least this many of these benign inputs are flagged."""
+    return float(stats.binomtest(flagged, inputs, rate, alternative="greater").pvalue)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")

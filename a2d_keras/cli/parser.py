@@ -1,0 +1,225 @@
+"""The arguments of the command line. Nothing here imports TensorFlow, Keras or NumPy."""
+
+import argparse
+import ast
+import pathlib
+from typing import Any
+
+from a2d_keras.version import __version__
+
+_ABOUT = """\
+Detect adversarial inputs of a trained Keras classifier by what it costs to attack them.
+
+Run `adapt` once, on benign inputs that the classifier was not trained on; then run `detect`.
+"""
+_EXAMPLES = """\
+examples:
+  a2d-keras adapt classifier.keras benign.npz -o guarded.keras
+  a2d-keras detect guarded.keras photos/ -o verdicts.csv
+  a2d-keras explain guarded.keras photos/suspect.png -o why.png
+  a2d-keras cost classifier.keras photos/ --attack JSMA -o costs.csv
+
+`a2d-keras COMMAND --help` lists the options of a command.
+"""
+_INPUTS = """\
+inputs:
+  FILE.npz or FILE.npy   an array of inputs
+  FOLDER                 PNG and JPEG images, subfolders included
+  IMAGE.png or '*.png'   one image, or several with a quoted pattern
+  'SHARDS-*.tfrecord'    records of tf.train.Example in which one feature holds an encoded image
+                         or the numbers of an input
+
+  Inputs are read one batch at a time. Pixels (images, and arrays of type uint8) are scaled from
+  0 ... 255 to the model's bounds; other numbers are used as they are. Images are read in grey or
+  in colour, whichever the model takes, and are never resized.
+"""
+_STATUS = """\
+exit status:
+  0 no input was flagged, 3 some were flagged, 2 an error occurred
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line.
+
+    Returns:
+        A parser whose results have the name of the command as `command`, one of `COMMANDS`.
+
+    Examples:
+        >>> make_parser().parse_args(["detect", "guarded.keras", "photos", "-o", "v.csv"]).command
+        'detect'
+    """
+    parser = argparse.ArgumentParser("a2d-keras", **_texts(_ABOUT, _EXAMPLES, _STATUS))
+    parser.add_argument("--version", action="version", version=f"a2d-keras {__version__}")
+    group = parser.add_subparsers(
+        title="commands", dest="command", required=True, metavar="COMMAND"
+    )
+    for name, add in COMMANDS.items():
+        command = add(group, name)
+        command.add_argument(
+            "--json", action="store_true", help="print the summary as JSON, for programs"
+        )
+    return parser
+
+
+def attack_names() -> list[str]:
+    """List the attacks, from the import lines of `a2d_keras/attacks/__init__.py`.
+
+    They are read as text, since importing them would import TensorFlow.
+
+    Returns:
+        The names of the classes, sorted.
+
+    Examples:
+        >>> "BIM" in attack_names()
+        True
+    """
+    path = pathlib.Path(__file__).parent.parent / "attacks" / "__init__.py"
+    lines = ast.parse(path.read_text(encoding="utf-8")).body
+    imports = [line for line in lines if isinstance(line, ast.ImportFrom)]
+    return sorted(alias.asname or alias.name for line in imports for alias in line.names)
+
+
+def _adapt(group: Any, name: str) -> argparse.ArgumentParser:
+    example = "  a2d-keras adapt mnist.keras mnist.npz --key x_test -o guarded.keras\n"
+    about = "learn what it costs to attack benign inputs"
+    parser = _add(group, name, about, example, _INPUTS)
+    parser.add_argument("model", metavar="MODEL", help="the classifier, .keras or .h5")
+    parser.add_argument("inputs", metavar="BENIGN", help="a few hundred benign inputs; see below")
+    _add_key(parser)
+    _add_out(parser, "guarded.keras", "the guarded model to write", type=_keras_file)
+    _add_bounds(parser)
+    _add_attack(parser, "one BIM with a step size that suits the model")
+    parser.add_argument(
+        "--false-positive-rate",
+        type=float,
+        default=0.05,
+        metavar="RATE",
+        help="the share of benign inputs that may be flagged (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--adversarial",
+        metavar="INPUTS",
+        help="adversarial inputs to learn from as well; the nearest neighbours among both kinds "
+        "then decide",
+    )
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="run every attack to its end instead of stopping once the verdict is settled",
+    )
+    parser.add_argument(
+        "--on-invalid",
+        choices=("raise", "flag"),
+        default="raise",
+        help="stop at inputs that are not finite or out of bounds, or flag them "
+        "(default: %(default)s)",
+    )
+    return parser
+
+
+def _detect(group: Any, name: str) -> argparse.ArgumentParser:
+    example = (
+        "  a2d-keras detect guarded.keras photos/ -o verdicts.csv\n"
+        "  a2d-keras detect guarded.keras 'shards/*.tfrecord' --key image/encoded -o verdicts.csv\n"
+    )
+    parser = _add(group, name, "flag adversarial inputs", example, _INPUTS, _STATUS)
+    parser.add_argument("model", metavar="GUARDED", help="a guarded model, from `adapt`")
+    parser.add_argument("inputs", metavar="INPUTS", help="the inputs to judge; see below")
+    _add_key(parser)
+    _add_out(parser, "verdicts.csv", "the table to write, one row per input")
+    return parser
+
+
+def _cost(group: Any, name: str) -> argparse.ArgumentParser:
+    example = "  a2d-keras cost classifier.keras photos/ --attack JSMA -o costs.csv\n"
+    about = "count the steps that attacks need"
+    parser = _add(group, name, about, example, _INPUTS)
+    parser.add_argument("model", metavar="MODEL", help="a classifier, or a guarded model")
+    parser.add_argument("inputs", metavar="INPUTS", help="the inputs to attack; see below")
+    _add_key(parser)
+    _add_out(parser, "costs.csv", "the table to write, one row per input")
+    _add_bounds(parser)
+    _add_attack(parser, "those of a guarded model, or BIM")
+    return parser
+
+
+def _explain(group: Any, name: str) -> argparse.ArgumentParser:
+    example = "  a2d-keras explain guarded.keras photos/suspect.png -o why.png\n"
+    about = "draw why an image is flagged or not"
+    parser = _add(group, name, about, example, _STATUS)
+    parser.add_argument("model", metavar="GUARDED", help="a guarded model, from `adapt`")
+    parser.add_argument("inputs", metavar="IMAGE", help="the image, PNG or JPEG")
+    _add_out(
+        parser,
+        "picture.png",
+        "the picture to write, PNG, PDF or SVG: the image, the adversarial example that the "
+        "detector found, the change, and its cost beside the costs of benign inputs",
+    )
+    return parser
+
+
+# Every name is a command, and a function of `a2d_keras.cli.commands` that runs it.
+COMMANDS = {
+    "adapt": _adapt,
+    "detect": _detect,
+    "cost": _cost,
+    "explain": _explain,
+}
+
+
+def _add(group: Any, name: str, about: str, example: str, *more: str) -> argparse.ArgumentParser:
+    sentence = f"{about[0].upper()}{about[1:]}."
+    texts = _texts(sentence, f"example:\n{example}", *more)
+    parser: argparse.ArgumentParser = group.add_parser(name, help=about, **texts)
+    return parser
+
+
+def _texts(about: str, *more: str) -> dict[str, Any]:
+    return {
+        "description": about,
+        "epilog": "\n".join(more),
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
+
+
+def _add_out(parser: argparse.ArgumentParser, metavar: str, about: str, **options: Any) -> None:
+    parser.add_argument(
+        "-o", "--out", required=True, metavar=metavar.upper(), help=about, **options
+    )
+
+
+def _add_key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--key",
+        metavar="NAME",
+        help="the array of an NPZ file, or the feature of TFRecords, that holds the inputs "
+        "(default: the only one, or x, image or image/encoded)",
+    )
+
+
+def _add_bounds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--bounds",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="the smallest and the largest value of the model's inputs (default: 0 1)",
+    )
+
+
+def _add_attack(parser: argparse.ArgumentParser, default: str) -> None:
+    names = attack_names()
+    parser.add_argument(
+        "--attack",
+        action="append",
+        choices=names,
+        metavar="NAME",
+        help=f"{', '.join(names)}; repeat the option for several (default: {default})",
+    )
+
+
+def _keras_file(path: str) -> str:
+    if not path.endswith(".keras"):
+        raise argparse.ArgumentTypeError(f"must end in .keras. Received: {path}")
+    return path

@@ -1,0 +1,80 @@
+"""Tables that a command writes: one row per input, one batch at a time."""
+
+import csv
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from a2d_keras.cli.readers import Reader
+from a2d_keras.files import replace_atomically
+
+BATCH_SIZE = 1024  # inputs in memory
+
+Check = Callable[[np.ndarray], Any]
+Rows = Iterable[Sequence[Any]]
+
+
+def write_table(
+    path: str, header: Sequence[str], reader: Reader, check: Check, rows: Callable[..., Rows]
+) -> int:
+    """Write a CSV file with a row for each input.
+
+    Args:
+        path: The file, replaced only once all rows are written.
+        header: The names of the columns; the first holds the names of the inputs.
+        reader: The inputs.
+        check: Raises `ValueError` for a batch of inputs that cannot be used.
+        rows: Called with each batch, gives the other columns of its rows.
+
+    Returns:
+        The number of inputs.
+
+    Raises:
+        ValueError: If an input cannot be read or used, if there is none, or if the file cannot be
+            written.
+    """
+    with replace_atomically(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        count, done = count_checked(reader, check), 0
+        bar = keras.utils.Progbar(count, verbose=verbosity(), unit_name="input")
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for names, images in reader.batches(BATCH_SIZE):
+            named = zip(names, rows(images), strict=True)
+            writer.writerows([name, *row] for name, row in named)
+            done += len(names)
+            bar.update(done)
+    return count
+
+
+def count_checked(reader: Reader, check: Check) -> int:
+    """Read, check and count all inputs, so that a bad file stops a long run before it begins.
+
+    Args:
+        reader: The inputs.
+        check: Raises `ValueError` for a batch of inputs that cannot be used.
+
+    Returns:
+        The number of inputs.
+
+    Raises:
+        ValueError: If an input cannot be read or used, or if there is none.
+    """
+    count = 0
+    for names, images in reader.batches(BATCH_SIZE):
+        check(images)
+        count += len(names)
+    if count == 0:
+        raise ValueError(f"There must be at least one input. Received: none in {reader.source}")
+    return count
+
+
+def verbosity() -> int:
+    """Tell whether to show progress: on a terminal only, which keeps it out of log files.
+
+    Returns:
+        1 or 0, as Keras's `verbose`.
+    """
+    return int(sys.stderr.isatty())

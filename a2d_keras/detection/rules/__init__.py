@@ -1,0 +1,31 @@
+"""The rules that turn fingerprints into verdicts, one file each; to add one, add its line here."""
+
+from a2d_keras.detection.rules.base import Rule as Rule
+from a2d_keras.detection.rules.neighbors import KNN as KNN
+from a2d_keras.detection.rules.zscore import ZScore as ZScore
+
+RULES: dict[str, type[Rule]] = {
+    rule.word: rule
+    for rule in list(globals().values())
+    if isinstance(rule, type) and issubclass(rule, Rule) and rule is not Rule
+}
+
+
+def get(rule: str | Rule) -> Rule:
+    """Find a rule by name, or take one that is given.
+
+    Args:
+        rule: A name in `RULES`, or a `Rule`, of which only the parameters count.
+
+    Returns:
+        A rule that has learned nothing.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if isinstance(rule, Rule):
+        return rule.fresh()
+    if not isinstance(rule, str) or rule not in RULES:
+        names = " or ".join(f'"{name}"' for name in sorted(RULES))
+        raise ValueError(f"`rule` must be {names}, or a Rule. Received: {rule!r}")
+    return RULES[rule]()

@@ -1,0 +1,158 @@
+"""`Rule`: from fingerprints to verdicts inside a TensorFlow graph; what it learned, as weights.
+
+A rule knows for every attack how many steps settle its vote (its budget), in which order attacks
+settle the most for the least, and for an input that not all attacks have seen yet whether the rest
+could still change the outcome. It sees numbers, never models.
+"""
+
+import abc
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from a2d_keras.validation import require_rate
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Rule(keras.layers.Layer, abc.ABC):
+    """Fingerprints to verdicts: the face that `DetectorLayer` knows.
+
+    The constructor stores parameters; `prepare` makes room for what `learn` learns.
+
+    Attributes:
+        budgets: Steps after which nothing more is to be learned, an int64 weight, (attacks,).
+        order: The attacks from the first to run to the last, an int64 weight, (attacks,).
+        benign_costs: How many benign inputs had each cost from 0 up, an int64 weight,
+            (attacks, largest cost + 1).
+        word: What `rule=` calls it.
+        needs_adversarial: Whether it learns from adversarial inputs beside benign ones.
+        has_thresholds: Whether a budget is the smallest cost that counts as benign.
+    """
+
+    word: ClassVar[str]
+    needs_adversarial: ClassVar[bool] = False
+    has_thresholds: ClassVar[bool] = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"name": self.word, **kwargs, "dtype": "float32", "autocast": False})
+
+    def prepare(self, max_iterations: Sequence[int], false_positive_rate: float) -> None:
+        """Make room for what is to be learned.
+
+        Args:
+            max_iterations: The largest cost of each attack.
+            false_positive_rate: The rate of benign inputs that may be flagged.
+
+        Raises:
+            ValueError: If the rate does not lie between 0 and 1.
+        """
+        require_rate(false_positive_rate)
+        self.max_iterations = tuple(max_iterations)
+        self.false_positive_rate = false_positive_rate
+        attacks, costs = len(self.max_iterations), max(self.max_iterations) + 1
+        self.budgets = self._state("budgets", (attacks,), "int64")
+        self.order = self._state("order", (attacks,), "int64")
+        self.benign_costs = self._state("benign_costs", (attacks, costs), "int64")
+        self._prepare(attacks, costs)
+        self.built = True
+
+    def fresh(self) -> "Self":
+        """Make a rule with the same parameters that has learned nothing."""
+        return type(self).from_config(self.get_config())
+
+    def require_kinds(self, adversarial: bool) -> None:
+        """Refuse to learn from the wrong kinds of inputs, before their costs are measured.
+
+        Args:
+            adversarial: Whether adversarial inputs are given, beside benign ones.
+
+        Raises:
+            ValueError: If they are missing, or not wanted.
+        """
+        if adversarial != self.needs_adversarial:
+            wanted = "benign and adversarial" if self.needs_adversarial else "only benign"
+            given = "benign and adversarial" if adversarial else "only benign"
+            raise ValueError(
+                f"{type(self).__name__} learns from {wanted} inputs. Received: {given} inputs"
+            )
+
+    def learn(
+        self,
+        benign: np.ndarray,
+        adversarial: np.ndarray | None = None,
+        passes: np.ndarray | None = None,
+    ) -> None:
+        """Learn from fingerprints, and keep how often each benign cost came.
+
+        Args:
+            benign: Costs of benign inputs, int64, (n, attacks).
+            adversarial: Costs of adversarial inputs, likewise. Defaults to None.
+            passes: Passes through the classifier that each benign cost took, int64, likewise.
+                Defaults to one a step.
+        """
+        self._learn(benign, adversarial)
+        self.order.assign(self._cheapest_order(benign, benign if passes is None else passes))
+        largest = max(self.max_iterations)
+        counts = [np.bincount(costs, minlength=largest + 1) for costs in benign.T]
+        self.benign_costs.assign(np.stack(counts))
+
+    def _cheapest_order(self, costs: np.ndarray, passes: np.ndarray) -> tuple[int, ...]:
+        """Find the order of attacks that settles the verdicts of these inputs in fewest passes."""
+        seen_costs = np.minimum(costs, keras.ops.convert_to_numpy(self.budgets))
+        passes = passes * seen_costs // costs
+        attacks = range(costs.shape[1])
+
+        @functools.cache
+        def cheapest(seen: frozenset[int]) -> tuple[int, tuple[int, ...]]:
+            """Go on from where some attacks have run: the passes to come, and the order."""
+            known = np.where([attack in seen for attack in attacks], seen_costs, 0)
+            going = self.undecided(tf.constant(known, tf.int64)).numpy()
+            ways = []
+            for attack in set(attacks) - seen:
+                price, order = cheapest(seen | {attack})
+                ways.append((price + int(passes[going, attack].sum()), (attack, *order)))
+            return min(ways, default=(0, ()))
+
+        return cheapest(frozenset())[1]
+
+    @abc.abstractmethod
+    def _prepare(self, attacks: int, costs: int) -> None:
+        """Make room for what else is to be learned, for so many attacks and costs from 0 up."""
+
+    @abc.abstractmethod
+    def _learn(self, benign: np.ndarray, adversarial: np.ndarray | None) -> None:
+        """Learn from fingerprints; see `learn`."""
+
+    @abc.abstractmethod
+    def undecided(self, costs: tf.Tensor) -> tf.Tensor:
+        """Tell which verdicts an attack that has not started could still change.
+
+        Args:
+            costs: Costs, int64, (n, attacks); 0 for an attack that has not started.
+
+        Returns:
+            Whether to go on, bool, (n,).
+        """
+
+    @abc.abstractmethod
+    def call(self, costs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Give the verdicts.
+
+        Args:
+            costs: Costs, int64, (n, attacks); 0 for an attack that was not needed.
+
+        Returns:
+            Whether each input is adversarial, bool, (n,), and its score, float32, (n,), higher
+            is more adversarial.
+        """
+
+    def _state(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+        return self.add_weight(
+            name=name, shape=shape, dtype=dtype, initializer="zeros", trainable=False
+        )

@@ -1,0 +1,108 @@
+"""Fill pages from the registries: a hook that MkDocs runs while it builds.
+
+A registry is a module with one line for each thing: it imports it, or lists the name of its module
+in `NAMES`. In a page, `<!-- table: attacks -->` becomes a table of the attacks, and
+`<!-- reference: attacks -->` their reference. The source is read and not run, so that pages build
+without TensorFlow.
+"""
+
+import ast
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).parent.parent
+REGISTRIES = {
+    "attacks": "a2d_keras.attacks",
+    "statistics": "a2d_keras.statistics",
+    "rules": "a2d_keras.detection.rules",
+    "baselines": "baselines.registry",
+    "datasets": "models.registry",
+}
+BASES = {"Attack", "StepAttack", "Statistic", "Rule", "Baseline", "Record"}
+_MARKER = re.compile(r"^<!-- (table|reference): (\w+) -->$", re.MULTILINE)
+
+
+def on_page_markdown(markdown, **kwargs):
+    """Replace the markers of a page; MkDocs calls this for each page.
+
+    Args:
+        markdown: The text of the page.
+        **kwargs: Ignored.
+
+    Returns:
+        The text with tables and references in place of the markers.
+    """
+    makers = {"table": table, "reference": reference}
+    return _MARKER.sub(lambda found: makers[found[1]](found[2]), markdown)
+
+
+def table(registry):
+    """Write the table of what a registry holds: a name and the first line about it.
+
+    Args:
+        registry: A key of `REGISTRIES`.
+
+    Returns:
+        The table, Markdown. Classes and functions are linked to their reference.
+    """
+    package = REGISTRIES[registry]
+    rows = ["| name | what it is |", "|---|---|"]
+    for name, (line, has_reference) in registered(package).items():
+        shown = f"[`{name}`][{package}.{name}]" if has_reference else f"`{name}`"
+        rows.append(f"| {shown} | {line} |")
+    return "\n".join(rows)
+
+
+def reference(registry):
+    """Write what mkdocstrings turns into the reference of each thing that a registry holds.
+
+    Args:
+        registry: A key of `REGISTRIES`.
+
+    Returns:
+        A block for each class and function, Markdown.
+    """
+    package = REGISTRIES[registry]
+    return "\n\n".join(
+        f"::: {package}.{name}\n    options:\n      heading_level: 3\n"
+        "      members: false"  # which the base class documents
+        for name, (_, has_reference) in registered(package).items()
+        if has_reference
+    )
+
+
+def registered(registry, root=ROOT):
+    """Read what a registry holds from its text.
+
+    Args:
+        registry: The dotted name of its module.
+        root: The folder of the packages. Defaults to the checkout.
+
+    Returns:
+        A dict by name, sorted: the first line of documentation, and whether the thing is a class
+        or function, with a reference of its own.
+    """
+    path = _source(registry, root)
+    package = registry if path.name == "__init__.py" else registry.rpartition(".")[0]
+    found = {}
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module.startswith(f"{package}."):
+            names = [alias.name for alias in node.names if alias.name not in BASES]
+            found |= {name: _describe(node.module, name, root) for name in names}
+        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "NAMES":
+            names = ast.literal_eval(node.value)
+            found |= {name: _describe(f"{package}.{name}", name, root) for name in names}
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def _describe(module, name, root):
+    """Read the first line about a class or function, or that of the module of a value."""
+    tree = ast.parse(_source(module, root).read_text())
+    node = next((node for node in tree.body if getattr(node, "name", None) == name), tree)
+    line = (ast.get_docstring(node) or "").partition("\n\n")[0]
+    return " ".join(line.split()).replace("|", "\\|"), node is not tree
+
+
+def _source(module, root):
+    path = root.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
