@@ -13,12 +13,10 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 import a2d_keras as a2d
 from a2d_keras import cli, inputs
 from a2d_keras.detection import rules as verdicts
-from benchmarks import fuzz
 from benchmarks.fresh import python
 
 SHAPE = (2, 3, 1)
@@ -66,11 +64,6 @@ def adapted(x, **options):
 @pytest.fixture(scope="module")
 def guarded(x):
     return adapted(x)
-
-
-@pytest.fixture(scope="module")
-def flagging(x):
-    return adapted(x, on_invalid="flag")
 
 
 def predict(guarded, x):
@@ -276,28 +269,6 @@ class TestParameters:
         else:
             with pytest.raises(ValueError, match="two increasing finite numbers. Received: "):
                 a2d.Classifier(guarded.detector.model, bounds)
-
-
-@given(
-    x=hnp.arrays(
-        st.sampled_from(["float16", "float32", "float64", "uint8", "int32", "bool"]),
-        st.tuples(st.integers(1, 4), *map(st.just, SHAPE)),
-    )
-)
-@settings(max_examples=40, deadline=None)
-def test_any_numbers_are_flagged_or_judged_as_they_are_alone(flagging, x):
-    invalid = fuzz.find_invalid(x)
-    out, last = fuzz.arrays(flagging(x)), fuzz.arrays(flagging(x[-1:]))
-    assert out["is_adversarial"][invalid].all()
-    np.testing.assert_array_equal(np.isnan(out["score"]), invalid)
-    np.testing.assert_array_equal((out["cost"] == 0).all(axis=1), invalid)
-    for name in ("is_adversarial", "score", "cost", "exact"):
-        np.testing.assert_array_equal(out[name][-1:], last[name])
-
-
-def test_fuzzed_calls(capsys):
-    assert fuzz.main(["--calls", "25", "--seed", "5"]) == 0
-    assert "25 calls, 0 of them crashed or wrong" in capsys.readouterr().out
 
 
 class TestInterruptions:
