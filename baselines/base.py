@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
+from a2d_keras.classifier.layerwise import describe
 from a2d_keras.files import replace_atomically
-from a2d_keras.layerwise import describe
 from a2d_keras.validation import require_whole
 from baselines.digests import digest
 

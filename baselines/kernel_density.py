@@ -15,7 +15,7 @@ from scipy.special import expit, logsumexp, softmax
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.preprocessing import StandardScaler
 
-from a2d_keras import layerwise
+from a2d_keras.classifier import layerwise
 from a2d_keras.validation import require_positive, require_whole
 from baselines.base import RegressionBaseline, graph_ends
 from baselines.digests import digest

@@ -12,7 +12,7 @@ import tensorflow as tf
 from scipy.spatial.distance import cdist
 from sklearn.preprocessing import MinMaxScaler
 
-from a2d_keras import layerwise
+from a2d_keras.classifier import layerwise
 from a2d_keras.validation import require_whole
 from baselines.base import RegressionBaseline, graph_ends
 
