@@ -51,7 +51,7 @@ class Subclassed(keras.Model):
 
 
 @keras.saving.register_keras_serializable(package="tests")
-class OutOfSight(layers.Layer):
+class HiddenSoftmax(layers.Layer):
     """A softmax that no graph shows: it is computed behind a function call."""
 
     def call(self, x):
@@ -186,9 +186,9 @@ def test_legacy_h5(tmp_path, small_images):
     )
 
 
-def test_softmax_out_of_sight_warns_once_and_gives_log_probabilities(small_images):
-    model = keras.Sequential([*body(), layers.Dense(5), OutOfSight()])
-    with pytest.warns(UserWarning, match="out of sight.*robust and is missed") as record:
+def test_hidden_softmax_warns_once_and_gives_log_probabilities(small_images):
+    model = keras.Sequential([*body(), layers.Dense(5), HiddenSoftmax()])
+    with pytest.warns(UserWarning, match="hides the softmax.*Return logits") as record:
         classifier = Classifier(model)
     assert len(record) == 1
     expected = np.log(model.predict(small_images, verbose=0))
@@ -321,7 +321,7 @@ class TestPredict:
         inputs = keras.Input((4,))
         outputs = self.inner()(layers.Rescaling(1 / 255)(inputs))
         model = type("Other", (keras.Model,), {"predict": predict})(inputs, outputs)
-        message = "something else.*into layers of the model. Received: Other"
+        message = "something that neither.*into layers of the model. Received: Other"
         with pytest.raises(ValueError, match=message):
             Classifier(model, bounds=(0, 255))
 
@@ -344,7 +344,7 @@ class TestLabels:
             lambda: [layers.Dense(4), layers.Activation("sigmoid"), layers.Reshape((4,))],
             lambda: [layers.Dense(4, "sigmoid"), layers.Lambda(lambda p: p * p)],
         ],
-        ids=["in Dense", "Activation", "out of sight"],
+        ids=["in Dense", "Activation", "hidden"],
     )
     def test_are_refused(self, ending):
         model = keras.Sequential([*body(), *ending()])
@@ -385,7 +385,7 @@ class TestThreshold:
         ],
         ids=["sigmoid", "logit", "probability"],
     )
-    @pytest.mark.filterwarnings("ignore:The softmax of this classifier is out of sight")
+    @pytest.mark.filterwarnings("ignore:The graph hides the softmax")
     def test_decides(self, ending, from_logits, threshold):
         model = keras.Sequential([keras.Input((4,)), *ending()])
         x = np.random.default_rng(0).normal(0, 3, (200, 4)).astype("float32")

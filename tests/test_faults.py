@@ -223,7 +223,7 @@ class TestParameters:
             ({"attacks": a2d.BIM()}, "`attacks` must hold .* Received: BIM"),
             ({"bounds": (1e10, 1e10 + 1)}, "two increasing finite numbers. Received: "),
             ({"bounds": (-3e38, 3e38)}, "two increasing finite numbers. Received: "),
-            ({"model": None}, "must be a `keras.Model`, of Keras 3. Received: "),
+            ({"model": None}, "must be a `keras.Model` of Keras 3. Received: "),
         ],
         ids=str,
     )

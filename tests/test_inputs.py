@@ -278,7 +278,7 @@ def encoded(layer):
     ids=["integers", "floats", "subclassed", "words", "encoded", "a vocabulary", "hashed"],
 )
 def test_tokens_are_refused(make):
-    message = "tokens in an embedding.*behind the embedding, and give it embedded inputs. Received:"
+    message = "tokens in an embedding.*follows the embedding, on embedded inputs. Received:"
     with pytest.raises(ValueError, match=message):
         Classifier(make(), bounds=(0, 19))
 

@@ -1,4 +1,4 @@
-"""Bounds: the range of values that an input may hold, one for all features or one for each."""
+"""Bounds: the range of values of an input, one for all features or one per feature."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def parse(bounds: Any, input_shape: tuple[int | None, ...]) -> Bounds:
         Two floats, or two float32 arrays of the shape of one input (1 for sides left open).
 
     Raises:
-        ValueError: If they are anything else, or a feature's range is empty in float32.
+        ValueError: If they are neither, or if a feature's range is empty in float32.
     """
     try:
         low, high = bounds
@@ -60,14 +60,14 @@ def _arrays(
     if not finite.all():
         raise ValueError(
             "`bounds` per feature must be finite numbers in float32. "
-            f"Received: {np.sum(~finite)} of {finite.size} features with others"
+            f"Received: {np.sum(~finite)} of {finite.size} features with other values"
         )
     low, high = low.astype("float32"), high.astype("float32")
     equal, falling = np.sum(low == high), np.sum(low > high)
     if equal or falling:
         raise ValueError(
-            "Every feature's lower bound must be less than its upper one, in float32; a feature "
-            "that never varies needs a wider range, or is left out of the model's inputs. "
+            "Every feature's lower bound must be less than its upper one in float32; widen the "
+            "range of a feature that never varies, or leave the feature out of the model's inputs. "
             f"Received: {equal} of {low.size} features with equal bounds, {falling} with "
             "decreasing ones"
         )

@@ -1,4 +1,4 @@
-"""`Classifier`: any trained Keras classifier seen as logits, with its input bounds."""
+"""`Classifier`: the logits of any trained Keras classifier, with its input bounds."""
 
 import functools
 import math
@@ -21,53 +21,53 @@ from a2d_keras.precision import lowered, require_precision
 
 _PROBE_INPUTS = 8
 _PROBE_SIZE = 32  # of image sides that the model leaves open
-_NEARLY = 1e-4  # relative difference of logits that are the same but for rounding
+_NEARLY = 1e-4  # largest relative difference that rounding may make between equal logits
 
 
 class Classifier:
     """A trained Keras classifier as a function from inputs to float32 logits.
 
     Attacks must see the true logits. A softmax saturates at exactly 1.0, its gradient vanishes,
-    and the input looks infinitely robust. So where the model ends in a softmax or a sigmoid, the
-    values that go into it are read from the model's own graph: nothing is copied, the weights are
-    shared, and layers of any kind may stand before it. The model always runs in inference mode.
+    and the input looks infinitely robust. So if the model ends in a softmax or a sigmoid, the
+    values that go into it are read from the model's own graph. Nothing is copied, the weights are
+    shared, and any layers may come before it. The model always runs in inference mode.
 
-    The function is the one that `model.predict` computes: through the model's own `predict_step`,
-    and KerasHub's preprocessing, where it has them.
+    The function is the one that `model.predict` computes. It includes the model's own
+    `predict_step` and KerasHub's preprocessing, if the model has them.
 
     Args:
         model: A built `keras.Model` with one input, which takes continuous values in batches of
             any size, and one output of shape (batch, classes), or (batch, 1) for a two-class
             problem.
-        bounds: Smallest and largest value an input may hold: two numbers, or two arrays that
+        bounds: The smallest and the largest value of an input: two numbers, or two arrays that
             broadcast to the shape of an input, one range per feature. Defaults to (0.0, 1.0).
         from_logits: Whether the model's outputs are logits (True) or probabilities (False).
-            By default the model's graph tells; where the softmax is out of sight, the model is
-            run on 8 seeded random inputs, and rows of non-negative numbers that sum to one
-            are probabilities: then their logarithms are used, with a warning.
-        threshold: The probability above which one unit means class 1. Defaults to 0.5.
-        data_format: `"channels_last"` or `"channels_first"`, for attacks that know pixels. By
-            default the shape of an image tells: one end of it has 1, 3 or 4 channels; else the
-            model's first layer that knows.
-        precision: What the model computes in under attack: `"float32"`, `"bfloat16"`, where the
-            processor has it or there is a GPU, or `"float16"`, on a GPU. Below float32 the first
-            and the last layer with weights, and so the logits, stay float32. Costs belong to one
-            precision. Defaults to `"float32"`.
+            By default the model's graph shows it. If the softmax is hidden, the model is run on
+            8 seeded random inputs: rows of non-negative numbers that sum to one are
+            probabilities, and their logarithms are used, with a warning.
+        threshold: The probability above which a single unit means class 1. Defaults to 0.5.
+        data_format: `"channels_last"` or `"channels_first"`, for attacks that work on pixels. By
+            default it follows from the shape of an image, which has 1, 3 or 4 channels at one
+            end, or else from the first layer that has a `data_format`.
+        precision: The precision of the model under attack: `"float32"`; `"bfloat16"`, if the
+            processor supports it or there is a GPU; or `"float16"`, on a GPU. Below float32 the
+            first and the last layer with weights, and so the logits, stay float32. Costs hold
+            for one precision only. Defaults to `"float32"`.
 
     Attributes:
-        model: The model, untouched.
+        model: The model, unchanged.
         bounds: The bounds, as floats, or as two float32 arrays of the shape of one input.
         input_shape: Shape of one input, without the batch.
         classes: The number of classes.
-        data_format: Where the channels of an image are.
-        version: How often `refresh` has read the model anew.
+        data_format: `"channels_last"` or `"channels_first"`.
+        version: How many times `refresh` has read the model again.
 
     Raises:
-        ValueError: If the model is no `keras.Model`, is not built, is stateful, has several
-            inputs or outputs, takes tokens or batches of one size, or has an output that is not
-            (batch, classes) or whose units are labels of their own; if `model.predict` computes
-            what no graph of it does; if an argument is out of its range, or the machine lacks
-            the `precision`, or the model does not run in it.
+        ValueError: If the model is not a built `keras.Model` with one input and one output of
+            shape (batch, classes); if it is stateful, takes tokens, has a fixed batch size, or
+            gives several labels per input; if no graph computes what `model.predict` does; if an
+            argument is out of range; or if the machine or the model does not support the
+            `precision`.
 
     Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
@@ -90,7 +90,7 @@ class Classifier:
     ) -> None:
         if not isinstance(model, keras.Model):
             raise ValueError(
-                f"The classifier must be a `keras.Model`, of Keras 3. Received: {type(model)}"
+                f"The classifier must be a `keras.Model` of Keras 3. Received: {type(model)}"
             )
         require_precision(precision)
         _require_threshold(threshold)
@@ -115,39 +115,39 @@ class Classifier:
 
     @property
     def input_names(self) -> set[str]:
-        """The names under which inputs may be given in a dict of one."""
+        """The keys under which a dict may hold the inputs."""
         return self._predict.names
 
     @property
     def unit(self) -> "Classifier":
-        """The classifier whose bounds are two numbers: this one, or one on the unit cube.
+        """The same classifier with two numbers as bounds: this one, or one on the unit cube.
 
-        Attacks run on it, so that a step is a fraction of each feature's own range; `to_unit` and
-        `from_unit` go there and back.
+        Attacks run on it, so a step is a fraction of each feature's own range. `to_unit` and
+        `from_unit` convert inputs.
         """
         return self._unit
 
     def to_unit(self, x: Any) -> Any:
-        """Bring inputs within the bounds to those of `unit`. Graph code.
+        """Convert inputs within the bounds to inputs of `unit`. Graph code.
 
         Args:
             x: Inputs, float32, (batch, *input_shape).
 
         Returns:
-            Inputs of `unit`: the same, where the bounds are two numbers.
+            Inputs of `unit`. They equal `x` if the bounds are two numbers.
         """
         if self._unit is self:
             return x
         return tf.clip_by_value((x - self.bounds[0]) / self.range, 0.0, 1.0)
 
     def from_unit(self, u: Any) -> Any:
-        """Bring inputs of `unit` back, into the bounds. Graph code.
+        """Convert inputs of `unit` back to inputs within the bounds. Graph code.
 
         Args:
             u: Inputs of `unit`, float32, (batch, *input_shape).
 
         Returns:
-            Inputs: the same, where the bounds are two numbers.
+            Inputs. They equal `u` if the bounds are two numbers.
         """
         if self._unit is self:
             return u
@@ -157,7 +157,7 @@ class Classifier:
         """Compute what `model.predict` returns. Graph code.
 
         Args:
-            x: Inputs, of the user's dtype, (batch, *input_shape).
+            x: Inputs of the user's dtype, (batch, *input_shape).
 
         Returns:
             The model's own outputs.
@@ -171,7 +171,7 @@ class Classifier:
             x: A symbolic batch of inputs.
 
         Returns:
-            `KerasTensor`s, in the structure of the model's outputs.
+            `KerasTensor`s in the structure of the model's outputs.
         """
         return self._predict.spec(x)
 
@@ -187,15 +187,16 @@ class Classifier:
         return self._function(x) if tf.executing_eagerly() else self._logits(x)
 
     def vjp(self, x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        """Compute the logits, and how to carry a direction back from them to the inputs.
+        """Compute the logits, and a function that maps a direction at the logits to the inputs.
 
         Args:
             x: Inputs, float32, (batch, *input_shape).
 
         Returns:
-            The logits, float32, (batch, classes), and a function from a direction in their
-            space, of the same shape and dtype, to the vector-Jacobian product, a tensor like `x`.
-            It is finite: NaN becomes 0, and an infinity the largest finite size in its input.
+            The logits, float32, (batch, classes), and a function. It takes a direction of the
+            same shape and dtype, and returns the vector-Jacobian product, a tensor like `x`. The
+            product is finite: NaN becomes 0, and an infinity becomes the largest finite value of
+            its input.
         """
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(x)
@@ -206,7 +207,7 @@ class Classifier:
             if gradient is None:
                 raise ValueError(
                     "A gradient attack needs a classifier that is differentiable in its input; "
-                    "use one that needs labels alone, DBA, or probabilities, LSA. "
+                    "use DBA, which needs labels only, or LSA, which needs probabilities. "
                     f"Received: {describe(self.model)}"
                 )
             return _finite(gradient)
@@ -214,23 +215,23 @@ class Classifier:
         return logits, pullback
 
     def trusted(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Tell which predictions can be used. Graph code.
+        """Find the predictions that can be used. Graph code.
 
         Args:
             outputs: Logits or the model's own outputs, float, (batch, classes).
 
         Returns:
-            Whether a row has no NaN and a finite maximum, bool, (batch,). A logit of -inf, of a
-            class that is masked, is fine.
+            Whether each row has no NaN and a finite maximum, bool, (batch,). A masked class may
+            have a logit of -inf.
         """
         clear = ~tf.reduce_any(tf.math.is_nan(outputs), axis=-1)
         return clear & tf.math.is_finite(tf.reduce_max(outputs, axis=-1))
 
     def random_inputs(self, count: int) -> tf.Tensor:
-        """Make inputs of uniform noise, always the same; of a side left open, 32 pixels.
+        """Make inputs of uniform noise, the same at every call. Open sides get 32 pixels.
 
         Args:
-            count: How many.
+            count: The number of inputs.
 
         Returns:
             Inputs within the bounds, float32, (count, *input_shape).
@@ -243,31 +244,32 @@ class Classifier:
     def weights_hash(self) -> int:
         """Hash the bits of the model's weights, and a precision below float32, on the host.
 
-        What the model would save is hashed: LoRA's weights are merged into the kernels.
+        The hash covers the weights that the model would save, so LoRA's weights are merged into
+        the kernels.
 
         Returns:
-            The first 64 bits of their SHA-256, as a signed integer: equal for equal weights and
-            precision, on every machine, and in a model that was saved and loaded.
+            The first 64 bits of their SHA-256, as a signed integer. Equal weights and precision
+            have the same hash on every machine, also after the model was saved and loaded.
         """
         return hash_weights(self.model, "" if self.precision == "float32" else self.precision)
 
     def structure_changed(self) -> bool:
-        """Tell whether the model has changed since it was read, its weights' values aside.
+        """Return whether the model has changed since it was read. Values of weights do not count.
 
         Returns:
-            Whether a layer, a variable, a setting or a constant is another one.
+            Whether a layer, a variable, a setting or a constant differs.
         """
         return self._structure != Structure(self.model)
 
     def refresh(self) -> None:
-        """Read the model anew if it is another function than the one traced.
+        """Read the model again if it no longer is the function that was traced.
 
-        It is where a layer, variable or setting is another one (LoRA enabled, quantized, an
-        activation swapped), or where its logits differ on 8 seeded inputs. Training alone
-        changes the values of variables, which graphs share.
+        This is so if a layer, variable or setting differs (LoRA enabled, quantized, another
+        activation), or if the logits differ on 8 seeded inputs. Training alone changes only the
+        values of variables, which graphs share.
 
         Raises:
-            ValueError: If the model is no longer one that the class takes.
+            ValueError: If the class does not take the model any more.
         """
         if not self.structure_changed() and not self._answers_otherwise():
             return
@@ -275,7 +277,7 @@ class Classifier:
         self.version += 1
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments but for the model, as plain values.
+        """Return the constructor's arguments, except the model, as plain values.
 
         Returns:
             Keyword arguments of the class.
@@ -317,7 +319,7 @@ class Classifier:
         before, now = self._run(x), self._outputs(x)
         if before.shape != now.shape:
             return True
-        if bool(tf.reduce_all((now >= 0) & (now <= 1))):  # a saturated softmax hides much
+        if bool(tf.reduce_all((now >= 0) & (now <= 1))):  # a saturated softmax hides differences
             before, now = reading.log(before), reading.log(now)
         size = tf.reduce_max(tf.abs(now), axis=-1, keepdims=True)
         return not bool(tf.reduce_all(tf.abs(now - before) <= _NEARLY * size))
@@ -343,7 +345,7 @@ class Classifier:
         one_unit = outputs.shape[-1] == 1
         if not one_unit and self.threshold != 0.5:
             raise ValueError(
-                "A `threshold` belongs to a classifier of one unit; a larger one decides for its "
+                "A `threshold` is for a classifier of one unit; a larger classifier decides by its "
                 f"largest output. Received: {self.threshold} for {outputs.shape} from "
                 f"{describe(self.model)}"
             )
@@ -353,8 +355,8 @@ class Classifier:
             to_logits = reading.before_activation
         elif one_unit and self.from_logits is None:
             raise ValueError(
-                "The classifier must have two classes or more, or one unit with a sigmoid; of "
-                "any other single unit, say with `from_logits` what it gives. "
+                "The classifier must have two classes or more, or one unit with a sigmoid; for "
+                "any other single unit, set `from_logits`. "
                 f"Received: {outputs.shape} from {describe(self.model)}"
             )
         elif self.from_logits or (self.from_logits is None and not self._gives_probabilities()):
@@ -373,8 +375,8 @@ class Classifier:
             if self.precision == "float32":
                 raise
             raise ValueError(
-                "The classifier mixes its precision with float32 in a layer of its own, and so "
-                f'runs in float32 alone: take `precision="float32"`. Received: {self.precision!r} '
+                "The classifier has a layer of its own that mixes precisions, so it runs in "
+                f'float32 only: use `precision="float32"`. Received: {self.precision!r} '
                 f"for {describe(self.model)}"
             ) from error
 
@@ -409,15 +411,15 @@ class Classifier:
 
     def _warn_of_probabilities(self) -> None:
         warnings.warn(
-            "The softmax of this classifier is out of sight, so its log-probabilities are "
-            "attacked: where it is so sure that they underflow, an adversarial input looks robust "
-            f"and is missed; give its logits instead. Received: {describe(self.model)}",
+            "The graph hides the softmax of this classifier, so its log-probabilities are "
+            "attacked. They underflow where the classifier is very sure, and an adversarial input "
+            f"there is missed. Return logits instead. Received: {describe(self.model)}",
             stacklevel=5,
         )
 
     def _warn_of_coarse_logits(self) -> None:
         warnings.warn(
-            "The layer that gives the logits is not the last that this classifier lists, so they "
+            "The layer that computes the logits is not the last layer of this classifier, so they "
             f"are computed in {self.precision}, and costs are coarse. Received: "
             f"{describe(self.model)}",
             stacklevel=4,
@@ -425,7 +427,7 @@ class Classifier:
 
 
 class _UnitClassifier(Classifier):
-    """A classifier with a range per feature, seen from the unit cube.
+    """A classifier with a range per feature, as a function on the unit cube.
 
     Args:
         whole: The `Classifier` with bounds per feature.
@@ -444,19 +446,19 @@ class _UnitClassifier(Classifier):
 
     @property
     def dtype(self) -> tf.DType:
-        """The dtype of inputs on the unit cube, whatever the model declares."""
+        """The dtype of inputs on the unit cube, independent of what the model declares."""
         return tf.float32
 
     def predictions(self, x: tf.Tensor) -> Any:
-        """Compute what `model.predict` returns for these inputs in the model's own ranges."""
+        """Scale inputs to the model's own ranges, and compute what `model.predict` returns."""
         return self._whole.predictions(self._own_ranges(x))
 
     def structure_changed(self) -> bool:
-        """Tell whether the model has changed; see `Classifier.structure_changed`."""
+        """Return whether the model has changed; see `Classifier.structure_changed`."""
         return self._whole.structure_changed()
 
     def refresh(self) -> None:
-        """Refuse: this one belongs to its `Classifier`, which makes another."""
+        """Refuse, since only the `Classifier` itself can be refreshed."""
         raise TypeError("Refresh the classifier itself, and take its `unit` again.")
 
     def _outputs(self, x: tf.Tensor) -> tf.Tensor:
@@ -475,8 +477,9 @@ def _are_scalars(bounds: Any) -> bool:
 
 
 def _finite(gradient: tf.Tensor) -> tf.Tensor:
-    """Mend what is not finite, and leave every finite number as it is."""
-    # One sum tells, and takes less time than to mend; one that overflows does no harm.
+    """Replace values that are not finite, and keep the others."""
+    # The sum shows whether all are finite, in less time than replacing takes. If it overflows,
+    # the values are replaced without need, which changes none of them.
     whole = tf.math.is_finite(tf.reduce_sum(gradient))
     return tf.cond(whole, lambda: gradient, lambda: _mended(gradient))
 
@@ -498,16 +501,16 @@ def _require_threshold(threshold: Any) -> None:
 
 def _no_continuous_values(model: keras.Model) -> str:
     return (
-        "The classifier looks its inputs up in a table, as tokens in an embedding, and attacks "
-        "change continuous values: guard the part of the model behind the embedding, and give it "
+        "The classifier looks its inputs up in a table, like tokens in an embedding, and attacks "
+        "change continuous values: guard the part of the model that follows the embedding, on "
         f"embedded inputs. Received: {describe(model)}"
     )
 
 
 def _labels_of_their_own(outputs: tf.Tensor, model: keras.Model) -> str:
     return (
-        "The outputs of this classifier do not sum to one, as several sigmoid units' do, so each "
-        "is a label of its own: guard one label, with a model of that one unit; or, if they are "
-        "exclusive classes, say with `from_logits` what they are. "
+        "The outputs of this classifier do not sum to one, like those of several sigmoid units, "
+        "so each is a label of its own: guard one label, with a model of that one unit; or, if "
+        "they are exclusive classes, set `from_logits`. "
         f"Received: {outputs.shape[-1]} units of {describe(model)}"
     )

@@ -1,4 +1,4 @@
-"""What one input of a model looks like: its shape, and where its channels are."""
+"""The geometry of one input of a model: its shape, and the axis of its channels."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def input_shape(model: keras.Model) -> tuple[int | None, ...]:
         The shape, without the batch; None for sides left open.
 
     Raises:
-        ValueError: If the model is not built, has several inputs, or takes batches of one size.
+        ValueError: If the model is not built, has several inputs, or has a fixed batch size.
     """
     inputs = getattr(model, "inputs", None)
     if inputs:
@@ -49,7 +49,7 @@ def _declared_shape(model: keras.Model, inputs: Any) -> Any:
         raise ValueError(
             "The classifier must take batches of any size: build it again without `batch_size` in "
             "`keras.Input`, and give it the weights with `set_weights`. "
-            f"Received: batches of {batch} alone, for {describe(model)}"
+            f"Received: only batches of {batch}, for {describe(model)}"
         )
     return inputs[0].shape
 
@@ -60,7 +60,7 @@ def _is_shape(shape: Any) -> bool:
 
 
 def _resizes(model: keras.Model, sides: tuple[int | None, ...]) -> bool:
-    """Tell whether KerasHub's preprocessing makes images of any size one size."""
+    """Return whether KerasHub's preprocessing resizes images to one size."""
     preprocess = getattr(model, "preprocess_samples", None)
     if preprocess is None or len(sides) != 3 or None in sides:
         return False
@@ -74,37 +74,38 @@ def _resizes(model: keras.Model, sides: tuple[int | None, ...]) -> bool:
 
 
 def require_stateless(model: keras.Model) -> None:
-    """Refuse a model that remembers the batch before.
+    """Refuse a model that keeps state between batches.
 
     Args:
         model: The model.
 
     Raises:
-        ValueError: If a layer of it is stateful.
+        ValueError: If one of its layers is stateful.
     """
     stateful = [layer.name for layer in model._flatten_layers() if getattr(layer, "stateful", None)]
     if stateful:
         raise ValueError(
-            "The classifier must treat every batch alike: build it again with `stateful=False`, "
+            "The classifier must not keep state between batches: build it with `stateful=False`, "
             "and give it the weights with `set_weights`. "
             f"Received: {describe(model)} with stateful layers {stateful}"
         )
 
 
 def data_format(model: keras.Model, shape: tuple[int | None, ...], given: str | None) -> str:
-    """Tell where the channels of an image are.
+    """Find the axis of an image that holds its channels.
 
     Args:
         model: The model.
         shape: The shape of one input.
-        given: What the user says, or None: then the one end of a shape of three sides that
-            holds 1, 3 or 4 tells; where neither or both do, the first layer that knows.
+        given: The user's choice. If it is None and the shape has three sides, the channels are
+            at the end that holds 1, 3 or 4. If neither or both ends do, the first layer with a
+            `data_format` decides.
 
     Returns:
         `"channels_last"` or `"channels_first"`.
 
     Raises:
-        ValueError: If the user says something else.
+        ValueError: If the user's choice is invalid.
     """
     if given is not None:
         if given not in DATA_FORMATS:

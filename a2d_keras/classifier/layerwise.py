@@ -1,4 +1,4 @@
-"""A model run layer by layer, and named in a sentence."""
+"""Run a model layer by layer; describe a model in an error message."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,14 +7,15 @@ import keras
 
 
 def run(model: keras.Model, inputs: list[Any], call: Callable[..., Any]) -> list[Any]:
-    """Run a model, and the models inside it, with every layer through a function. Graph code.
+    """Run a model and the models inside it, calling every layer through a function. Graph code.
 
-    No input is cast to the dtype that the model declares.
+    Inputs are not cast to the dtype that the model declares.
 
     Args:
         model: A built Sequential or Functional `keras.Model`.
         inputs: Its inputs, a list of tensors.
-        call: A function of a layer (or operation) and its arguments, to its outputs.
+        call: A function that takes a layer (or operation) and its arguments, and returns its
+            outputs.
 
     Returns:
         The outputs, a list of tensors.
@@ -29,13 +30,13 @@ def run(model: keras.Model, inputs: list[Any], call: Callable[..., Any]) -> list
 
         return called
 
-    # A layer's own `output` may belong to another model, which used the layer first.
+    # A layer's own `output` may belong to another model that used the layer first.
     graph = keras.Model(model.inputs, model.outputs)
     return list(keras.tree.flatten(graph._run_through_graph(inputs, operation_fn=operation)))
 
 
 def has_graph(layer: Any) -> bool:
-    """Tell whether a layer is a model whose layers can be run one by one.
+    """Return whether a layer is a model whose layers can be run one by one.
 
     Args:
         layer: A layer, or an operation.
@@ -65,7 +66,7 @@ def predict_layer(layer: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def describe(model: keras.Model) -> str:
-    """Name a model in a sentence.
+    """Describe a model in an error message.
 
     Args:
         model: A `keras.Model`.

@@ -1,18 +1,18 @@
-"""Logits, read out of the graph of a model that ends in a softmax or a sigmoid."""
+"""Read logits from the graph of a model that ends in a softmax or a sigmoid."""
 
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-# Ops that leave the classes where they are, so the softmax may stand before them.
+# Ops that keep the order of classes: the softmax may come before them.
 _TRANSPARENT_OPS = frozenset({"Cast", "Identity", "Reshape", "Squeeze"})
-# Ops through which whole numbers reach a table: `keras.ops.take` also mends negative ones.
+# Ops through which whole numbers reach a table. `keras.ops.take` also wraps negative ones around.
 _INDEX_OPS = _TRANSPARENT_OPS | {
     *("AddV2", "AsString", "ConcatV2", "ExpandDims", "Floor", "Maximum", "Minimum"),
     *("Pack", "Rint", "Round", "SelectV2", "StridedSlice", "Transpose"),
 }
-_LOOKUPS = {  # the place of what is looked up, or counted
+_LOOKUPS = {  # the position of the argument that is looked up, or counted
     **{"Gather": 1, "GatherV2": 1, "ResourceGather": 1, "LookupTableFindV2": 1},
     **{"Bincount": 0, "DenseBincount": 0, "OneHot": 0, "StringToHashBucketFast": 0},
 }
@@ -36,7 +36,7 @@ def source(outputs: tf.Tensor) -> tf.Tensor:
 
 
 def activation_op(outputs: tf.Tensor) -> tf.Operation | None:
-    """Find the softmax or sigmoid that outputs come straight from, as Keras's own losses do.
+    """Find the softmax or sigmoid whose results the outputs are, as Keras's own losses do.
 
     Args:
         outputs: The outputs of a model in a graph, (batch, classes).
@@ -51,27 +51,27 @@ def activation_op(outputs: tf.Tensor) -> tf.Operation | None:
 
 
 def before_activation(outputs: tf.Tensor) -> tf.Tensor:
-    """Take what goes into the softmax or sigmoid that outputs come from."""
+    """Return the input of the softmax or sigmoid."""
     op = activation_op(outputs)
     assert op is not None
     return tf.reshape(tf.cast(op.inputs[0], tf.float32), tf.shape(outputs))
 
 
 def as_they_are(outputs: tf.Tensor) -> tf.Tensor:
-    """Take outputs that are logits."""
+    """Return outputs that are logits already."""
     return outputs
 
 
 def log(probabilities: tf.Tensor) -> tf.Tensor:
-    """Take the logarithms of probabilities, which are logits too."""
+    """Return the logarithms of probabilities, which are valid logits."""
     return tf.math.log(tf.maximum(probabilities, np.finfo(np.float32).tiny))
 
 
 def two_classes(to_logits: ToLogits, shift: float, outputs: tf.Tensor) -> tf.Tensor:
-    """Make two classes' logits of one unit's.
+    """Turn the output of one unit into the logits of two classes.
 
     Args:
-        to_logits: How to read the unit's logit.
+        to_logits: Reads the unit's logit.
         shift: The logit at which the decision changes; 0 for a threshold of 0.5.
         outputs: The unit's outputs, (batch, 1).
 
@@ -83,7 +83,7 @@ def two_classes(to_logits: ToLogits, shift: float, outputs: tf.Tensor) -> tf.Ten
 
 
 def two_log_probabilities(shift: float, outputs: tf.Tensor) -> tf.Tensor:
-    """Make two classes' logits of one unit's probability; see `two_classes`."""
+    """Turn the probability of one unit into the logits of two classes; see `two_classes`."""
     return _shifted(log(tf.concat([1 - outputs, outputs], axis=-1)), shift)
 
 
@@ -92,28 +92,28 @@ def _shifted(logits: tf.Tensor, shift: float) -> tf.Tensor:
 
 
 def are_probabilities(outputs: tf.Tensor) -> bool:
-    """Tell whether rows are probabilities of exclusive classes: not negative, and sum to one."""
+    """Return whether rows are probabilities of exclusive classes: not negative, with sum one."""
     sums = tf.reduce_sum(outputs, axis=-1)
     return bool(tf.reduce_all(outputs >= 0) & tf.reduce_all(tf.abs(sums - 1) <= _SUM_TOLERANCE))
 
 
 def are_labels(outputs: tf.Tensor) -> bool:
-    """Tell whether rows look like probabilities of labels: within [0, 1], in any sum.
+    """Return whether rows look like probabilities of labels: within [0, 1], with any sum.
 
-    A constant row tells nothing: an untrained model may give zeros.
+    Equal rows show nothing, since an untrained model may return zeros.
     """
     within = tf.reduce_all((outputs >= 0) & (outputs <= 1))
     return bool(within & tf.reduce_any(outputs != outputs[:1]))
 
 
 def feeds_lookup(x: tf.Tensor) -> bool:
-    """Tell whether a graph's input is looked up in a table, as tokens are in an embedding.
+    """Return whether a graph looks its input up in a table, like tokens in an embedding.
 
     Args:
         x: The input, a placeholder.
 
     Returns:
-        Whether it reaches the indices of a lookup through casts and changes of shape alone.
+        Whether it reaches the indices of a lookup through casts and changes of shape only.
     """
     waiting, seen = [x], set()
     while waiting:

@@ -1,4 +1,4 @@
-"""What `model.predict` computes, as one function that a graph can hold."""
+"""`PredictFunction`: what `model.predict` computes, as graph code."""
 
 from typing import Any
 
@@ -9,20 +9,20 @@ import tensorflow as tf
 from a2d_keras.classifier.layerwise import describe, has_graph, predict_layer, run
 
 _OVERRIDABLE = ("predict", "predict_step", "make_predict_function")
-_NEARLY = 1e-4  # relative difference of outputs that compute the same
+_NEARLY = 1e-4  # largest relative difference that rounding may make between equal outputs
 
 
 class PredictFunction:
     """What `model.predict` computes, as graph code.
 
-    Usually that is a call of the model. A model with a `predict_step` of its own is run through
-    that, and a KerasHub model preprocesses first.
+    Usually that is a call of the model. A model with its own `predict_step` runs through it, and
+    a KerasHub model preprocesses first.
 
     Args:
         model: The built model, with one input.
 
     Attributes:
-        dtype: The dtype that the model declares for its input; a float dtype if it declares none.
+        dtype: The dtype that the model declares for its input, or float32 if it declares none.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -37,7 +37,7 @@ class PredictFunction:
 
     @property
     def names(self) -> set[str]:
-        """The names under which the one input may be given in a dict."""
+        """The keys under which a dict may hold the one input."""
         declared = {each.name for each in getattr(self._model, "inputs", None) or ()}
         return declared | (set(self._structure) if isinstance(self._structure, dict) else set())
 
@@ -45,10 +45,10 @@ class PredictFunction:
         """Compute what `model.predict` returns for a batch.
 
         Args:
-            x: Inputs, of any real dtype, (batch, *input_shape).
+            x: Inputs of any real dtype, (batch, *input_shape).
 
         Returns:
-            The outputs, as the model gives them.
+            The outputs, as the model returns them.
         """
         data = self._prepared(x)
         if self._steps:
@@ -62,7 +62,7 @@ class PredictFunction:
             x: A symbolic batch of inputs.
 
         Returns:
-            `KerasTensor`s, in the structure of the outputs.
+            `KerasTensor`s in the structure of the outputs.
         """
         if not self._steps and not self._preprocesses:
             return self._model.compute_output_spec(_packed(self._structure, x))
@@ -75,16 +75,16 @@ class PredictFunction:
         )
 
     def continuous(self, x: tf.Tensor) -> Any:
-        """Compute the same where inputs are float32 and the model declares whole numbers.
+        """Compute the same from float32 inputs for a model that declares whole numbers.
 
         Keras casts inputs to the declared dtype, and a cast to whole numbers has no gradient. The
-        layers behind it take any dtype, so they get the numbers as they are.
+        model's layers take any dtype, so they get the numbers without a cast.
 
         Args:
             x: Inputs, float32, (batch, *input_shape).
 
         Returns:
-            The outputs, with a gradient where the layers have one.
+            The outputs, with a gradient if the layers have one.
         """
         plain = not self._steps and not self._preprocesses
         if self.dtype.is_floating or not plain or not has_graph(self._model):
@@ -98,24 +98,24 @@ class PredictFunction:
             x: Some inputs, float32.
 
         Raises:
-            ValueError: If a class between `keras.Model` and the model's own changes how it
-                predicts, and `model.predict` differs from what this function computes.
+            ValueError: If the model's class overrides how it predicts, and `model.predict`
+                differs from what this function computes.
         """
         if all(_is_kerass_own(self._model, name) for name in _OVERRIDABLE):
             return
         x = tf.cast(x, self.dtype)
         if not _same(self._model_predict(x.numpy()), self(x)):
             raise ValueError(
-                "`predict` of this classifier computes something else than its layers or its "
-                "`predict_step` do, so it cannot be attacked: move what comes before and after "
-                f"the layers into layers of the model. Received: {describe(self._model)}"
+                "`predict` of this classifier computes something that neither its layers nor its "
+                "`predict_step` compute, so it cannot be attacked: move that computation into "
+                f"layers of the model. Received: {describe(self._model)}"
             )
 
     def _model_predict(self, x: np.ndarray) -> Any:
         data = _packed(self._structure, x)
         try:
             return self._model.predict(data, verbose=0)
-        except TypeError:  # one that takes no `verbose`
+        except TypeError:  # its own `predict` takes no `verbose`
             return self._model.predict(data)
 
     def _prepared(self, x: Any) -> Any:
@@ -152,10 +152,10 @@ def _close(theirs: Any, ours: Any) -> bool:
 
 
 def single_output(outputs: Any, model: keras.Model) -> tf.Tensor:
-    """Take the one output of a classifier.
+    """Return the one output of a classifier.
 
     Args:
-        outputs: What the model gave.
+        outputs: What the model returned.
         model: The model, for the error message.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a model is made of, and what it would save: has it changed?"""
+"""Detect changes of a model: its structure, and the weights that it would save."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# What a model keeps of training and predicting.
+# Attributes that training and predicting set.
 _TRAINING = frozenset(
     {"built", "compiled", "history", "loss", "optimizer", "predict_function", "run_eagerly"}
     | {"steps_per_execution", "stop_evaluating", "stop_predicting", "stop_training"}
@@ -18,10 +18,10 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 class Structure:
-    """What a traced graph depends on, the values of variables aside.
+    """What a traced graph depends on, except the values of variables.
 
-    That is each layer's identity, precision, variables, settings and constants. All of them are
-    kept, so that no new one can take the identity of an old one.
+    That is each layer's identity, precision, variables, settings and constants. All of these
+    objects are kept alive, so that no new object gets the `id` of an old one.
 
     Args:
         model: The model.
@@ -44,7 +44,7 @@ class Structure:
         return self._id(layer), layer.dtype_policy.name, variables, graph, self._state(layer)
 
     def _state(self, layer: Any) -> list[tuple[str, Any]]:
-        """List constants and settings, which a trace takes over."""
+        """List the constants and settings that a trace depends on; the config lacks some."""
         is_model = isinstance(layer, keras.Model)
         state: list[tuple[str, Any]] = []
         for name, value in vars(layer).items():
@@ -53,7 +53,7 @@ class Structure:
             if tf.is_tensor(value) or isinstance(value, np.ndarray) or callable(value):
                 state.append((name, self._id(value)))
             elif isinstance(value, _PLAIN) and not name.startswith("_") and value:
-                state.append((name, value))  # loading sets flags that were missing to False
+                state.append((name, value))  # loading sets missing flags to False
         return state
 
     def _id(self, value: Any) -> int:
@@ -66,14 +66,14 @@ def _own_variables(layer: Any) -> Iterable[Any]:
 
 
 def hash_weights(model: keras.Model, salt: str = "") -> int:
-    """Hash what a model would save of its weights, on the host.
+    """Hash the weights that a model would save, on the host.
 
-    Keras merges LoRA's weights when it saves, so they are hashed merged. A layer that saves its
-    variables as they are is hashed by its variables, in their order.
+    Keras merges LoRA's weights when it saves, so the hash is of the merged weights. For a layer
+    that saves its variables as they are, the hash is of its variables, in their order.
 
     Args:
         model: The model.
-        salt: What else to hash.
+        salt: Text to hash as well.
 
     Returns:
         The first 64 bits of the SHA-256, as a signed integer.
@@ -87,7 +87,7 @@ def hash_weights(model: keras.Model, salt: str = "") -> int:
 
 def _saved_values(model: keras.Model) -> Iterator[Any]:
     owners = {id(v): layer for layer in model._flatten_layers() for v in _own_variables(layer)}
-    seen: dict[int, Any] = {}  # keeps them, so that no id is used again
+    seen: dict[int, Any] = {}  # keeps the objects alive, so that no id is used again
     for weight in model.weights:
         layer = owners.get(id(weight))
         if layer is not None and id(layer) in seen:
@@ -105,14 +105,14 @@ def _layer_values(layer: Any) -> list[Any]:
     _without_idle_lora(layer).save_own_variables(store)
     saved = list(store.values())
     merged = not {id(value) for value in saved} <= {id(variable) for variable in own}
-    # Of a layer that was quantized to float8 a loaded copy has its variables in another order.
+    # Loading a layer that was quantized to float8 changes the order of its variables.
     reordered = getattr(layer, "quantization_mode", None) == "float8"
     lora = getattr(layer, "lora_enabled", False)
     return saved if merged or reordered or lora else own
 
 
 def _without_idle_lora(layer: Any) -> Any:
-    """Look past LoRA weights that add nothing, as after loading: to merge them would round."""
+    """Ignore LoRA weights that add nothing, as after loading, since merging them would round."""
     names = [name for name in vars(layer) if name.startswith("lora_") and name.endswith("_b")]
     if not getattr(layer, "lora_enabled", False) or any(
         np.any(_to_numpy(getattr(layer, name))) for name in names
