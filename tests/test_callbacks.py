@@ -159,9 +159,9 @@ class TestAttackCostMonitor:
         [
             ({"attack": "bim"}, "`attack` must be an untargeted attack. Received: bim"),
             ({"attack": a2d.BIM(targeted=True)}, "`attack` must be an untargeted.* Received: BIM"),
-            ({"name": ""}, "`name` must be a name for the logs. Received: ''"),
+            ({"name": ""}, "`name` must be a non-empty string. Received: ''"),
             ({"slots": 0}, '`slots` must be a whole number, at least 1, or "auto". Received: 0'),
-            ({"x": []}, "`x` must hold one input or more. Received: 0 inputs"),
+            ({"x": []}, "`x` must hold at least one input. Received: 0 inputs"),
         ],
     )
     def test_arguments(self, benign, options, message):

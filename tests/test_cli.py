@@ -328,7 +328,7 @@ class TestErrors:
         }.items():
             self.refuses(run, folder, message, "detect", name, "images", "-o", "v.csv")
         words = ("adapt", "guarded.keras", "benign.npz", "-o", "twice.keras")
-        self.refuses(run, folder, "not guarded yet. Received: guarded.keras", *words)
+        self.refuses(run, folder, "not guarded. Received: guarded.keras", *words)
         words = ("cost", "guarded.keras", "images", "--bounds", 0, 1, "-o", "c.csv")
         self.refuses(run, folder, "leave --bounds out. Received: ", *words)
 

@@ -14,7 +14,7 @@ from a2d_keras.precision import lowered, native_bfloat16
 from models import zoo
 
 needs_bfloat16 = pytest.mark.skipif(
-    not native_bfloat16(), reason="this processor has no bfloat16 of its own"
+    not native_bfloat16(), reason="this processor lacks bfloat16"
 )
 pytestmark = pytest.mark.filterwarnings("ignore:This processor's bfloat16")
 LOW = "bfloat16"
@@ -305,7 +305,7 @@ class TestErrors:
         if flags:
             path.write_text(flags)
         monkeypatch.setattr(precision, "_LISTED", path)
-        with pytest.raises(ValueError, match='no bfloat16 of its own.*Received: "bfloat16"'):
+        with pytest.raises(ValueError, match='lacks bfloat16.*Received: "bfloat16"'):
             a2d.Classifier(model, precision=LOW)
 
     @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")

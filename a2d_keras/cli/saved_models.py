@@ -28,7 +28,7 @@ def load(path: str) -> keras.Model:
         cause = str(error).rpartition("Exception encountered: ")[2]  # the rest may list all layers
         raise ValueError(
             f"Keras {keras.__version__} cannot load this model: the file must be complete, hold "
-            "built-in layers only, and come from no newer version of Keras. "
+            "built-in layers only, and not come from a newer version of Keras. "
             f"Received: {path}: {textwrap.shorten(cause, 300)}"
         ) from error
 
@@ -48,7 +48,7 @@ def load_classifier(path: str) -> keras.Model:
     model = load(path)
     if isinstance(model, GuardedModel):
         raise ValueError(
-            f"`adapt` takes a classifier that is not guarded yet. Received: {path}, a guarded model"
+            f"`adapt` takes a classifier that is not guarded. Received: {path}, a guarded model"
         )
     return model
 
