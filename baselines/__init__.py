@@ -1,1 +1,1 @@
-"""Rival detectors, and their comparison with A2D: used from a checkout, never installed."""
+"""The baselines, and the comparison with them. Run from a checkout; not installed."""

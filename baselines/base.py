@@ -1,4 +1,4 @@
-"""`Baseline`: the face of every detector that A2D is compared with."""
+"""`Baseline`: the base class of the detectors that A2D is compared with."""
 
 import abc
 import inspect
@@ -24,18 +24,18 @@ class Baseline(abc.ABC):
     """A detector that learns to tell adversarial inputs from benign and noisy ones.
 
     It turns an input into a few numbers, its characteristics, and learns from those. A subclass
-    computes the characteristics, says how to learn from them and how to score them, and what a
-    file must hold besides. To enter the comparisons it needs a line in `baselines/registry.py`.
+    computes the characteristics, learns from them, scores them, and defines what else a file must
+    hold. To enter the comparisons it needs a line in `baselines/registry.py`.
 
     Args:
         model: The classifier whose inputs are judged.
         seed: Seed of all random numbers, not negative. Defaults to 0.
 
     Attributes:
-        name: The name in tables and registries; each subclass has its own.
+        name: The name in tables and registries. Each subclass has its own.
 
     Raises:
-        ValueError: If a parameter is out of its range.
+        ValueError: If a parameter is out of range.
     """
 
     name: ClassVar[str]
@@ -56,25 +56,25 @@ class Baseline(abc.ABC):
             **options: Parameters of the class.
 
         Returns:
-            The detector, which has not learned yet. By default it needs nothing of the data.
+            The detector, not fitted. By default it needs nothing of the data.
         """
         return cls(model, **options)
 
     @staticmethod
     def paper_split(count):
-        """Say on which test inputs the authors fit, and which they score.
+        """Return which test inputs the authors fit and score on.
 
         Args:
             count: The number of test inputs.
 
         Returns:
-            Two masks, bool, (count,). By default both are all.
+            Two masks, bool, (count,). By default both select all inputs.
         """
         return np.ones(count, bool), np.ones(count, bool)
 
     @abc.abstractmethod
     def parameters(self) -> dict[str, Any]:
-        """List all that the characteristics depend on, but for the model and the inputs.
+        """List what the characteristics depend on, except the model and the inputs.
 
         Returns:
             A dict that JSON can hold.
@@ -82,25 +82,25 @@ class Baseline(abc.ABC):
 
     @abc.abstractmethod
     def characteristics(self, x, *, benign=None):
-        """Compute what is judged of each input.
+        """Compute the characteristics of inputs.
 
         Args:
             x: Inputs, float32, (n, *input shape).
-            benign: Number i is the benign input that input i is, or was made from; None if that
-                is unknown.
+            benign: The benign inputs that the inputs are, or were made from, in the same order.
+                None if they are unknown.
 
         Returns:
             The characteristics, float64, (n, number of them).
         """
 
     def fit(self, benign, noisy, adversarial):
-        """Learn from benign inputs, and from what was made of them.
+        """Learn from benign inputs and their noisy and adversarial counterparts.
 
         Args:
             benign: Benign inputs, float32, (n, *input shape).
-            noisy: Number i is benign input i with noise, another negative example; like `benign`.
-            adversarial: Number i was made from benign input i, like `benign`. To leave some out,
-                call `fit_characteristics` on the rows of the others.
+            noisy: The benign inputs with noise, in the same order. They are negatives too.
+            adversarial: Adversarial inputs made from the benign ones, in the same order. To leave
+                some out, call `fit_characteristics` on the rows of the others.
 
         Returns:
             This detector.
@@ -143,7 +143,7 @@ class Baseline(abc.ABC):
             The scores, float64, (n,); higher is more adversarial.
 
         Raises:
-            ValueError: If there was no `fit`.
+            ValueError: If `fit` was not called.
         """
         self._require_fitted(self._learned)
         return self.score_characteristics(self.characteristics(x))
@@ -152,13 +152,13 @@ class Baseline(abc.ABC):
         """Score characteristics.
 
         Args:
-            characteristics: As from `characteristics`.
+            characteristics: Characteristics, as `characteristics` returns them.
 
         Returns:
             The scores, float64, (n,); higher is more adversarial.
 
         Raises:
-            ValueError: If there was no `fit` or `fit_characteristics`.
+            ValueError: If neither `fit` nor `fit_characteristics` was called.
         """
         self._require_fitted(self._learned)
         return self.decide(characteristics, self._learned)
@@ -168,9 +168,9 @@ class Baseline(abc.ABC):
         """Learn from characteristics.
 
         Args:
-            benign: As for `fit_characteristics`; there are enough of each kind.
-            noisy: Likewise.
-            adversarial: Likewise.
+            benign: As for `fit_characteristics`. There are enough of each kind.
+            noisy: As for `fit_characteristics`.
+            adversarial: As for `fit_characteristics`.
 
         Returns:
             What was learned, a dict of arrays.
@@ -181,21 +181,21 @@ class Baseline(abc.ABC):
         """Score characteristics by what was learned.
 
         Args:
-            characteristics: As from `characteristics`.
-            learned: As from `learn`.
+            characteristics: Characteristics, as `characteristics` returns them.
+            learned: What `learn` returned.
 
         Returns:
             The scores, float64, (n,).
         """
 
     def save(self, path):
-        """Save what `fit` has learned; the model is not saved with it.
+        """Save what `fit` has learned, without the model.
 
         Args:
-            path: The file, replaced only when its successor is complete.
+            path: The file. An old one is replaced once the new one is complete.
 
         Raises:
-            ValueError: If there was no `fit`.
+            ValueError: If `fit` was not called.
         """
         self._require_fitted(self._learned)
         learned = {f"{_LEARNED}{name}": array for name, array in self._learned.items()}
@@ -206,17 +206,17 @@ class Baseline(abc.ABC):
 
     @classmethod
     def load(cls, path, model):
-        """Load what was saved.
+        """Load a detector that `save` wrote.
 
         Args:
             path: The file.
-            model: The classifier it was fitted on.
+            model: The classifier that the detector was fitted on.
 
         Returns:
             The detector.
 
         Raises:
-            FileNotFoundError: If there is no file.
+            FileNotFoundError: If the file does not exist.
             ValueError: If the file is damaged, was saved by another baseline, or was fitted on a
                 model with other weights.
         """
@@ -245,7 +245,7 @@ class Baseline(abc.ABC):
             A dict of arrays and numbers.
 
         Raises:
-            ValueError: If there was no `fit`, and something of it is needed.
+            ValueError: If the state depends on `fit`, and `fit` was not called.
         """
 
     @classmethod
@@ -255,7 +255,7 @@ class Baseline(abc.ABC):
 
         Args:
             model: The classifier.
-            state: A dict of arrays, with what `state` returned among them.
+            state: A dict of arrays that includes what `state` returned.
 
         Returns:
             The detector, without what it has learned.
@@ -264,20 +264,20 @@ class Baseline(abc.ABC):
     @staticmethod
     def _require_fitted(known):
         if known is None:
-            raise ValueError("`fit` must come first. Received: a detector that has not learned")
+            raise ValueError("Call `fit` first. Received: a detector that is not fitted")
 
 
 class RegressionBaseline(Baseline):
     """A baseline whose detector is a logistic regression on scaled characteristics.
 
     Attributes:
-        scaler: The class of the scaler, one of scikit-learn's; each subclass has its own.
+        scaler: The class of the scaler, from scikit-learn. Each subclass has its own.
     """
 
     scaler: ClassVar[type]
 
     def learn(self, benign, noisy, adversarial):
-        """Fit the scaler and the regression, its strength chosen by five-fold cross-validation."""
+        """Fit the scaler and the regression. Cross-validation chooses the regularization."""
         scaler, kinds = self.scaler(), (benign, noisy, adversarial)
         scaled = scaler.fit_transform(np.concatenate(kinds))
         labels = np.repeat([False, False, True], [len(kind) for kind in kinds])
@@ -285,7 +285,7 @@ class RegressionBaseline(Baseline):
         if "use_legacy_attributes" in inspect.signature(LogisticRegressionCV).parameters:
             options |= {"l1_ratios": (0.0,), "use_legacy_attributes": False}  # scikit-learn 1.8
         folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=self.seed)
-        with threadpool_limits(1):  # on so few numbers threads only wait for each other
+        with threadpool_limits(1):  # for so few numbers, threads only wait for each other
             regression = LogisticRegressionCV(cv=folds, **options).fit(scaled, labels)
         fitted = {name: v for name, v in vars(scaler).items() if isinstance(v, np.ndarray)}
         return {
@@ -312,7 +312,7 @@ def graph_ends(model):
     Returns:
         Two lists of `KerasTensor`s, empty if the model has no graph of layers.
     """
-    if not model.built:  # of which Keras 3.3 raises an error of its own
+    if not model.built:  # Keras 3.3 would raise its own error
         return [], []
     return tuple(list(getattr(model, name, None) or ()) for name in ("inputs", "outputs"))
 
@@ -323,7 +323,7 @@ def _read(path):
         with np.load(io.BytesIO(contents), allow_pickle=False) as file:
             arrays = dict(file)
         intact = arrays.pop("checksum") == _checksum(arrays)
-    except Exception:  # whatever NumPy and zipfile stumble over
+    except Exception:  # NumPy and zipfile raise errors of many kinds for damaged files
         intact = False
     if not intact:
         raise ValueError(

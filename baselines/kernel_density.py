@@ -1,8 +1,8 @@
 """Kernel density and Bayesian uncertainty (KD+BU, the paper's BL1).
 
 Feinman, Curtin, Shintre and Gardner 2017, "Detecting Adversarial Samples from Artifacts", Sections
-3 and 4. An adversarial input lies far from the training inputs of its predicted class, or where the
-classifier is unsure.
+3 and 4. An adversarial input lies far from the training inputs of its predicted class, or in a
+region where the classifier is unsure.
 """
 
 import math
@@ -31,8 +31,8 @@ def log_density(x, reference, bandwidth):
     """Compute logarithms of Gaussian kernel densities, exactly.
 
     Args:
-        x: Where, float, (n, dimensions).
-        reference: What the density is made of, float, (points, dimensions).
+        x: The points to evaluate the density at, float, (n, dimensions).
+        reference: The points that form the density, float, (points, dimensions).
         bandwidth: Standard deviation of the kernel, in the units of `x`.
 
     Returns:
@@ -43,7 +43,7 @@ def log_density(x, reference, bandwidth):
         >>> print(np.exp(log_density(points, points, bandwidth=1.0)).round(3))
         [0.267 0.267 0.136]
     """
-    # Far from its points the trees of scikit-learn's `KernelDensity` are wrong by any factor.
+    # Far from the points, the trees of scikit-learn's `KernelDensity` are wrong by any factor.
     squared = _squared_distances(x, reference)
     return _log_kernel_means(squared, len(reference), np.shape(reference)[1], bandwidth)
 
@@ -56,8 +56,8 @@ def choose_bandwidth(activations, classes, bandwidths=None):
     Args:
         activations: Activations, float, (n, dimensions).
         classes: Their classes, int, (n,).
-        bandwidths: What to choose from, float. Defaults to 25, from 0.02 to 5 standard deviations
-            of an activation.
+        bandwidths: The bandwidths to choose from, float. Defaults to 25 of them, from 0.02 to 5
+            standard deviations of an activation.
 
     Returns:
         The bandwidth, a float.
@@ -72,7 +72,7 @@ def choose_bandwidth(activations, classes, bandwidths=None):
     likelihoods = np.zeros(len(bandwidths))
     for label in np.unique(classes):
         members = activations[classes == label]
-        if len(members) > 1:  # or there are no others
+        if len(members) > 1:  # a single member has no others
             squared = _squared_distances(members, members)
             np.fill_diagonal(squared, np.inf)
             shape = len(members) - 1, members.shape[1]
@@ -98,27 +98,28 @@ def mean_variance(predictions):
 
 
 class KernelDensityUncertainty(RegressionBaseline):
-    """Tell adversarial inputs by their density in the last hidden layer, and by uncertainty.
+    """KD+BU (Feinman et al. 2017): density in the last hidden layer, and Bayesian uncertainty.
 
     The first characteristic of an input is the logarithm of a Gaussian kernel density at its
-    activations in the last hidden layer: what the last Dense takes, or, in a model without one,
-    the last Dropout. Each class has a density, of the training inputs that truly belong to it;
-    the one of the predicted class counts. The second is the variance of the class probabilities
-    over passes in which every Dropout, and no other layer, behaves as in training, averaged over
-    classes. A logistic regression on the two, each standardised, is the detector.
+    activations in the last hidden layer. These are the inputs of the last Dense, or, in a model
+    without one, of the last Dropout. Each class has a density, formed by the training inputs that
+    truly belong to it, and the density of the predicted class counts. The second characteristic
+    is the variance of the class probabilities over passes in which every Dropout, and no other
+    layer, behaves as in training, averaged over classes. The detector is a logistic regression on
+    both, each standardised.
 
     Layers before the first Dropout run once for all passes. The random numbers of a batch of 256
-    inputs depend on the seed alone, and those of the model stay as they are.
+    inputs depend on the seed only, and the state of the model's own generators does not change.
 
     Args:
         model: A built Sequential or Functional classifier with one input, one output of shape
             (batch, classes), probabilities or logits, and a Dropout of any kind. Layers of the
             models inside it count as its own; a Dropout inside a layer of another kind does not.
-        x_train: Inputs that the densities are made of, float32, (n, *input shape).
+        x_train: Inputs that form the densities, float32, (n, *input shape).
         y_train: Their true classes, int, (n,); at least two of every class.
-        bandwidth: Standard deviation of the kernel; the paper has 1.20 for MNIST and 0.26 for
-            CIFAR-10. By default `choose_bandwidth` takes it, from at most 5,000 of the
-            activations, drawn at random.
+        bandwidth: Standard deviation of the kernel. The paper uses 1.20 for MNIST and 0.26 for
+            CIFAR-10. By default `choose_bandwidth` chooses it on at most 5,000 activations, drawn
+            at random.
         passes: Monte Carlo passes, at least 2. Defaults to 50.
         seed: Seed of the dropout, of the choice of the bandwidth and of the regression's
             cross-validation, not negative. Defaults to 0.
@@ -128,7 +129,7 @@ class KernelDensityUncertainty(RegressionBaseline):
 
     Raises:
         ValueError: If the model is not such a classifier, `y_train` does not fit, or a parameter
-            is out of its range.
+            is out of range.
 
     Examples:
         >>> keras.utils.set_random_seed(0)
@@ -158,12 +159,12 @@ class KernelDensityUncertainty(RegressionBaseline):
 
     @classmethod
     def from_data(cls, model, data, **options):
-        """Make the detector, its densities of the training inputs.
+        """Make the detector with densities of the training inputs.
 
         Args:
             model: The classifier.
             data: The `models.record.Dataset` that it was trained on.
-            **options: Of `bandwidth`, `passes` and `seed`.
+            **options: Any of `bandwidth`, `passes` and `seed`.
 
         Returns:
             The detector.
@@ -214,8 +215,8 @@ class KernelDensityUncertainty(RegressionBaseline):
         """Predict several times with dropout, and with all other layers in inference mode.
 
         Args:
-            batch: Inputs, float32, (n, *input shape), few enough to be run at once. The same
-                inputs give the same predictions.
+            batch: Inputs, float32, (n, *input shape), few enough to be run at once. Equal inputs
+                have equal predictions.
 
         Returns:
             Class probabilities, float64, (passes, n, classes).
@@ -235,7 +236,7 @@ class KernelDensityUncertainty(RegressionBaseline):
 
     @classmethod
     def restore(cls, model, state):
-        """Make the detector of the same activations; see `Baseline.restore`."""
+        """Make the detector from the saved activations; see `Baseline.restore`."""
         detector = cls.__new__(cls)
         detector.bandwidth, passes, seed = (state[name].item() for name in _NUMBERS)
         detector._set_up(model, passes, seed)
@@ -310,7 +311,7 @@ def _passes(model, x, dropouts, passes):
             recorded, touched = iter(at_rest), set()
 
             def call(layer, *args, **kwargs):
-                result = next(recorded)  # which serves where no dropout has touched the arguments
+                result = next(recorded)  # still right if no dropout has changed the arguments
                 if layer in dropouts:
                     result = dropouts[layer](*args, **kwargs | {"training": True})
                 elif touched.isdisjoint(_references((args, kwargs))):
@@ -324,7 +325,7 @@ def _passes(model, x, dropouts, passes):
 
         layerwise.run(model, [x], record)
         signature = tf.TensorSpec(model.outputs[0].shape, "float32")
-        # One after the other, as each pass continues the random numbers of the last.
+        # One after the other, since each pass continues the random numbers of the last.
         return tf.map_fn(
             run_pass, tf.range(passes), fn_output_signature=signature, parallel_iterations=1
         )
@@ -341,7 +342,7 @@ def _copies(model, seed):
     dropouts = list(dict.fromkeys(_dropouts(model)))
     if not dropouts:
         raise ValueError(
-            "The model must have a Dropout, as its Bayesian uncertainty comes from dropout. "
+            "The model must have a Dropout, since its Bayesian uncertainty comes from dropout. "
             f"Received: {layerwise.describe(model)}"
         )
     seeds = np.random.default_rng(seed).integers(2**31, size=len(dropouts)).tolist()
@@ -376,12 +377,12 @@ def _require_classifier(model):
 def _require_classes(y, inputs, classes):
     if y.shape != (inputs,) or y.dtype.kind not in "iu":
         raise ValueError(
-            "`y_train` must hold the class of each of the training inputs, a whole number. "
+            "`y_train` must hold the class of each training input, a whole number. "
             f"Received: {y.dtype} of shape {y.shape} for {inputs} inputs"
         )
     present, counts = np.unique(y, return_counts=True)
     if not np.array_equal(present, range(classes)) or counts.min() < 2:
         raise ValueError(
             f"`y_train` must hold each class from 0 to {classes - 1} twice or more, and no other. "
-            f"Received: {dict(zip(present.tolist(), counts.tolist(), strict=True))} (how many)"
+            f"Received: the counts {dict(zip(present.tolist(), counts.tolist(), strict=True))}"
         )

@@ -16,21 +16,21 @@ from a2d_keras.classifier import layerwise
 from a2d_keras.validation import require_whole
 from baselines.base import RegressionBaseline, graph_ends
 
-_NEAREST_RATIO = np.finfo(np.float32).tiny  # of two distances; a duplicate's would be zero
-MAX_DIMENSIONS = 1000.0  # where all neighbours are equally far the estimate is infinite
+_NEAREST_RATIO = np.finfo(np.float32).tiny  # smallest ratio of distances; a duplicate's is zero
+MAX_DIMENSIONS = 1000.0  # the estimate is infinite if all neighbours are equally far
 
 
 def local_dimension(distances):
     """Estimate local intrinsic dimensionality by maximum likelihood: -(1/k Σ log(r_i / r_k))⁻¹.
 
     Args:
-        distances: Distances r_1 ≤ … ≤ r_k of the k nearest neighbours, float, (n, k). A distance
-            of zero, a duplicate's, counts as 1.2e-38 of the largest, so the more of the k are
-            duplicates, the nearer to zero is the estimate.
+        distances: Distances r_1 ≤ … ≤ r_k of the k nearest neighbours, float, (n, k). The
+            distance of a duplicate, zero, counts as 1.2e-38 of the largest. So more duplicates
+            bring the estimate nearer to zero.
 
     Returns:
-        The estimates, float64, (n,), positive and finite: at most 1000, where the neighbours
-        are (almost) equally far.
+        The estimates, float64, (n,), positive and finite. If the neighbours are (almost) equally
+        far, the estimate is 1000, the largest.
 
     Examples:
         >>> print(local_dimension(np.array([[0.25, 0.5, 1.0]])).round(4))  # 3 / (log 4 + log 2)
@@ -44,32 +44,32 @@ def local_dimension(distances):
 
 
 class LocalDimension(RegressionBaseline):
-    """Tell adversarial inputs by the local intrinsic dimensionality of every layer's activations.
+    """LID (Ma et al. 2018): the local intrinsic dimensionality of every layer's activations.
 
-    The characteristics of an input are its estimated dimensionalities, one for the input itself
-    and one for each layer's output, among a minibatch of benign inputs. Where an input belongs to
-    a minibatch, the nearest of it is dropped and the next `k` are used, as the authors do for
-    every kind: what is dropped is a benign input itself, or, mostly, the one that a noisy or
-    adversarial input was made from.
+    The characteristics of an input are its estimated dimensionalities among a minibatch of benign
+    inputs, one for the input itself and one for each layer's output. If the minibatch holds the
+    input's origin, the nearest neighbour is dropped and the next `k` are used, as the authors do
+    for every kind. A benign input drops itself. A noisy or adversarial input mostly drops the
+    input that it was made from.
 
-    Minibatches are consecutive. A last one that would be smaller is filled up with the benign
-    inputs before it, because the estimates depend on how many there are to be near. A logistic
-    regression on the characteristics, each scaled to [0, 1], is the detector.
+    Minibatches are consecutive. If the last one would be smaller, it also takes the benign inputs
+    before it, because the estimates depend on the size of a minibatch. The detector is a logistic
+    regression on the characteristics, each scaled to [0, 1].
 
     Args:
         model: A built Sequential or Functional classifier with one input. Layers of the models
             inside it count as its own. It runs in inference mode.
-        k: How many neighbours, at least 2 and less than `batch_size`. Defaults to 20.
+        k: The number of neighbours, at least 2 and less than `batch_size`. Defaults to 20.
         batch_size: Benign inputs in a minibatch. Defaults to 100.
         seed: Seed of the regression's cross-validation, not negative. Defaults to 0.
 
     Attributes:
         layers: The number of characteristics.
-        reference: The benign inputs that `score` compares with, float32, (n, *input shape);
-            those of `fit`, or those set after `fit_characteristics`.
+        reference: The benign inputs that `score` compares with, float32, (n, *input shape).
+            `fit` sets it; after `fit_characteristics`, set it yourself.
 
     Raises:
-        ValueError: If the model has no graph of layers, or a parameter is out of its range.
+        ValueError: If the model has no graph of layers, or a parameter is out of range.
 
     Examples:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "softmax")])
@@ -89,7 +89,7 @@ class LocalDimension(RegressionBaseline):
         require_whole("batch_size", batch_size)
         if k >= batch_size:
             raise ValueError(
-                f"`k` must be less than `batch_size`, {batch_size}, as no input is its own "
+                f"`k` must be less than `batch_size`, {batch_size}, since no input is its own "
                 f"neighbour. Received: {k}"
             )
         self.k = k
@@ -100,7 +100,7 @@ class LocalDimension(RegressionBaseline):
 
     @staticmethod
     def paper_split(count):
-        """Say that the authors fit on four fifths, in minibatches of 100, and score the rest."""
+        """Fit on the first four fifths, in minibatches of 100, and score the rest."""
         first = np.arange(count) < (count * 4 // 5 // 100 * 100 or count * 4 // 5)
         return first, ~first
 
@@ -113,27 +113,26 @@ class LocalDimension(RegressionBaseline):
 
         Args:
             x: Inputs, float32, (n, *input shape).
-            benign: Number i is the benign input that input i is, or was made from; more than `k`
-                of them. Input i is compared with the minibatch that holds benign input i, less
-                the nearest. None compares with the `reference`: input i with minibatch
-                i // batch_size, and past the last one with the first ones again. The nearest
-                counts then, as it is no input's origin, unless the minibatch holds an equal
-                input: that is dropped, so the benign inputs of `fit`, in their order, score as
-                in `fit`.
+            benign: The benign inputs that the inputs are, or were made from, in the same order;
+                more than `k` of them. Input i is compared with the minibatch that holds benign
+                input i, without the nearest neighbour. None compares with the `reference`: input
+                i with minibatch i // batch_size, and after the last one with the first ones
+                again. The nearest neighbour counts then, since it is not the origin of the input.
+                Only an equal input in the minibatch is dropped, so the benign inputs of `fit`, in
+                their order, have the same scores as in `fit`.
 
         Returns:
             The characteristics, float64, (n, layers).
 
         Raises:
-            ValueError: If `benign` does not fit `x`, or is None and there was no `fit`.
+            ValueError: If `benign` does not fit `x`, or if it is None and `fit` was not called.
         """
         if benign is None:
             self._require_fitted(self.reference)
             return self._compare(x, self.reference, has_origin=False)
         if len(x) != len(benign):
             raise ValueError(
-                "There must be as many inputs as benign ones they were made from. "
-                f"Received: {len(x)} and {len(benign)}"
+                f"`x` must hold one input for each benign one. Received: {len(x)} and {len(benign)}"
             )
         return self._compare(x, benign, has_origin=True)
 
@@ -150,14 +149,14 @@ class LocalDimension(RegressionBaseline):
 
     @classmethod
     def restore(cls, model, state):
-        """Make the detector of the same reference; see `Baseline.restore`."""
+        """Make the detector with the saved reference; see `Baseline.restore`."""
         parameters = {name: state[name].item() for name in ("k", "batch_size", "seed")}
         detector = cls(model, **parameters)
         detector.reference = state["reference"]
         return detector
 
     def _compare(self, x, benign, has_origin):
-        """Compare with minibatches, less the nearest: the origin of an input, or its equal."""
+        """Compare with minibatches, without the origin of an input, or an input that equals it."""
         if len(benign) <= self.k:
             raise ValueError(
                 f"There must be more benign inputs than `k`, {self.k}. Received: {len(benign)}"
@@ -169,7 +168,7 @@ class LocalDimension(RegressionBaseline):
             stop = min(len(benign), (start // size % minibatches + 1) * size)
             neighbours = self._activations(benign[max(0, stop - size) : stop])
             activations = self._activations(x[start : start + size])
-            # Of the differences: |a|² - 2ab + |b|² has no digits left where a is almost b.
+            # Not as |a|² - 2ab + |b|², which loses all digits if a is almost b.
             distances = [cdist(*pair) for pair in zip(activations, neighbours, strict=True)]
             dropped = has_origin | (distances[0] == 0).any(axis=1, keepdims=True)
             kept = dropped + np.arange(self.k)

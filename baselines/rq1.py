@@ -1,8 +1,8 @@
-"""RQ1: which attacks make a defence: what each of eight costs on benign and adversarial inputs.
+"""RQ1: which attacks make good defences: the costs of eight on benign and adversarial inputs.
 
 Zhao et al. 2021, Section 5.1, Figures 4 and 5. `python -m baselines.rq1 --dataset mnist` draws
-both: time, and iterations. Attacks run in batches, so an input's time is its share of its run's,
-by queries; the machine's speed is in it, and in nothing else.
+time and iterations. Attacks run in batches, so the time of an input is its share of the run's
+time, by queries. Only the times depend on the speed of the machine.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main(argv=None):
 
 
 def defences(name):
-    """Make the eight attacks that are tried as defences.
+    """Make the eight attacks to try as defences.
 
     Args:
         name: The data set.
@@ -100,11 +100,11 @@ def measure(classifier, kinds, attacks, verbose=0):
 
 
 def medians(seconds, steps):
-    """Take the medians.
+    """Compute the medians.
 
     Args:
-        seconds: As from `measure`.
-        steps: As from `measure`.
+        seconds: As returned by `measure`.
+        steps: As returned by `measure`.
 
     Returns:
         A list of dicts, one for each defence and kind: `defence`, `kind`, `steps`, `seconds`.
@@ -126,7 +126,7 @@ def _parse(argv):
         prog="python -m baselines.rq1", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--dataset", choices=registry.RECORDS, default="digits")
-    parser.add_argument("--limit", type=int, default=100, help="test inputs, at most (100)")
+    parser.add_argument("--limit", type=int, default=100, help="maximum test inputs (100)")
     parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
     parser.add_argument("--out", help="folder for results (results/rq1/<dataset>)")
     return parser.parse_args(argv)

@@ -1,8 +1,9 @@
 """How AUROC falls with the step of the attack that crafts: `python -m baselines.step_sizes`.
 
-An attack's last step ends beyond the boundary, by less than the step. The further that is, beside
-the distance of benign inputs to the boundary, the more its examples cost, and the less the cost
-tells. This crafts with steps smaller and larger than Table 5's (Zhao et al. 2021).
+An attack's last step ends beyond the boundary, by less than the step. If this overshoot is large
+compared with the distance of benign inputs to the boundary, adversarial examples cost nearly as
+much as benign inputs. This crafts with steps smaller and larger than those of Table 5 (Zhao et
+al. 2021).
 """
 
 import argparse
@@ -40,19 +41,19 @@ def main(argv=None):
 
 
 def compare(classifier, benign, cost, defence, attacks):
-    """Craft with every step, and measure what that costs.
+    """Craft with every step, and measure the costs of the examples.
 
     Args:
         classifier: The `a2d_keras.Classifier`.
         benign: Inputs, float32, (n, height, width, channels).
-        cost: What the defence takes of them, int64, (n,).
+        cost: Their costs under the defence, int64, (n,).
         defence: The attack that measures.
-        attacks: Those of Table 5, a dict from their names, "FGSM" and "BIM-a" among them.
+        attacks: The attacks of Table 5, a dict by name that includes "FGSM" and "BIM-a".
 
     Returns:
         A list of dicts, one for each attack and step: `attack`, `step` as a fraction of the range,
-        `fooled`, a share; and over those that fool, where any do, `median cost`, and `auroc` with
-        its 95 % interval, `low` and `high`.
+        and `fooled`, the share of examples that fool. If any do, also `median cost` over these,
+        and `auroc` with its 95 % interval, `low` and `high`.
     """
     rows = []
     for name, parameter in _STEPS.items():
@@ -72,7 +73,7 @@ def _parse(argv):
         prog="python -m baselines.step_sizes", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--dataset", choices=registry.RECORDS, default="digits")
-    parser.add_argument("--limit", type=int, default=200, help="test inputs, at most (200)")
+    parser.add_argument("--limit", type=int, default=200, help="maximum test inputs (200)")
     parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
     return parser.parse_args(argv)
 

@@ -55,14 +55,14 @@ RECORD = Record(
             "JSMA_d": JSMA(),
             "BIM_d": BIM(eps=0.03, eps_iter=0.00006),
             "BIM2_d": BIM2(eps=0.01, eps_iter=0.00002),
-            # Three in ten benign inputs do not come within the paper's 5e-5 of this classifier's
-            # boundary in 5,000 steps, which take eight hours; docs/env1.md says what was tried.
+            # At the paper's 5e-5, three in ten benign inputs do not come near enough to this
+            # classifier's boundary in 5,000 steps, which take eight hours; see docs/env1.md.
             "DBA_d": DBA(distance=1e-3),
         },
-        baselines={"KD+BU": {"bandwidth": 0.26}},  # as its authors chose it
+        baselines={"KD+BU": {"bandwidth": 0.26}},  # its authors' choice
         benign_accuracy=0.740,
     ),
-    # The images our classifier learned from were JPEG files in between.
+    # Our classifier was trained on images that had been compressed as JPEG.
     copies={
         "411c0f209905545186ad8661ba230622acbd2514d4fd56f6b3081c68d57b86af": "CIFAR-10 (JPEG copy)"
     },

@@ -10,7 +10,7 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
     """Load a data set.
 
     Args:
-        name: `"digits"` (8×8 grey, 1,197 train and 600 test, always at hand), `"mnist"`
+        name: `"digits"` (8×8 grey, 1,197 train and 600 test, always available), `"mnist"`
             (28×28 grey, 60,000 and 10,000), `"cifar10"` (32×32 colour, 50,000 and 10,000), or
             another of `NAMES`.
         data_dir: Folder that holds `<name>.npz` with the arrays `x_train`, `y_train`, `x_test`
@@ -22,7 +22,7 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
 
     Raises:
         ValueError: If `name` is unknown.
-        FileNotFoundError: If the data is neither in the folder named nor within Keras's reach.
+        FileNotFoundError: If the data is not in the folder and Keras cannot download it.
 
     Examples:
         >>> load("digits").x_test.shape

@@ -38,7 +38,7 @@ RECORD = Record(
             "C&W": CARLINI_WAGNER,
         },
         defences=DEFENCES,
-        baselines={"KD+BU": {"bandwidth": 1.20}},  # as its authors chose it
+        baselines={"KD+BU": {"bandwidth": 1.20}},  # its authors' choice
         benign_accuracy=0.897,
     ),
 )

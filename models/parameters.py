@@ -2,7 +2,7 @@
 
 from a2d_keras import BIM, BIM2, DBA, JSMA, CarliniWagner
 
-# At a rate of 0.01, 200 iterations end before the search does: 3 % of MNIST's inputs never flip.
+# At a rate of 0.01, 200 iterations are too few: 3 % of MNIST's inputs never flip.
 CARLINI_WAGNER = CarliniWagner(
     initial_c=0.02, learning_rate=0.02, binary_search_steps=5, search_iterations=200
 )

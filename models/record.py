@@ -1,4 +1,4 @@
-"""`Record`: what is particular to one data set, its classifier and the comparisons on it."""
+"""`Record`: one data set, its classifier, and the settings of the comparisons on it."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -25,8 +25,8 @@ class Settings:
     Args:
         attacks: The attacks that craft adversarial examples, by name.
         defences: The attacks whose cost detects them, by name.
-        baselines: Options of baselines that the data set calls for, by the baseline's name.
-            Defaults to none.
+        baselines: Options of baselines for this data set, by the baseline's name. Defaults to
+            none.
         benign_accuracy: The share of benign inputs that the thresholds of Table 3 must keep.
     """
 
@@ -38,18 +38,19 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
-    """One data set: its data, its classifier, how that is trained, and the settings of Env1.
+    """One data set: its data, its classifier, the training, and the settings of Env1.
 
     Args:
         title: The name to print.
-        load: Loads the data: a function of the folder of the data, or None, to a `Dataset`.
-        layers: Makes the layers of the classifier, from the input on: a function of nothing.
+        load: A function that takes the folder of the data, or None, and returns a `Dataset`.
+        layers: A function without arguments that returns the layers of the classifier, from the
+            input on.
         epochs: Epochs of training.
-        augmentation: Makes the layers that change images in training, and only there: a function
-            of nothing. Defaults to none.
+        augmentation: A function without arguments that returns the layers that change images in
+            training only. Defaults to no layers.
         settings: The `Settings`.
-        bundled: Whether the data is always at hand, without a download. Defaults to False.
-        copies: Titles of copies of the data that are known to differ, by their digest. Defaults
+        bundled: Whether the data is available without a download. Defaults to False.
+        copies: Titles of known copies of the data that differ from it, by their digest. Defaults
             to none.
     """
 

@@ -1,4 +1,4 @@
-"""Train the classifier of a data set and keep its weights: `python -m models.train mnist`."""
+"""Train the classifier of a data set and save its weights: `python -m models.train mnist`."""
 
 import argparse
 

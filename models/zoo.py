@@ -1,7 +1,7 @@
 """The classifiers: build, train, save and load them by name.
 
-Trained weights live in `models/weights/`, beside a manifest that records how they were trained,
-their accuracy, and the SHA-256 of each file.
+Trained weights are in `models/weights/`, with a manifest that records how they were trained, their
+accuracy, and the SHA-256 of each file.
 """
 
 import hashlib
@@ -39,11 +39,11 @@ def build(name: str) -> keras.Sequential:
 
 
 def train(name: str, data: Dataset, *, seed: int = 0) -> keras.Sequential:
-    """Train a classifier from scratch: Adam, from 1e-3 on a cosine down to zero.
+    """Train a classifier from scratch with Adam. The rate falls from 1e-3 to zero on a cosine.
 
     Args:
         name: The data set, one of `models.datasets.NAMES`.
-        data: A `models.datasets.Dataset`; its test half only reports progress.
+        data: A `models.datasets.Dataset`. Its test half only reports progress.
         seed: Seed of the weights, the shuffling, the augmentation and the dropout. Defaults to 0.
 
     Returns:
@@ -68,7 +68,7 @@ def train(name: str, data: Dataset, *, seed: int = 0) -> keras.Sequential:
 
 
 def save(name: str, model: keras.Model, data: Dataset) -> dict[str, Any]:
-    """Keep the weights of a trained classifier, and their entry in the manifest.
+    """Save the weights of a trained classifier, and their entry in the manifest.
 
     Args:
         name: The data set, one of `models.datasets.NAMES`.
@@ -113,7 +113,7 @@ def load(name: str) -> keras.Sequential:
     model, path = build(name), _weights_path(name)
     if not path.is_file():
         raise FileNotFoundError(
-            f"There are no trained weights; make them with `python -m models.train "
+            f"There are no trained weights; train them with `python -m models.train "
             f"{name}`. Received: {name}"
         )
     digest = _sha256(path)
@@ -127,7 +127,7 @@ def load(name: str) -> keras.Sequential:
 
 
 def load_or_train(name: str, data: Dataset) -> keras.Sequential:
-    """Load a classifier; if it was never trained, train and keep it first.
+    """Load a classifier. If it was never trained, train and save it first.
 
     Args:
         name: The data set, one of `models.datasets.NAMES`.

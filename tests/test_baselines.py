@@ -108,7 +108,7 @@ def test_refuses_a_missing_file(baseline, model, tmp_path):
 @pytest.mark.parametrize("use", ["score", "score_characteristics", "save"])
 def test_refuses_to_work_before_fit(baseline, model, digits, use, tmp_path):
     given = tmp_path / "file" if use == "save" else digits.x_test[:8]
-    with pytest.raises(ValueError, match="`fit` must come first.* Received: "):
+    with pytest.raises(ValueError, match="Call `fit` first.* Received: "):
         getattr(baseline.from_data(model, digits), use)(given)
 
 

@@ -166,8 +166,8 @@ class TestBoundsPerFeature:
             (([0, 5, 0, 0], [1, 1, 1, 1]), "0 of 4 features with equal bounds, 1 with decreasing"),
             (([0, 1e8, 0, 0], [1, 1e8 + 1, 1, 1]), "1 of 4 features with equal bounds"),
             (([0, 0], [1, 1]), r"shape of one input, \(4,\).*shapes \(2,\) and \(2,\)"),
-            ((np.zeros(4), [1, np.nan, 1, np.inf]), "2 of 4 features with others"),
-            (([-3e38] * 4, [3e38] * 4), "4 of 4 features with others"),
+            ((np.zeros(4), [1, np.nan, 1, np.inf]), "2 of 4 features with other values"),
+            (([-3e38] * 4, [3e38] * 4), "4 of 4 features with other values"),
             ((["a"] * 4, ["b"] * 4), "two increasing finite numbers"),
         ],
     )

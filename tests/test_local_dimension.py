@@ -232,7 +232,7 @@ def test_refuses_too_few_inputs():
     detector, benign = LocalDimension(exact_model(), k=5, batch_size=20), eighths(20, 0)
     with pytest.raises(ValueError, match="more benign inputs than `k`, 5.* Received: 5"):
         detector.fit(benign[:5], benign[:5], benign[:5])
-    with pytest.raises(ValueError, match="as many inputs as benign ones.* Received: 8 and 20"):
+    with pytest.raises(ValueError, match="one input for each benign one.* Received: 8 and 20"):
         detector.fit(benign, benign, benign[:8])
     table = detector.characteristics(benign, benign=benign)
     with pytest.raises(ValueError, match="at least 5 inputs of each kind.* Received: "):

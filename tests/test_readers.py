@@ -238,7 +238,7 @@ class TestErrors:
 
     def test_keys(self, classifier, pixels, tmp_path):
         np.savez(tmp_path / "x.npz", x_test=pixels, x_train=pixels)
-        message = "with --key .*, one of x_test, x_train. Received: no --key for .*x.npz"
+        message = "with --key: one of x_test, x_train. Received: no --key for .*x.npz"
         self.refuses(tmp_path / "x.npz", classifier, message)
         self.refuses(tmp_path / "x.npz", classifier, "Received: --key x for", key="x")
         path = write_records(tmp_path / "a.tfrecord", [encoded(pixels[0], "photo")])

@@ -242,7 +242,7 @@ def _choose(names: Iterable[str], key: str | None, source: str) -> str:
         if name in names:
             return name
     raise ValueError(
-        f"Name what holds the inputs with --key, one of {', '.join(names)}. "
+        f"Choose the inputs with --key: one of {', '.join(names)}. "
         f"Received: {'--key ' + key if key else 'no --key'} for {source}"
     )
 

@@ -1,9 +1,9 @@
-"""Detectors compared on one classifier: `compare` crafts, measures, and writes the report.
+"""Compare detectors on one classifier: `compare` crafts, measures, and writes the report.
 
-`measurements.py` crafts adversarial examples and measures what every detector sees in them, the
-long part, whose results `checkpoints.py` keeps. `protocols.py` and `accuracy.py` make the tables,
-`markdown.py` and `output.py` write them. Which attacks and detectors there are is for the caller
-to say: `baselines.env1` is one.
+`measurements.py` crafts adversarial examples and measures them with every detector. This takes
+long, so `checkpoints.py` keeps the results. `protocols.py` and `accuracy.py` compute the tables,
+and `markdown.py` and `output.py` write them. The caller chooses attacks and detectors, as
+`baselines.env1` does.
 """
 
 from baselines.comparison.choices import Halves, Options, Published

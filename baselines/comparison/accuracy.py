@@ -23,14 +23,14 @@ from baselines.comparison.ensembles import (
 
 
 def figure_3(measurements, halves):
-    """Compute how far apart the mean steps on the kinds of input are, halves apart.
+    """Compute how far apart the mean steps of kinds of input are, each kind in two halves.
 
     Args:
         measurements: The `baselines.comparison.measurements.Measurements`.
         halves: The `baselines.comparison.choices.Halves`.
 
     Returns:
-        A `pandas.DataFrame` of the halves' distances from each other, in steps.
+        A `pandas.DataFrame` of the distances between all halves, in steps.
     """
     steps = {kind: f[halves.defence].to_numpy() for kind, f in measurements.test.steps.items()}
     steps |= measurements.extra_steps
@@ -45,14 +45,14 @@ def figure_3(measurements, halves):
 def figure_6(measurements):
     """Compute the accuracy of K-NN and Z-score detectors on benign inputs and on each attack.
 
-    All are fitted on training images: Z-score detectors on benign ones alone, K-NN detectors on
-    examples of every attack as well.
+    All are fitted on training images: Z-score detectors on benign ones only, K-NN detectors also
+    on examples of every attack.
 
     Args:
         measurements: The `baselines.comparison.measurements.Measurements`.
 
     Returns:
-        A `pandas.DataFrame`, a row for each kind of `detector` ("K-NN" or "Z-score") and
+        A `pandas.DataFrame` with a row for each kind of `detector` ("K-NN" or "Z-score") and
         `defence` (the last is the ensemble of all), a column for each kind of input, and `mean`.
     """
     training, test = measurements.training, measurements.test
@@ -74,7 +74,7 @@ def figure_6(measurements):
 
 
 def table_3(measurements, benign_accuracy):
-    """Compute what each defence costs, at a threshold that keeps the benign inputs.
+    """Compute the price of each defence at the threshold that keeps the given benign accuracy.
 
     Args:
         measurements: The `baselines.comparison.measurements.Measurements`.
@@ -82,9 +82,9 @@ def table_3(measurements, benign_accuracy):
             is the largest number of steps that keeps it; fewer steps are adversarial.
 
     Returns:
-        A `pandas.DataFrame`, a row for each defence: `defence`, `threshold` (steps), and
-        `<kind>_steps`, `<kind>_queries` (means) and `<kind>_accuracy` for "adversarial", the
-        examples of all attacks, and "benign".
+        A `pandas.DataFrame` with a row for each defence: `defence`, `threshold` (steps), and
+        `<kind>_steps`, `<kind>_queries` (means) and `<kind>_accuracy` for the kinds
+        "adversarial", the examples of all attacks, and "benign".
     """
     test, rows = measurements.test, []
     for defence, steps in test.steps["benign"].items():
@@ -109,7 +109,7 @@ def table_7(measurements):
 
     Returns:
         A `pandas.DataFrame`: `parameter`, `value`, `benign_accuracy`, `adversarial_accuracy`.
-        For ratios other than 1 : 1 the last examples of one kind are left out.
+        For ratios other than 1 : 1, the last examples of one kind are left out.
     """
     rows = []
     for parameter, value, detector in _variants(measurements.training):
@@ -124,7 +124,7 @@ def table_7(measurements):
 
 
 def _variants(training):
-    """Fit the ensemble with every value of every parameter, the others as in Figure 6."""
+    """Fit the ensemble with every value of every parameter. The others are as in Figure 6."""
     benign, adversarial = training.steps["benign"].to_numpy(), adversarial_steps(training)
     default = nearest_neighbors(benign, adversarial).n_neighbors
     for k in (5, 10, 25, 50, 100, 150, 200):

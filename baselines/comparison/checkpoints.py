@@ -1,4 +1,4 @@
-"""Finished results, kept on disk: a run that is stopped continues where it was."""
+"""Keep finished results on disk, so that a run that was stopped continues."""
 
 import json
 import os
@@ -13,16 +13,16 @@ class Checkpoints:
     """A folder of finished results, a small HDF5 file for each.
 
     A file is written under another name, flushed to the disk and renamed, so it is complete or
-    absent. It carries a SHA-256 of its arrays, and their origin: a checkpoint that is damaged, or
-    of another origin, is computed again. (One file for all would not do: a run killed while it
+    absent. It holds the SHA-256 of its arrays, and their origin. A checkpoint that is damaged, or
+    has another origin, is computed again. (One file for all is not enough: a run killed while it
     writes can leave an HDF5 file that nothing can read.)
 
     Args:
         folder: The folder, a `pathlib.Path`; created if missing.
 
     Attributes:
-        seconds: How long each checkpoint that was asked for took to compute, in whichever run
-            that was, a dict from its name.
+        seconds: A dict from the name of each checkpoint that was asked for to the seconds that
+            computing it took, in this or an earlier run.
 
     Examples:
         >>> import pathlib, tempfile
@@ -47,10 +47,10 @@ class Checkpoints:
         """Read a checkpoint, or compute and keep it.
 
         Args:
-            name: Its name, which is also its file's.
-            origin: All that it depends on, a dict that JSON can hold: parameters, and digests of
-                data.
-            compute: A function of nothing that computes it, a dict of arrays.
+            name: Its name, and that of its file.
+            origin: Everything that it depends on, a dict that JSON can hold: parameters, and
+                digests of data.
+            compute: A function without arguments that computes it, a dict of arrays.
 
         Returns:
             The dict of arrays.
@@ -77,7 +77,7 @@ class Checkpoints:
                 arrays = {key: dataset[()] for key, dataset in file.items()}
                 origin, seconds = file.attrs["origin"], float(file.attrs["seconds"])
                 intact = file.attrs["sha256"] == _checksum(arrays, origin, seconds)
-        except Exception:  # whatever HDF5 stumbles over
+        except Exception:  # HDF5 raises errors of many kinds for damaged files
             intact = False
         if not intact:
             print(f"{name}: {path.name} is damaged; computing it again", flush=True)

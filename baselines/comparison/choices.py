@@ -1,4 +1,4 @@
-"""What can be chosen in a comparison."""
+"""The options of a comparison."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ MIN_INPUTS = 40  # the baselines learn from half of them, by cross-validation
 
 
 class Halves(NamedTuple):
-    """Which kinds of input a table of distances holds, each in two halves (the paper's Figure 3).
+    """The kinds of input in a table of distances, each in two halves (the paper's Figure 3).
 
     Attributes:
         defence: The defence whose mean costs are compared.
         kinds: The kinds of input: "benign", attacks of the comparison, and those of `extra`.
-        extra: Attacks that craft for this table alone, by name.
+        extra: Attacks that craft for this table only, by name.
     """
 
     defence: str
@@ -25,7 +25,7 @@ class Halves(NamedTuple):
 
 
 class Published(NamedTuple):
-    """Figures that a paper reports, to be printed beside ours.
+    """Figures that a paper reports, to print next to ours.
 
     Attributes:
         table_2: AUROC, a dict from the attack to a dict from the detector.
@@ -46,17 +46,17 @@ NOTHING_PUBLISHED = Published({}, {}, {}, {})
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a comparison may vary.
+    """Options of a comparison.
 
     Args:
-        limit: Test inputs at most, benign training inputs at most, and adversarial ones of all
-            attacks together, at least 40. Defaults to 1000.
+        limit: The maximum number of test inputs, of benign training inputs, and of adversarial
+            training inputs of all attacks together, at least 40. Defaults to 1000.
         benign_accuracy: The share of benign inputs that the thresholds of Table 3 must keep.
             Defaults to 0.9.
         halves: The `Halves`. By default there is no such table.
         published: The `Published` figures. Defaults to none.
-        about: What to say of the run, a dict that JSON can hold: "suite" and "title" head the
-            report, "command" tells how to run it again. Defaults to nothing.
+        about: What the report says about the run, a dict that JSON can hold. "suite" and "title"
+            form its heading, and "command" is the command to run it again. Defaults to nothing.
         verbose: 1 shows progress bars. Defaults to 0.
 
     Raises:

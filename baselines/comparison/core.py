@@ -1,4 +1,4 @@
-"""`compare`: everything from a classifier and its data to the report."""
+"""`compare`: from a classifier and its data to the report."""
 
 import dataclasses
 import datetime
@@ -24,7 +24,7 @@ from baselines.digests import digest
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What a comparison has found.
+    """The results of a comparison.
 
     Attributes:
         tables: A dict from the table's name to a `pandas.DataFrame`: `auroc_paper`,
@@ -32,7 +32,7 @@ class Comparison:
             `table_3` and `table_7`.
         scores: A dict from the protocol's name to a dict from the attack to a dict from the
             detector to its scores of negatives and of positives.
-        about: How it came about, a dict that JSON can hold.
+        about: How the results were made, a dict that JSON can hold.
         measurements: The `baselines.comparison.measurements.Measurements`.
         options: The `Options`.
     """
@@ -45,11 +45,11 @@ class Comparison:
 
 
 def compare(model, data, *, attacks, detectors, out, options=None):
-    """Compare detectors on what attacks make of a classifier's inputs.
+    """Compare detectors on adversarial examples of a classifier.
 
-    Adversarial examples are crafted of correctly classified test inputs. Every detector scores
-    them under two protocols, and the report is written. What is finished is kept in
-    `out/checkpoints`: the same call continues a run that was stopped.
+    Adversarial examples are crafted from correctly classified test inputs. Every detector scores
+    them under two protocols, and the report is written. Finished results are kept in
+    `out/checkpoints`, so the same call continues a run that was stopped.
 
     Args:
         model: The trained classifier, a `keras.Model` with inputs in [0, 1], or an
@@ -57,10 +57,11 @@ def compare(model, data, *, attacks, detectors, out, options=None):
         data: The `models.record.Dataset`.
         attacks: The attacks that craft adversarial examples, a dict by name.
         detectors: The detectors, a dict by name. An `a2d_keras.Attack` detects by its cost; two or
-            more also form the ensembles. Anything else is a function of the model and the data to
-            a `baselines.base.Baseline`, such as `KernelDensityUncertainty.from_data`.
+            more also form the ensembles. Anything else is a function that takes the model and the
+            data and returns a `baselines.base.Baseline`, such as
+            `KernelDensityUncertainty.from_data`.
         out: The folder of the results, created if missing.
-        options: The `Options`. Defaults to all of their defaults.
+        options: The `Options`. Defaults to `Options()`.
 
     Returns:
         The `Comparison`.
@@ -100,7 +101,7 @@ def compare(model, data, *, attacks, detectors, out, options=None):
 
 
 def evaluate(measurements, options):
-    """Score every input with every detector, and make all the tables.
+    """Score every input with every detector, and compute all tables.
 
     Args:
         measurements: The `baselines.comparison.measurements.Measurements`.

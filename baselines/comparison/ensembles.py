@@ -16,8 +16,9 @@ class Ensemble(NamedTuple):
     """A detector that is fitted on training images, and scores the test images.
 
     Attributes:
-        fit: A function of the steps on benign and on adversarial inputs, int64, (n, defences)
-            each, to a function from steps to scores, of which higher is more adversarial.
+        fit: A function that takes the steps on benign and on adversarial inputs, int64,
+            (n, defences) each, and returns a function from steps to scores. Higher scores are
+            more adversarial.
         supervised: Whether it learns from adversarial inputs.
     """
 
@@ -26,16 +27,16 @@ class Ensemble(NamedTuple):
 
 
 def nearest_neighbors(benign, adversarial, classifier=None):
-    """Fit a detector that learns from both kinds; on several defences' steps it is the paper's END.
+    """Fit a detector that learns from both kinds. With several defences it is the paper's END.
 
     Args:
         benign: Steps on benign inputs, int64, (n, defences).
-        adversarial: Steps on adversarial inputs, likewise.
-        classifier: A classifier of scikit-learn's. Defaults to K-NN, K a twentieth of the
-            examples: the paper's 100 of 2,000.
+        adversarial: Steps on adversarial inputs, like `benign`.
+        classifier: A classifier of scikit-learn. Defaults to K-NN with K a twentieth of the number
+            of examples, such as the paper's 100 of 2,000.
 
     Returns:
-        The classifier, fitted; its class True is adversarial.
+        The fitted classifier. Its class True is adversarial.
 
     Examples:
         >>> steps = np.arange(100)[:, None]
@@ -49,12 +50,12 @@ def nearest_neighbors(benign, adversarial, classifier=None):
 
 
 def z_score(benign, *, h=H, k=2):
-    """Fit a detector that learns from benign inputs alone.
+    """Fit a detector that learns from benign inputs only.
 
     Args:
         benign: Steps on benign inputs, int64, (n, defences).
         h: The threshold. Defaults to the paper's -1.281552.
-        k: How many defences must say benign; one if there is one. Defaults to 2.
+        k: How many defences must vote benign, or 1 if there is only one. Defaults to 2.
 
     Returns:
         A fitted `a2d_keras.ZScoreDetector`.
@@ -67,17 +68,17 @@ def z_score(benign, *, h=H, k=2):
 
 
 def flags(detector, steps):
-    """Tell which inputs a detector takes for adversarial.
+    """Return which inputs a detector flags.
 
     Args:
-        detector: A detector that was fitted above.
+        detector: A detector from `nearest_neighbors` or `z_score`.
         steps: Steps, int64, (n, defences).
 
     Returns:
-        Whether each is, bool, (n,).
+        Whether each input is flagged, bool, (n,).
     """
     predicted = detector.predict(steps)
-    return predicted if predicted.dtype == bool else predicted < 0  # outlier detectors say -1
+    return predicted if predicted.dtype == bool else predicted < 0  # outlier detectors return -1
 
 
 def adversarial_steps(split, *, fooled_only=False, attacks=None):

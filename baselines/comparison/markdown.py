@@ -1,4 +1,4 @@
-"""The tables as Markdown, the paper's figures beside ours if it has them."""
+"""The tables as Markdown, with the paper's figures next to ours if it has them."""
 
 import pandas as pd
 
@@ -8,7 +8,7 @@ _NOISY = " + noisy"  # ends the name of a detector whose negatives are noisy inp
 
 
 def text(fooled, tables, published):
-    """Lay all tables but Figure 3 out.
+    """Lay out all tables except Figure 3.
 
     Args:
         fooled: A dict from the attack to the share of its test examples that fool.
@@ -83,7 +83,7 @@ def _interval(rows):
 
 
 def _spread(rows, detectors):
-    """Spread detectors over columns, attacks in the order in which they come."""
+    """Make a column of each detector, and keep the order of the attacks."""
     table = rows.pivot(index="attack", columns="detector", values="cell")
     table = table.loc[rows["attack"].unique(), detectors]
     return table.rename_axis(None, axis=1).reset_index()

@@ -1,4 +1,4 @@
-"""What is crafted and measured: the long part, of which every finished result is kept."""
+"""Craft adversarial examples and measure them. This takes long; every result is kept."""
 
 import functools
 from typing import NamedTuple
@@ -15,14 +15,14 @@ from baselines.noise import noise_like
 
 
 class Split(NamedTuple):
-    """Benign inputs, what attacks made of them, and what all of them cost to attack again.
+    """Benign inputs, their adversarial counterparts, and the costs of all.
 
     Attributes:
         inputs: A dict from the kind of input ("benign", or the attack's name) to the inputs,
             float32, (n, *input shape).
         fooled: A dict from the attack's name to whether each of its examples fools, bool, (n,).
         steps: A dict from the kind to a `pandas.DataFrame` of int64, a column for each defence.
-        queries: The same of queries.
+        queries: The queries, like `steps`.
     """
 
     inputs: dict
@@ -37,14 +37,14 @@ class Split(NamedTuple):
 
 
 class Measurements(NamedTuple):
-    """All that the tables are made of.
+    """Everything that the tables are computed from.
 
     Attributes:
-        test: The `Split` of test inputs; number i of every kind was made from benign number i.
-        training: That of training inputs, of which each attack has others.
-        extra_steps: A dict from each extra attack of the `Halves` to the steps on what it made
-            of the test inputs, int64, (n,).
-        baselines: A dict from the baseline's name to the `Baseline`, which has learned nothing.
+        test: The `Split` of test inputs. Input i of every kind was made from benign input i.
+        training: The `Split` of training inputs. Each attack has its own.
+        extra_steps: A dict from each extra attack of the `Halves` to the steps on its examples of
+            the test inputs, int64, (n,).
+        baselines: A dict from the baseline's name to the `Baseline`, not fitted.
         characteristics: A dict from the baseline's name to a dict from the kind of test input,
             such as "FGSM" or "noisy FGSM", to its characteristics, float64, (n, any number).
     """
@@ -57,13 +57,13 @@ class Measurements(NamedTuple):
 
 
 def correctly_classified(model, x, y, limit):
-    """Take the first inputs that the classifier gets right.
+    """Return the first inputs that the classifier gets right.
 
     Args:
         model: The classifier, a `keras.Model`.
         x: Inputs, float32, (n, *input shape).
         y: Their classes, int, (n,).
-        limit: How many to take at most.
+        limit: The largest number of inputs to return.
 
     Returns:
         The inputs, float32, (at most `limit`, *input shape).
@@ -73,13 +73,13 @@ def correctly_classified(model, x, y, limit):
 
 
 def measure(classifier, data, *, attacks, detectors, checkpoints, options):
-    """Craft adversarial examples, and measure what every detector sees in them.
+    """Craft adversarial examples, and measure them with every detector.
 
     Args:
         classifier: The `a2d_keras.Classifier`.
         data: The `models.record.Dataset`.
         attacks: As for `baselines.comparison.compare`.
-        detectors: Likewise.
+        detectors: As for `baselines.comparison.compare`.
         checkpoints: The `Checkpoints` that keep what is finished.
         options: The `Options`.
 
@@ -112,7 +112,7 @@ def measure(classifier, data, *, attacks, detectors, checkpoints, options):
 
 
 class _Work:
-    """What is done with one classifier, checkpoint by checkpoint."""
+    """The work on one classifier, checkpoint by checkpoint."""
 
     def __init__(self, classifier, checkpoints, verbose):
         self.classifier = classifier
@@ -127,7 +127,7 @@ class _Work:
         }
 
     def craft(self, split, attacks, inputs):
-        """Give what each attack makes of its inputs, and whether that fools: two dicts."""
+        """Return the examples of each attack, and whether each fools: two dicts."""
         examples, fooled = {}, {}
         for kind, attack in attacks.items():
             fields = {"adversarial": "adversarial", "success": "success"}
@@ -136,7 +136,7 @@ class _Work:
         return examples, fooled
 
     def attack_again(self, split, inputs, defences):
-        """Give the steps and the queries of every defence on every kind of input: two dicts."""
+        """Return the steps and the queries of every defence on every kind of input: two dicts."""
         steps, queries = ({kind: {} for kind in inputs} for _ in range(2))
         for name, defence in defences.items():
             for kind, x in inputs.items():
@@ -147,7 +147,7 @@ class _Work:
         return tuple(frames)
 
     def extra(self, halves, benign, defences):
-        """Give the steps of one defence on what extra attacks make: a dict from the attack."""
+        """Return the steps of one defence on the examples of extra attacks: a dict by attack."""
         if halves is None:
             return {}
         examples, _ = self.craft("test", halves.extra, dict.fromkeys(halves.extra, benign))
@@ -156,7 +156,7 @@ class _Work:
         return {kind: frame[halves.defence].to_numpy() for kind, frame in steps.items()}
 
     def characterise(self, name, baseline, inputs, attacks):
-        """Give a baseline's characteristics of benign, noisy and adversarial inputs: a dict."""
+        """Return a baseline's characteristics of benign, noisy and adversarial inputs: a dict."""
         benign, bounds = inputs["benign"], self.classifier.bounds
         noisy = {
             f"noisy {kind}": noise_like(attack)(benign, inputs[kind], bounds=bounds)

@@ -1,4 +1,4 @@
-"""The report: `results.json`, `costs.csv`, `tables.md`, plots, and one page with all of it."""
+"""The report: `results.json`, `costs.csv`, `tables.md`, plots, and one page with all of these."""
 
 import base64
 import importlib.resources
@@ -12,7 +12,7 @@ import pandas as pd
 from baselines import plots
 from baselines.comparison import markdown
 
-_SHOWN = 2  # benign inputs, in the pictures
+_SHOWN = 2  # benign inputs in the pictures
 
 
 def summary(tables):
@@ -36,10 +36,10 @@ def summary(tables):
 
 
 def auroc_cells(rows):
-    """Lay AUROCs out: a row for each detector, a column for each attack.
+    """Lay out AUROCs: a row for each detector, a column for each attack.
 
     Args:
-        rows: A `pandas.DataFrame`, as from `baselines.comparison.protocols.auroc_table`.
+        rows: A `pandas.DataFrame` from `baselines.comparison.protocols.auroc_table`.
 
     Returns:
         A `pandas.DataFrame` of strings, such as "0.9873 [0.983, 0.991]".
@@ -83,7 +83,7 @@ def _draw(out, comparison):
 
 
 def _draw_pictures(path, test):
-    """Pair the first benign inputs that all attacks fool with what each attack made of them."""
+    """Draw the first benign inputs for which all attacks succeed, with the example of each."""
     everywhere = np.logical_and.reduce([*test.fooled.values()])
     pairs, captions = [], []
     for index in np.flatnonzero(everywhere)[:_SHOWN]:
@@ -128,7 +128,7 @@ def _page(out, results, comparison):
 
 
 def _pivot(rows, index, values):
-    """Spread attacks over columns, in the order in which they come."""
+    """Make a column of each attack, in their order."""
     table = rows.pivot(index=index, columns="attack", values=values)
     order = pd.MultiIndex.from_frame(rows[index].drop_duplicates())
     table = table.loc[order if len(index) > 1 else order.get_level_values(0)]

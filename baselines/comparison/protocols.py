@@ -1,4 +1,4 @@
-"""AUROC under two protocols: the paper's, and one that scores nothing it was fitted on."""
+"""AUROC under two protocols: the paper's, and one that scores no input that it was fitted on."""
 
 from typing import NamedTuple
 
@@ -17,8 +17,8 @@ class Protocol(NamedTuple):
 
     Attributes:
         counted: A dict from the attack's name to which of its examples count, bool, (n,).
-        scored: Which inputs are scored by what was not fitted on test inputs, bool, (n,).
-        splits: A dict from the baseline's name to which inputs fit it and which are scored.
+        scored: Which inputs are scored by detectors not fitted on test inputs, bool, (n,).
+        splits: A dict from the baseline's name to which inputs fit it and which it scores.
         fooled_only: Whether ensembles are fitted only on training examples that fooled.
     """
 
@@ -32,7 +32,7 @@ def paper(measurements):
     """Compare as the papers do.
 
     Every adversarial example counts, whether or not it fooled the classifier. Each baseline is
-    fitted on the test inputs that its authors fit, and scored on those that they score.
+    fitted and scored on the test inputs that its authors fit and score on.
 
     Args:
         measurements: The `baselines.comparison.measurements.Measurements`.
@@ -48,10 +48,10 @@ def paper(measurements):
 
 
 def held_out(measurements):
-    """Compare on what no detector has seen.
+    """Compare on inputs that no detector has seen.
 
-    Only examples that fooled count. The second half of the test inputs is scored; the first half
-    fits the baselines, and training images fit the ensembles.
+    Only examples that fooled count. Baselines are fitted on the first half of the test inputs,
+    and ensembles on training images. The second half is scored.
 
     Args:
         measurements: The `baselines.comparison.measurements.Measurements`.
@@ -77,8 +77,8 @@ def score(measurements, protocol):
 
     Returns:
         A dict from the attack to a dict from the detector's name to its scores of negatives,
-        float, (n,), and of positives, float, (any number,). Negatives are benign inputs; where
-        the name ends in "+ noisy", their noisy counterparts too.
+        float, (n,), and of positives, float, (any number,). Negatives are benign inputs. If the
+        name ends in "+ noisy", their noisy counterparts are negatives too.
     """
     by_cost = _cost_scores(measurements, protocol.fooled_only)
     return {
@@ -91,11 +91,11 @@ def auroc_table(scores):
     """Compute the AUROC of every detector on every attack.
 
     Args:
-        scores: As from `score`.
+        scores: As returned by `score`.
 
     Returns:
-        A `pandas.DataFrame`, a row for each attack and detector: `attack`, `detector`, `auroc`,
-        `low`, `high`, `negatives` and `positives` (how many).
+        A `pandas.DataFrame` with a row for each attack and detector: `attack`, `detector`,
+        `auroc`, `low`, `high`, and the numbers of `negatives` and `positives`.
     """
     rows = []
     for attack, by_detector in scores.items():
@@ -112,9 +112,9 @@ def transfer(measurements):
         measurements: The `baselines.comparison.measurements.Measurements`.
 
     Returns:
-        A `pandas.DataFrame`, a row for each detector, attack that it was fitted on and attack
-        that it is scored on: `detector`, `fitted_on` ("none": an ensemble that learns from benign
-        inputs alone), `attack`, `auroc`, `low`, `high`.
+        A `pandas.DataFrame` with a row for each detector, attack that it was fitted on and attack
+        that it is scored on: `detector`, `fitted_on` ("none" for an ensemble that learns from
+        benign inputs only), `attack`, `auroc`, `low`, `high`.
     """
     test, protocol = measurements.test, held_out(measurements)
     ensembles = ENSEMBLES if test.defences else {}

@@ -1,6 +1,6 @@
 """Run the comparison on one data set: `python -m baselines.env1 --dataset mnist`.
 
-What is finished is kept in the folder of results: a run that was stopped continues where it was.
+Finished results are kept in the folder of results, so a run that was stopped continues.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def main(argv=None):
 def _parse(words):
     parser = argparse.ArgumentParser(prog="python -m baselines.env1", description=__doc__)
     parser.add_argument("--dataset", choices=registry.RECORDS, default="digits")
-    parser.add_argument("--limit", type=_limit, default=1000, help="test inputs, at most (1000)")
+    parser.add_argument("--limit", type=_limit, default=1000, help="maximum test inputs (1000)")
     parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
     parser.add_argument("--out", help="folder for results (results/env1/<dataset>)")
     return parser.parse_args(words)

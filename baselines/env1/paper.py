@@ -1,4 +1,4 @@
-"""The paper's figures (Zhao et al. 2021), to be printed beside ours."""
+"""The paper's figures (Zhao et al. 2021), to print next to ours."""
 
 from baselines.comparison import Published
 

@@ -1,4 +1,4 @@
-"""What makes a comparison Env1 of the paper (Zhao et al. 2021, Section 5.2)."""
+"""The settings of Env1 of the paper (Zhao et al. 2021, Section 5.2)."""
 
 import functools
 
