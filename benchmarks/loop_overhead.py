@@ -1,4 +1,4 @@
-"""What the slot loop adds to its passes through the classifier."""
+"""The time that the slot loop adds to its passes through the classifier."""
 
 import a2d_keras as a2d
 from benchmarks.rows import Row
@@ -6,11 +6,11 @@ from benchmarks.timing import gradient_seconds, query_seconds, share_of_passes, 
 
 _WALK = a2d.DBA(max_iterations=50)
 _BATCH = 32
-_BATCHED = 20 * _BATCH  # each batch runs by itself, so more of them would say no more
+_BATCHED = 20 * _BATCH  # batches are independent, so more of them add nothing
 
 
 def rows(bench):
-    """Compare the time of costs and of verdicts with that of their passes, in the best batch.
+    """Compare the time of costs and verdicts with the time of their passes in the best batch.
 
     Args:
         bench: The `benchmarks.subjects.Bench`.
@@ -30,7 +30,7 @@ def rows(bench):
 
 
 class _Loop:
-    """Runs on one classifier, each a function from inputs to the number of its passes."""
+    """Runs on one classifier. Each run takes inputs and returns the number of its passes."""
 
     def __init__(self, subject, repeats):
         self.subject = subject

@@ -1,4 +1,4 @@
-"""What bfloat16 saves, and what it does to AUROC."""
+"""The time that bfloat16 saves, and its effect on AUROC."""
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -38,7 +38,7 @@ def _compared(subject, count, repeats):
     kinds = {kind: subject.craft(kind, benign) for kind in subject.settings.attacks}
 
     def attack(x):
-        """Make what measures the costs of inputs in each precision."""
+        """Return, for each precision, a function that measures the costs of inputs."""
         return [lambda each=each: subject.bim(each, x, slots="auto") for each in classifiers]
 
     for run in attack(benign[:2]):
@@ -63,8 +63,8 @@ def _compared(subject, count, repeats):
             f"AUROC in bfloat16 away from that in float32: {subject.name}, BIM_d on {kind}",
             exactly(abs(aurocs[1] - aurocs[0])),
             at_most=0.003,
-            note=f"{aurocs[1]:.4f} and {aurocs[0]:.4f}, on {len(benign)} benign inputs and what "
-            f"{kind} makes of them",
+            note=f"{aurocs[1]:.4f} and {aurocs[0]:.4f}, on {len(benign)} benign inputs and their "
+            f"{kind} counterparts",
         )
 
 

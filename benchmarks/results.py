@@ -1,4 +1,4 @@
-"""What was measured, as files: `results.json` and `table.md`."""
+"""Write measurements to files: `results.json` and `table.md`."""
 
 import json
 
@@ -9,7 +9,7 @@ _COLUMNS = ("what", "median", "spread", "target", "met", "note")
 
 
 def read(out):
-    """Read what earlier runs have measured.
+    """Read the measurements of earlier runs.
 
     Args:
         out: The folder of results, a `pathlib.Path`.
@@ -22,7 +22,7 @@ def read(out):
 
 
 def record(row):
-    """Turn a row into what JSON holds.
+    """Turn a row into a dict that JSON can hold.
 
     Args:
         row: The `benchmarks.rows.Row`.
@@ -41,7 +41,7 @@ def write(out, parts):
 
     Args:
         out: The folder, which exists.
-        parts: What was measured, as `read` returns it, in the order of the table.
+        parts: The measurements, as `read` returns them, in the order of the table.
     """
     with replace_atomically(out / "results.json") as path:
         path.write_text(json.dumps(parts, indent=1) + "\n")
@@ -72,10 +72,10 @@ def table(parts):
 
 
 def sentence(row):
-    """Say what was found, in one line.
+    """Describe a measurement in one line.
 
     Args:
-        row: As from `record`.
+        row: As returned by `record`.
 
     Returns:
         The line.

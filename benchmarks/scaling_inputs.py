@@ -11,11 +11,11 @@ from benchmarks.rows import Row, exactly, spread
 from benchmarks.timing import in_turns, warm_up
 from models import datasets, zoo
 
-_NOISE = 0.02  # tells a repeated digit from the first
+_NOISE = 0.02  # so that repeated digits differ
 
 
 def rows(bench):
-    """Follow the time of verdicts, and the memory that datasets take, and draw both.
+    """Measure and draw the time of verdicts, and the memory that datasets take.
 
     Args:
         bench: The `benchmarks.subjects.Bench`.
@@ -48,7 +48,7 @@ def rows(bench):
 
 
 def _seconds(counts, repeats):
-    """Time verdicts on so many digits each, with a little noise; float64, (counts, repeats)."""
+    """Time verdicts on each number of digits, with a little noise; float64, (counts, repeats)."""
     x = datasets.load("digits").x_test
     guarded = a2d.guard(zoo.load("digits"), slots="auto")
     guarded.adapt(x[:300], verbose=0)

@@ -7,13 +7,13 @@ import matplotlib.pyplot as plt
 
 
 def side_by_side(path, panels):
-    """Draw curves over logarithmic axes, or y from 0 where asked, panel by panel.
+    """Draw curves over logarithmic axes, panel by panel.
 
     Args:
         path: The file.
-        panels: A list of dicts: `title`, `x` and `y`, the axes' labels, and `curves`, a dict from
-            the name to its points, a list of pairs; optionally `extrapolated`, likewise, drawn
-            hollow, and `from_zero`, True for what stays level.
+        panels: A list of dicts: `title`; `x` and `y`, the axes' labels; and `curves`, a dict from
+            the name to its points, a list of pairs. Optional are `extrapolated`, a dict like
+            `curves` that is drawn hollow, and `from_zero`, True for a linear y axis from 0.
     """
     figure, axes = plt.subplots(
         1, len(panels), figsize=(4.8 * len(panels), 3.6), squeeze=False, layout="constrained"

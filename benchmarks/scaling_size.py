@@ -14,11 +14,11 @@ from benchmarks.timing import in_turns, warm_up
 # A step that suits MobileNet: the paper's changes half of its predictions at once.
 _BIM_OF_PHOTOGRAPHS = a2d.BIM(eps_iter=2e-5, max_iterations=100)
 _SLOTS = 32  # photographs under attack at once
-_SIDES = (32, 64, 128, 224)  # from the least that MobileNet takes to what it was trained on
+_SIDES = (32, 64, 128, 224)  # from MobileNet's smallest size to the one it was trained on
 
 
 class _Price(NamedTuple):
-    """What a verdict takes of an input of so many pixels: mean gradients, and seconds."""
+    """The price of a verdict for one input size: mean gradients, and seconds."""
 
     pixels: int
     gradients: float
@@ -26,7 +26,7 @@ class _Price(NamedTuple):
 
 
 def rows(bench):
-    """Count the gradients of a verdict, take its time, and draw both.
+    """Count the gradients of a verdict, measure its time, and draw both.
 
     Args:
         bench: The `benchmarks.subjects.Bench`.
@@ -43,7 +43,7 @@ def rows(bench):
 
 
 def _classifiers(bench):
-    """Give classifiers, guarded, each with its name and inputs to judge: MobileNet once a side."""
+    """Yield name, guarded classifier and inputs to judge; MobileNet once for each size."""
     for subject in bench.subjects():
         yield subject.name, subject.guarded(), subject.benign[: 2 * bench.sizes.few]
     data_dir, (adapt, judge) = pathlib.Path(bench.data_dir or "."), bench.sizes.photographs
@@ -76,7 +76,7 @@ def _rows(name, price):
 
 
 def _milliseconds(price):
-    """Give the time of a gradient, if a verdict took nothing else."""
+    """Return the time of a gradient, as if a verdict took nothing else."""
     return 1e3 * price.seconds.median / price.gradients
 
 

@@ -1,4 +1,4 @@
-"""The classifiers that are measured, and their inputs."""
+"""The classifiers to measure, and their inputs."""
 
 import functools
 from typing import NamedTuple
@@ -12,19 +12,18 @@ from models import datasets, registry, zoo
 
 
 class Sizes(NamedTuple):
-    """How much is run.
+    """The sizes of a run.
 
     Attributes:
-        datasets: Names of the data sets; what is measured on one alone takes the first.
-        inputs: Inputs of each kind; verdicts are counted, and the loop's time is taken, on all of
-            them.
+        datasets: Names of the data sets. Measurements on a single one take the first.
+        inputs: Inputs of each kind, for the counts of verdicts and the time of the loop.
         adapt: Benign inputs to adapt on.
-        peers: Benign inputs that peers are compared on.
-        few: Inputs of each kind for what takes thousands of queries.
+        peers: Benign inputs to compare peers on.
+        few: Inputs of each kind for attacks that take thousands of queries.
         single: Inputs that are attacked one at a time.
-        scaling: Numbers of inputs over which time and memory are followed.
-        photographs: How many to adapt on, and how many to judge.
-        repeats: How many turns everything takes.
+        scaling: Numbers of inputs at which time and memory are measured.
+        photographs: The numbers of photographs to adapt on and to judge.
+        repeats: The number of repeats.
     """
 
     datasets: tuple
@@ -63,7 +62,7 @@ QUICK = Sizes(
 
 
 class Bench(NamedTuple):
-    """What every part is given.
+    """The setting of every part.
 
     Attributes:
         sizes: The `Sizes`.
@@ -82,13 +81,13 @@ class Bench(NamedTuple):
             A `Subject` for each data set.
 
         Raises:
-            FileNotFoundError: If a data set is not at hand.
+            FileNotFoundError: If a data set is not available.
         """
         for name in self.sizes.datasets:
             yield Subject(name, self.sizes, self.data_dir)
 
     def first_subject(self):
-        """Load the first of the classifiers, for what is measured on one alone."""
+        """Load the first classifier, for measurements on a single one."""
         return next(self.subjects())
 
 
@@ -105,7 +104,7 @@ class Subject:
         classifier: The `a2d_keras.Classifier`.
         settings: Its `models.record.Settings`.
         benign: Test inputs that it gets right, float32, (inputs, height, width, channels).
-        held_out: Others, to adapt on, (adapt, height, width, channels).
+        held_out: Other such inputs, to adapt on, (adapt, height, width, channels).
     """
 
     def __init__(self, name, sizes, data_dir):
@@ -125,7 +124,7 @@ class Subject:
 
     @functools.cached_property
     def kinds(self):
-        """The benign inputs, and what the first two attacks make of them: a dict."""
+        """The benign inputs, and the examples of the first two attacks: a dict."""
         chosen = list(self.settings.attacks)[:2]
         crafted = {kind: self.craft(kind, self.benign) for kind in chosen}
         return {"benign": self.benign, **crafted}
@@ -136,7 +135,7 @@ class Subject:
         return np.random.default_rng(0).permutation(np.concatenate(list(self.kinds.values())))
 
     def costs(self, x):
-        """Measure what BIM_d costs on inputs, int64, (n,)."""
+        """Measure the costs of BIM_d on inputs, int64, (n,)."""
         return measure(self.classifier, [self.bim], x, options=a2d.RunOptions(slots="auto")).costs[
             :, 0
         ]
@@ -153,16 +152,16 @@ class Subject:
             x: Inputs.
 
         Returns:
-            What became of them, an array like `x`.
+            The adversarial counterparts, an array like `x`.
         """
         return self.settings.attacks[kind](self.classifier, x).adversarial
 
     def guarded(self, benign=None, **parameters):
-        """Guard the classifier by BIM_d alone, the slots found by calibration, and adapt it.
+        """Guard the classifier with BIM_d, in calibrated slots, and adapt it.
 
         Args:
             benign: Inputs to adapt on. Defaults to `held_out`.
-            **parameters: Others of `a2d_keras.guard`.
+            **parameters: Other parameters of `a2d_keras.guard`.
 
         Returns:
             The `a2d_keras.GuardedModel`.

@@ -1,4 +1,4 @@
-"""A verdict takes fewer gradients than the cost, and says the same. Counts, not times."""
+"""A verdict takes fewer gradients than the exact cost, and agrees with it. Counts, not times."""
 
 import numpy as np
 import tensorflow as tf
@@ -6,12 +6,12 @@ import tensorflow as tf
 from a2d_keras.detection.rules import RULES
 from benchmarks.rows import Row, exactly
 
-_TOO_LONG = "cifar10", "DBA_d"  # thousands of queries for every input, 3 seconds each
-_ADAPT_ENSEMBLE = 40  # of 37 that a false positive rate of 0.05 needs
+_TOO_LONG = "cifar10", "DBA_d"  # thousands of queries and 3 seconds for every input
+_ADAPT_ENSEMBLE = 40  # a false positive rate of 0.05 needs 37
 
 
 def rows(bench):
-    """Count the gradients of verdicts, and the verdicts that the full computation gives otherwise.
+    """Count the gradients of verdicts, and the verdicts that differ from the full computation.
 
     Args:
         bench: The `benchmarks.subjects.Bench`.
@@ -29,7 +29,7 @@ def rows(bench):
 
 
 def _ensemble(subject, few):
-    """Compare the vote of all defences, on fewer inputs, as the boundary attack is slow."""
+    """Compare the vote of all defences, on fewer inputs, since the boundary attack is slow."""
     defences = subject.settings.defences
     names = [name for name in defences if (subject.name, name) != _TOO_LONG]
     attacks = [defences[name] for name in names]
@@ -48,7 +48,7 @@ def _full(subject, attacks, kinds):
 
 
 def _counts(attack, classifier, x):
-    """Give what an attack costs, and its gradients, int64, (2, n)."""
+    """Return the costs of an attack, and its gradients, int64, (2, n)."""
     results = attack.in_batches(classifier, x, slots="auto", images=False)
     return np.concatenate([(r.cost, r.gradient_evaluations) for r in results], axis=1)
 
@@ -82,9 +82,9 @@ def _compared(what, guarded, kinds, full, at_most):
 
 
 def _gradients(started, thresholds, whole):
-    """Count the mean gradients of a verdict, and of the full costs.
+    """Return the mean gradients of a verdict, and of the full costs.
 
-    A verdict's attack runs as the full one does, but ends at its threshold, one pass after the
+    The attack of a verdict runs like the full one, but ends at its threshold, one pass after the
     last step.
     """
     spent = np.where(started, np.minimum(whole, thresholds + 1), 0)

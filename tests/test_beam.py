@@ -134,7 +134,7 @@ def test_a_lost_record_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("shards", [[], ["a/x.tfrecord", "b/x.tfrecord"]])
 def test_shards_have_names_that_differ(shards, tmp_path):
-    with pytest.raises(ValueError, match="There must be shards, with names that differ. Rec"):
+    with pytest.raises(ValueError, match="must be paths with different file names. Received"):
         score.run(shards, "guarded.keras", str(tmp_path), (8, 8, 1))
 
 

@@ -31,7 +31,7 @@ class Service:
 
     def __init__(self, model):
         command = [sys.executable, "-m", "examples.serving.service", str(model), "--port", "0"]
-        command += ["--most-bytes", str(MOST_BYTES)]
+        command += ["--max-bytes", str(MOST_BYTES)]
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         self.log = []
 

@@ -34,7 +34,7 @@ def rows(bench):
         return x, estimator.predict(x, batch_size=len(x)).argmax(axis=-1) != labels
 
     def walk(model, x, labels):
-        np.random.seed(0)  # noqa: NPY002 (ART draws from it)
+        np.random.seed(0)  # noqa: NPY002 (ART uses the global generator)
         walked = _estimator(model, subject)
         attack = BoundaryAttack(walked, targeted=False, max_iter=_WALK, verbose=False)
         return attack.generate(x, labels)

@@ -1,4 +1,4 @@
-"""How a peer is compared: on crafting, on costs and verdicts, and on walks along the boundary."""
+"""Comparisons with a peer: crafting, costs and verdicts, and walks along the boundary."""
 
 import dataclasses
 import functools
@@ -11,14 +11,14 @@ import a2d_keras as a2d
 from benchmarks.rows import Row, spread
 from benchmarks.timing import best_batch, in_turns, warm_up
 
-_TARGET = 2  # times ours
-# As near as its steps bring it, which are adapted once in ten: fewer proposals make more of them.
+_TARGET = 2  # as a multiple of ours
+# The step lengths adapt once in ten steps, so fewer proposals and more steps come nearer.
 _WALK = a2d.DBA(distance=1e-9, proposals=8)
 MIN_STEPS = 16
 
 
 def logits_model(model):
-    """Make a model that ends in the logits, as peers ask for.
+    """Make a model that ends in the logits, as peers require.
 
     Args:
         model: A `keras.Sequential` that ends in a dense layer with a softmax.
@@ -37,12 +37,12 @@ def compared(what, theirs, ours, repeats, agreement):
     """Time a peer and ours in turns.
 
     Args:
-        what: What both do.
-        theirs: The peer's run, a function of nothing, which has run before.
-        ours: Ours, likewise.
-        repeats: How many turns both take.
-        agreement: A function of what both returned last, to a sentence on how far the results are
-            the same.
+        what: A description of the comparison.
+        theirs: The peer's run, a function without arguments. It must have run before.
+        ours: Our run, like `theirs`.
+        repeats: The number of turns.
+        agreement: A function that takes the last results of both, and returns a sentence on how
+            far they agree.
 
     Returns:
         The `benchmarks.rows.Row`.
@@ -56,12 +56,12 @@ def steps_compared(what, step, subject, x, repeats):
     """Compare BIM_d's costs, and its verdicts, with a peer that is called step by step.
 
     Args:
-        what: What the peer is.
-        step: Takes one step: a function of inputs and labels, to the inputs after it, and whether
-            the classifier then says something else.
+        what: The name of the peer.
+        step: A function that takes inputs and labels, and returns the inputs after one step, and
+            whether the classifier's label has changed.
         subject: The `benchmarks.subjects.Subject`.
         x: The inputs.
-        repeats: How many turns both take.
+        repeats: The number of turns.
 
     Yields:
         The `benchmarks.rows.Row`s.
@@ -71,11 +71,11 @@ def steps_compared(what, step, subject, x, repeats):
     for width in _widths(size):
         step(x[:width], labels[:width])  # compile
     guarded = subject.guarded()
-    threshold, most = int(guarded.detector.thresholds[0]), subject.bim.max_iterations
+    threshold, max_steps = int(guarded.detector.thresholds[0]), subject.bim.max_iterations
 
-    def theirs(most):
+    def theirs(max_steps):
         parts = range(0, len(x), size)
-        costs = [_costs(step, x[i : i + size], labels[i : i + size], most) for i in parts]
+        costs = [_costs(step, x[i : i + size], labels[i : i + size], max_steps) for i in parts]
         return np.concatenate(costs)
 
     def ours():
@@ -93,7 +93,8 @@ def steps_compared(what, step, subject, x, repeats):
 
     ours(), warm_up(judge, x)
     on = f"{len(x)} benign inputs of {subject.name}"
-    yield compared(f"{what}, BIM_d costs, {on}", lambda: theirs(most), ours, repeats, agreement)
+    what_costs = f"{what}, BIM_d costs, {on}"
+    yield compared(what_costs, lambda: theirs(max_steps), ours, repeats, agreement)
     yield compared(
         f"{what}, BIM_d verdicts, {on}",
         lambda: theirs(threshold),
@@ -104,11 +105,11 @@ def steps_compared(what, step, subject, x, repeats):
 
 
 def costs_agree(theirs, ours):
-    """Say how far the costs that a peer counts are ours.
+    """Describe how far a peer's costs agree with ours.
 
     Args:
-        theirs: The peer's, int64, (n,).
-        ours: Ours, likewise.
+        theirs: The peer's costs, int64, (n,).
+        ours: Our costs, int64, (n,).
 
     Returns:
         The sentence.
@@ -125,15 +126,15 @@ def costs_agree(theirs, ours):
 
 
 def crafting_compared(what, craft, subject, x, repeats):
-    """Compare the steps of BIM-a, all of them whether or not an input turns, with a peer's.
+    """Compare BIM-a with a peer's. Both take all steps, whether or not an input's label changes.
 
     Args:
-        what: What the peer is.
-        craft: A function of the `a2d_keras.BIM`, to one of inputs and labels, in one batch, to
-            the adversarial inputs.
+        what: The name of the peer.
+        craft: A function that takes the `a2d_keras.BIM`, and returns a function that takes a
+            batch of inputs and labels, and returns the adversarial inputs.
         subject: The `benchmarks.subjects.Subject`.
         x: The inputs.
-        repeats: How many turns both take.
+        repeats: The number of turns.
 
     Returns:
         The `benchmarks.rows.Row`.
@@ -164,18 +165,18 @@ def crafting_compared(what, craft, subject, x, repeats):
 
 
 def walks_compared(what, walk, subject, count, repeats):
-    """Compare the boundary attack with a peer's: as many steps of ours as bring it as near.
+    """Compare the boundary attack with a peer's, with the steps of ours that come as near.
 
-    Near is the median distance from the inputs. Those of the class that noise is taken for have no
-    start, and are left out.
+    Nearness is the median distance from the inputs. Inputs of the class that noise is classified
+    as have no start, and are left out.
 
     Args:
-        what: What the peer is.
-        walk: A function of a model that gives logits, of inputs and labels, to the adversarial
-            inputs.
+        what: The name of the peer.
+        walk: A function that takes a model that returns logits, inputs and labels, and returns
+            the adversarial inputs.
         subject: The `benchmarks.subjects.Subject`.
-        count: How many inputs.
-        repeats: How many turns both take.
+        count: The number of inputs.
+        repeats: The number of turns.
 
     Returns:
         The `benchmarks.rows.Row`.
@@ -217,7 +218,7 @@ class _Asked:
 
     def __init__(self, model):
         self.model = model
-        self.inputs = tf.Variable(0)  # as a peer may trace the call
+        self.inputs = tf.Variable(0)  # a variable, since a peer may trace the call
 
     def __call__(self, x, **arguments):
         self.inputs.assign_add(tf.shape(x)[0])
@@ -225,7 +226,7 @@ class _Asked:
 
 
 def _fewest(enough):
-    """Find how many steps are enough, to an eighth: twice as many each time, then halves."""
+    """Find how many steps are enough, to within an eighth: double the number, then bisect."""
     high = MIN_STEPS
     while high < _WALK.max_iterations and not enough(high):
         high = min(2 * high, _WALK.max_iterations)
@@ -236,16 +237,16 @@ def _fewest(enough):
     return high
 
 
-def _costs(step, x, labels, most):
-    """Count the steps until each input turns, at most `most`; narrow the batch by halves.
+def _costs(step, x, labels, max_steps):
+    """Count the steps until each input's label changes, and halve the batch when it can be halved.
 
-    Halves are few shapes, each of which a peer may have to compile.
+    A peer may have to compile for each size of a batch, so there must be few sizes.
     """
-    costs, rows = np.full(len(x), most), np.arange(len(x))
-    for taken in range(1, most + 1):
+    costs, rows = np.full(len(x), max_steps), np.arange(len(x))
+    for taken in range(1, max_steps + 1):
         x, turned = step(x, labels[rows])
-        costs[rows] = np.minimum(costs[rows], np.where(turned, taken, most))
-        live = costs[rows] == most
+        costs[rows] = np.minimum(costs[rows], np.where(turned, taken, max_steps))
+        live = costs[rows] == max_steps
         if not live.any():
             break
         if len(rows) > 1 and live.sum() <= len(rows) // 2:

@@ -1,4 +1,4 @@
-"""The reference way: one image at a time in a Python loop, a prediction and a gradient a step."""
+"""The reference: one image at a time in a Python loop, a prediction and a gradient per step."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,10 +9,10 @@ from benchmarks.timing import in_turns, warm_up
 
 
 def rows(bench):
-    """Compare the reference way, which knows no verdict but from the full cost, with ours.
+    """Compare the reference with ours. It must count the full cost for every verdict.
 
-    It is timed on a few inputs. Its time is its steps' time, as it has no batches, so it is taken
-    for as many steps as ours counts on more inputs.
+    It is timed on a few inputs. It has no batches, so its time is proportional to its steps, and
+    is extrapolated to the steps that ours counts on more inputs.
 
     Args:
         bench: The `benchmarks.subjects.Bench`.
@@ -26,14 +26,14 @@ def rows(bench):
 
 
 def one_at_a_time(model, attack):
-    """Make the reference way of BIM.
+    """Make the reference of BIM.
 
     Args:
-        model: The classifier, a `keras.Model` that gives logits.
-        attack: The `a2d_keras.BIM`, whose parameters it takes.
+        model: The classifier, a `keras.Model` that returns logits.
+        attack: The `a2d_keras.BIM` with its parameters.
 
     Returns:
-        A function of inputs to their costs, int64, (n,).
+        A function that takes inputs and returns their costs, int64, (n,).
     """
 
     @tf.function
