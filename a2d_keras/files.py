@@ -22,21 +22,21 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with replace_atomically(os.path.join(folder, "words.txt")) as beside:
-        ...         _ = beside.write_text("complete")
+        ...     with replace_atomically(os.path.join(folder, "words.txt")) as temporary:
+        ...         _ = temporary.write_text("complete")
         ...     os.listdir(folder)
         ['words.txt']
     """
     path = pathlib.Path(path)
     if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise ValueError(f"A file must go into a folder that can be written to. Received: {path}")
-    beside = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
-        yield beside
-        _flush(beside)
-        os.replace(beside, path)
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _flush(path: pathlib.Path) -> None:

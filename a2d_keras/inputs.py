@@ -130,9 +130,9 @@ def validate(x: Any, classifier: Classifier, *, refuse: bool = True) -> tf.Tenso
     found = [validity(to_images(part, classifier), classifier) for part in parts]
     valid, summaries = zip(*found, strict=True)
     counts, low, high = zip(*summaries, strict=True)
-    whole = Summary(tf.add_n(counts), tf.reduce_min(low), tf.reduce_max(high))
+    total = Summary(tf.add_n(counts), tf.reduce_min(low), tf.reduce_max(high))
     if refuse:
-        require_valid(whole, classifier)
+        require_valid(total, classifier)
     return tf.concat(valid, axis=0)
 
 

@@ -201,7 +201,7 @@ class Baseline(abc.ABC):
         learned = {f"{_LEARNED}{name}": array for name, array in self._learned.items()}
         arrays = {**self.state(), **learned, "baseline": self.name}
         arrays["weights"] = digest(*self.model.get_weights())
-        with replace_atomically(pathlib.Path(path)) as beside, open(beside, "wb") as file:
+        with replace_atomically(pathlib.Path(path)) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **arrays, checksum=_checksum(arrays))
 
     @classmethod

@@ -57,11 +57,11 @@ def _compared(what, guarded, kinds, full, at_most):
     shares, started, differ = {}, {}, 0
     for kind, x in kinds.items():
         out = guarded.predict(x, verbose=0)
-        costs, whole = full[kind]
+        costs, gradients = full[kind]
         flagged, _ = guarded.detector.rule(tf.constant(costs))
         differ += int(np.sum(flagged.numpy() != out["is_adversarial"]))
         started[kind] = (out["cost"] > 0).mean(axis=0)
-        shares[kind] = _gradients(out["cost"] > 0, guarded.detector.thresholds, whole)
+        shares[kind] = _gradients(out["cost"] > 0, guarded.detector.thresholds, gradients)
     benign, full_cost = shares["benign"]
     others = ", ".join(f"{kind} {ours / theirs:.2f}" for kind, (ours, theirs) in shares.items())
     ran = " / ".join(f"{share:.0%}" for share in started["benign"])
@@ -81,11 +81,11 @@ def _compared(what, guarded, kinds, full, at_most):
     )
 
 
-def _gradients(started, thresholds, whole):
+def _gradients(started, thresholds, full):
     """Return the mean gradients of a verdict, and of the full costs.
 
     The attack of a verdict runs like the full one, but ends at its threshold, one pass after the
     last step.
     """
-    spent = np.where(started, np.minimum(whole, thresholds + 1), 0)
-    return spent.sum(axis=1).mean(), whole.sum(axis=1).mean()
+    spent = np.where(started, np.minimum(full, thresholds + 1), 0)
+    return spent.sum(axis=1).mean(), full.sum(axis=1).mean()

@@ -75,5 +75,5 @@ def test_a_dry_run_writes_nothing(folder, capsys):
 
 
 def test_unknown_environments_are_refused(folder):
-    with pytest.raises(SystemExit, match=r"must be of test, py311-tf216. Received: py39-tf1"):
+    with pytest.raises(SystemExit, match=r"must be among test, py311-tf216. Received: py39-tf1"):
         compatibility.main(["--only", "py39-tf1"])

@@ -97,7 +97,7 @@ def test_a_data_set_is_one_record(digits, monkeypatch):
 
 
 @pytest.mark.parametrize("name", datasets.NAMES)
-def test_every_record_is_whole(name):
+def test_every_record_is_complete(name):
     record = registry.find(name)
     assert record.settings.attacks
     assert record.settings.defences

@@ -22,7 +22,7 @@ def with_examples(package):
     return [name.removesuffix(".__init__") for name in names]
 
 
-def test_import_brings_nothing_beside_keras():
+def test_import_brings_nothing_besides_keras():
     heavy = {"apache_beam", "h5py", "matplotlib", "pandas", "PIL", "tensorboard", "tf_keras"}
     checkout = {"baselines", "benchmarks", "examples", "models"}
     code = (

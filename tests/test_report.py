@@ -71,7 +71,7 @@ def test_every_table_is_in_the_results(folder, tables, measurements):
     assert results["fooled"]["JSMA"] == pytest.approx(measurements.test.fooled["JSMA"].mean())
 
 
-def test_markdown_holds_every_table_beside_the_paper(tables, folder):
+def test_markdown_holds_every_table_next_to_the_papers(tables, folder):
     plain = (folder / "tables.md").read_text()
     assert plain.count("\n|:--") == 9
     assert " / " not in plain

@@ -430,16 +430,17 @@ class _UnitClassifier(Classifier):
     """A classifier with a range per feature, as a function on the unit cube.
 
     Args:
-        whole: The `Classifier` with bounds per feature.
+        original: The `Classifier` with bounds per feature.
     """
 
-    def __init__(self, whole: Classifier) -> None:
-        self._whole = whole
-        self.model, self.from_logits = whole.model, whole.from_logits
-        self.threshold, self.precision = whole.threshold, whole.precision
-        self.input_shape, self.data_format = whole.input_shape, whole.data_format
-        self.classes, self.version = whole.classes, whole.version
-        self._predict, self._given = whole._predict, {"data_format": whole._given["data_format"]}
+    def __init__(self, original: Classifier) -> None:
+        self._original = original
+        self.model, self.from_logits = original.model, original.from_logits
+        self.threshold, self.precision = original.threshold, original.precision
+        self.input_shape, self.data_format = original.input_shape, original.data_format
+        self.classes, self.version = original.classes, original.version
+        self._predict = original._predict
+        self._given = {"data_format": original._given["data_format"]}
         self.bounds = (0.0, 1.0)
         self._unit = self
         self._function = self._compile(self._logits)
@@ -451,25 +452,25 @@ class _UnitClassifier(Classifier):
 
     def predictions(self, x: tf.Tensor) -> Any:
         """Scale inputs to the model's own ranges, and compute what `model.predict` returns."""
-        return self._whole.predictions(self._own_ranges(x))
+        return self._original.predictions(self._own_ranges(x))
 
     def structure_changed(self) -> bool:
         """Return whether the model has changed; see `Classifier.structure_changed`."""
-        return self._whole.structure_changed()
+        return self._original.structure_changed()
 
     def refresh(self) -> None:
         """Refuse, since only the `Classifier` itself can be refreshed."""
         raise TypeError("Refresh the classifier itself, and take its `unit` again.")
 
     def _outputs(self, x: tf.Tensor) -> tf.Tensor:
-        return self._whole._outputs(self._own_ranges(x))
+        return self._original._outputs(self._own_ranges(x))
 
     def _logits(self, x: tf.Tensor) -> tf.Tensor:
-        return self._whole._logits(self._own_ranges(x))
+        return self._original._logits(self._own_ranges(x))
 
     def _own_ranges(self, x: tf.Tensor) -> tf.Tensor:
-        low, _ = self._whole.bounds
-        return low + x * self._whole.range
+        low, _ = self._original.bounds
+        return low + x * self._original.range
 
 
 def _are_scalars(bounds: Any) -> bool:
@@ -480,11 +481,11 @@ def _finite(gradient: tf.Tensor) -> tf.Tensor:
     """Replace values that are not finite, and keep the others."""
     # The sum shows whether all are finite, in less time than replacing takes. If it overflows,
     # the values are replaced without need, which changes none of them.
-    whole = tf.math.is_finite(tf.reduce_sum(gradient))
-    return tf.cond(whole, lambda: gradient, lambda: _mended(gradient))
+    all_finite = tf.math.is_finite(tf.reduce_sum(gradient))
+    return tf.cond(all_finite, lambda: gradient, lambda: _replaced(gradient))
 
 
-def _mended(gradient: tf.Tensor) -> tf.Tensor:
+def _replaced(gradient: tf.Tensor) -> tf.Tensor:
     finite = tf.math.is_finite(gradient)
     axes = list(range(1, gradient.shape.rank))
     sizes = tf.where(finite, tf.abs(gradient), 0.0)

@@ -84,7 +84,7 @@ def read(source: str, classifier: Classifier, key: str | None = None) -> Reader:
         another shape.
 
     Raises:
-        ValueError: If there is nothing to read, or no such array.
+        ValueError: If there is nothing to read, or the array is missing.
 
     Examples:
         >>> import keras, os, tempfile
@@ -136,7 +136,7 @@ def _find(source: str, classifier: Classifier, key: str | None) -> Callable[[], 
 
 
 def _conform(rows: _Rows, source: str, classifier: Classifier) -> _Rows:
-    """Give inputs the classifier's shape and scale, and refuse those of another shape."""
+    """Convert inputs to the classifier's shape and scale, and refuse those of another shape."""
     shape, axis = classifier.input_shape, channel_axis(classifier)
     for name, values in rows:
         if values.ndim == len(shape) - 1 and shape[axis] == 1:

@@ -18,10 +18,10 @@ def load(path: str) -> keras.Model:
         The model, not compiled.
 
     Raises:
-        ValueError: If there is no such file, or Keras cannot load it.
+        ValueError: If the file does not exist, or Keras cannot load it.
     """
     if not pathlib.Path(path).is_file():
-        raise ValueError(f"There is no such model; name a .keras or .h5 file. Received: {path}")
+        raise ValueError(f"The model does not exist; name a .keras or .h5 file. Received: {path}")
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises errors of many kinds for files it did not save

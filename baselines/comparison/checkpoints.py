@@ -90,14 +90,14 @@ class Checkpoints:
 
 
 def _write(path, arrays, origin, seconds):
-    beside = path.with_name(f"{path.name}.part")
-    with h5py.File(beside, "w") as file:
+    temporary = path.with_name(f"{path.name}.part")
+    with h5py.File(temporary, "w") as file:
         for key, values in arrays.items():
             file.create_dataset(key, data=values, compression="gzip", compression_opts=1)
         checksum = _checksum(arrays, origin, seconds)
         file.attrs.update(sha256=checksum, origin=origin, seconds=seconds)
-    _flush(beside)
-    os.replace(beside, path)
+    _flush(temporary)
+    os.replace(temporary, path)
     _flush(path.parent)  # the name too
 
 

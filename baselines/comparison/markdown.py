@@ -19,11 +19,11 @@ def text(fooled, tables, published):
         The Markdown.
     """
     parts = _auroc_parts(fooled, tables, published)
-    beside = _heading(published.table_2)
+    heading = _heading(published.table_2)
     if "figure_6" in tables:
-        title = f"Figure 6{beside and ', the mean ' + beside[2:]}"
+        title = f"Figure 6{heading and ', the mean ' + heading[2:]}"
         parts[title] = _figure_6(tables["figure_6"], published)
-        parts[f"Table 3{beside}"] = _table_3(tables["table_3"], published)
+        parts[f"Table 3{heading}"] = _table_3(tables["table_3"], published)
         parts[f"Table 7{_heading(published.table_7)}"] = _table_7(tables["table_7"], published)
     return "\n\n".join(
         f"**{title}**\n\n{table.to_markdown(index=False, disable_numparse=True)}"
@@ -35,7 +35,7 @@ def _auroc_parts(fooled, tables, published):
     paper, held_out = tables["auroc_paper"], tables["auroc_held_out"]
     single, ensembles, baselines, noisy = _groups(paper["detector"].unique())
     cells = [
-        _beside(row.auroc, published.table_2.get(row.attack, {}).get(row.detector))
+        _next_to(row.auroc, published.table_2.get(row.attack, {}).get(row.detector))
         for row in paper.itertuples()
     ]
     first = _spread(paper.assign(cell=cells), [*single, *baselines])
@@ -69,7 +69,7 @@ def _heading(figures):
     return ", ours / the paper's" if figures else ""
 
 
-def _beside(ours, theirs, digits=4):
+def _next_to(ours, theirs, digits=4):
     ours = f"{ours:.{digits}f}"
     return ours if theirs is None else f"{ours} / {theirs:.{digits}f}"
 
@@ -111,7 +111,7 @@ def _figure_6(rows, published):
         published.figure_6.get(defence) if detector == "K-NN" else None
         for detector, defence in rows[["detector", "defence"]].to_numpy()
     ]
-    found["mean"] = [_beside(*pair) for pair in zip(rows["mean"], theirs, strict=True)]
+    found["mean"] = [_next_to(*pair) for pair in zip(rows["mean"], theirs, strict=True)]
     return found
 
 
@@ -123,11 +123,11 @@ def _table_3(rows, published):
         found.append(
             {
                 "defence": name,
-                "threshold": _beside(row["threshold"], threshold, 0),
-                "adversarial steps": _beside(row["adversarial_steps"], adversarial, 0),
+                "threshold": _next_to(row["threshold"], threshold, 0),
+                "adversarial steps": _next_to(row["adversarial_steps"], adversarial, 0),
                 "queries": f"{row['adversarial_queries']:.0f}",
-                "adversarial accuracy": _beside(row["adversarial_accuracy"], accuracy),
-                "benign steps": _beside(row["benign_steps"], benign, 0),
+                "adversarial accuracy": _next_to(row["adversarial_accuracy"], accuracy),
+                "benign steps": _next_to(row["benign_steps"], benign, 0),
                 "queries ": f"{row['benign_queries']:.0f}",
                 "benign accuracy": f"{row['benign_accuracy']:.4f}",
             }
@@ -144,8 +144,8 @@ def _table_7(rows, published):
             {
                 "parameter": parameter,
                 "value": value,
-                "benign accuracy": _beside(row["benign_accuracy"], benign),
-                "adversarial accuracy": _beside(row["adversarial_accuracy"], adversarial),
+                "benign accuracy": _next_to(row["benign_accuracy"], benign),
+                "adversarial accuracy": _next_to(row["adversarial_accuracy"], adversarial),
             }
         )
     return pd.DataFrame(found)

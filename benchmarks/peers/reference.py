@@ -76,11 +76,11 @@ def _compared(subject, x, single, repeats):
     (one, many, judged), (theirs, ours, _) = in_turns(
         [lambda: way(x[:single]), costs, lambda: judge(x)], repeats
     )
-    whole = one / theirs.sum() * ours.sum()
+    extrapolated = one / theirs.sum() * ours.sum()
     note = (
         f"{len(x)} benign inputs; the reference on {single} of them, at "
         f"{1e3 * np.median(one) / theirs.sum():.2f} ms a step; {costs_agree(theirs, ours[:single])}"
     )
     what = f"time over ours: one image at a time, {subject.name}, BIM_d"
-    yield Row(f"{what} costs", spread(whole / many), at_least=7, note=note)
-    yield Row(f"{what} verdicts", spread(whole / judged), at_least=15, note=note)
+    yield Row(f"{what} costs", spread(extrapolated / many), at_least=7, note=note)
+    yield Row(f"{what} verdicts", spread(extrapolated / judged), at_least=15, note=note)
