@@ -35,7 +35,7 @@ def classifier(model):
 
 @pytest.fixture(scope="session")
 def benign(digits, model):
-    """Correctly classified test digits, 40 to look at."""
+    """40 correctly classified test digits."""
     predicted = model.predict(digits.x_test, verbose=0).argmax(-1)
     return digits.x_test[predicted == digits.y_test][:40]
 
@@ -80,7 +80,7 @@ def guard_digits(model, held_out, adversarial):
 
 @pytest.fixture(scope="session")
 def guarded(guard_digits):
-    """A guarded model to predict with and never to change: its graphs are traced once."""
+    """A guarded model that tests must not change, so that its graphs are traced once."""
     return guard_digits()
 
 
@@ -98,7 +98,7 @@ def _seeded():
 
 @pytest.fixture(scope="session")
 def reference():
-    """What the authors' own code counted, on its classifier: see `tests/data/README.md`."""
+    """The counts of the authors' own code on its classifier: see `tests/data/README.md`."""
     arrays = np.load(pathlib.Path(__file__).parent / "data" / "digits_reference.npz")
     model = zoo.build("digits")
     model.set_weights([arrays[f"weight_{i}"] for i in range(8)])
@@ -111,7 +111,7 @@ def reference():
 
 @pytest.fixture(scope="session")
 def labels_only(model):
-    """A classifier that answers with a label and has no gradient."""
+    """A classifier that returns labels only and has no gradient."""
     inputs = keras.Input((8, 8, 1))
     label = keras.layers.Lambda(lambda p: keras.ops.one_hot(keras.ops.argmax(p, -1), 10))
     return a2d.Classifier(keras.Model(inputs, label(model(inputs))), from_logits=True)
@@ -119,7 +119,7 @@ def labels_only(model):
 
 @pytest.fixture(scope="session")
 def measurements():
-    """What Env1 might measure on 60 inputs, made up, with the real baselines to learn from it."""
+    """Made-up measurements of Env1 on 60 inputs, with the real baselines."""
     generator, settings = np.random.default_rng(0), registry.find("digits").settings
 
     def split(count, each):
@@ -150,7 +150,7 @@ def measurements():
 
 @pytest.fixture(scope="session")
 def evaluated(measurements):
-    """The scores and tables of the measurements, with few resamples: the intervals are rough."""
+    """The scores and tables of the measurements, with few resamples and so rough intervals."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(protocols, "RESAMPLES", 30)
         return evaluate(measurements, Options(halves=FIGURE_3))

@@ -1,4 +1,4 @@
-"""What every baseline in the registry must do."""
+"""The requirements for every baseline in the registry."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""That the benchmarks run, what they count, and what they write; never what time anything takes."""
+"""The benchmarks run, count and write as they should. Times are not tested."""
 
 import dataclasses
 import json
@@ -43,7 +43,7 @@ TINY = subjects.Sizes(
 
 @pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)])
 def subject(request):
-    """A subject that all parts share, and that adapts each guard once.
+    """A subject that all parts share, and that adapts each guarded model once.
 
     Fast tests have one attack under two names, and one detector under two.
     """
@@ -325,7 +325,7 @@ def compares_walks(subject, taken):
 
 def test_walks_are_compared_at_equal_distance(subject, monkeypatch):
     class Walk:
-        """Brings the first input of another class nearer, the more steps it takes."""
+        """Bring the input nearer to the first input of another class with every step."""
 
         max_iterations = 100
 

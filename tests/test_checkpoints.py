@@ -91,8 +91,8 @@ def test_survives_being_killed_at_any_moment(tmp_path):
     command = [sys.executable, "-c", WORK, str(tmp_path)]
     for _ in range(8):
         process = subprocess.Popen([*command, "100000"], stdout=subprocess.PIPE)
-        process.stdout.readline()  # it has begun
-        time.sleep(generator.uniform(0, 0.2))  # any moment will do
+        process.stdout.readline()  # the work has begun
+        time.sleep(generator.uniform(0, 0.2))  # kill it at a random moment
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()

@@ -52,7 +52,7 @@ class Subclassed(keras.Model):
 
 @keras.saving.register_keras_serializable(package="tests")
 class HiddenSoftmax(layers.Layer):
-    """A softmax that no graph shows: it is computed behind a function call."""
+    """A softmax that the graph hides in a function call."""
 
     def call(self, x):
         return self._softmax(x)
@@ -259,7 +259,7 @@ def test_a_cast_to_integers_has_no_gradient():
 
 
 class TestPredict:
-    """What is guarded is what `model.predict` computes."""
+    """The classifier computes what `model.predict` does."""
 
     X = np.random.default_rng(0).uniform(0, 255, (10, 4)).astype("float32")
 

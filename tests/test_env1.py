@@ -32,7 +32,7 @@ DETECTORS = [*DEFENCES, "END", "Z-score", "BL1", "BL1 + noisy", "BL2", "BL2 + no
 
 @pytest.fixture
 def few_resamples(monkeypatch):
-    monkeypatch.setattr(protocols, "RESAMPLES", 30)  # intervals are not what is tested
+    monkeypatch.setattr(protocols, "RESAMPLES", 30)  # intervals are not tested
 
 
 def test_settings_are_table_5():
@@ -111,7 +111,7 @@ def test_held_out_protocol_scores_nothing_it_was_fitted_on(measurements):
     for name in ("BIM_d", "END", "Z-score", "BL1", "BL2"):
         assert len(scores[name][0]) == len(fooled) - half
         assert len(scores[name][1]) == fooled[half:].sum()
-    # What is scored has no part in the fit: other scored rows leave the fit's scores alone.
+    # Scored inputs take no part in the fit, so other scored rows do not change the scores.
     other = {kind: values.copy() for kind, values in measurements.characteristics["BL1"].items()}
     other["JSMA"][half + 1 :] += 100
     characteristics = measurements.characteristics | {"BL1": other}

@@ -1,4 +1,4 @@
-"""Bad input and faults: named, refused or flagged, and nothing half done."""
+"""Bad inputs and faults are refused or flagged, and leave nothing half done."""
 
 import contextlib
 import os
@@ -45,7 +45,7 @@ print(peak() - before)
 
 
 def small():
-    keras.utils.set_random_seed(0)  # as module fixtures come before those of a test
+    keras.utils.set_random_seed(0)  # since module fixtures run before those of a test
     layers = [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(3)]
     return keras.Sequential(layers)
 
@@ -182,7 +182,7 @@ class TestInputs:
 
 
 class TestPixels:
-    """Numbers from 0 to 255, given to a model that wants them scaled: the commonest mistake."""
+    """Numbers from 0 to 255 for a model that needs them scaled, the commonest mistake."""
 
     @pytest.fixture(scope="class", params=[(0, 1), (-1, 1)], ids=str)
     def in_bounds(self, x, request):
@@ -272,7 +272,7 @@ class TestParameters:
 
 
 class TestInterruptions:
-    """Whatever ends `adapt` midway leaves the layer as it was, adapted or not."""
+    """If `adapt` is interrupted, the layer stays as it was, adapted or not."""
 
     @pytest.fixture(params=[False, True], ids=["new", "adapted"])
     def some(self, x, request):
@@ -323,7 +323,7 @@ class TestInterruptions:
 
 @contextlib.contextmanager
 def largest_file(size):
-    """A disk with room for so many bytes of a file."""
+    """Limit the size of a file, like a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -334,7 +334,7 @@ def largest_file(size):
 
 @pytest.fixture
 def read_only():
-    """A folder with an old model, and a user who may not write to it."""
+    """A folder with an old model that the user may not write to."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "guarded.keras")
         with open(path, "w") as file:
@@ -409,7 +409,7 @@ class TestBrokenFiles:
 
     @pytest.mark.parametrize("seed", range(8))
     def test_one_bit_changed(self, saved, guarded, x, tmp_path, seed):
-        """Never another verdict: it does not load, or where the bit tells nothing it is equal."""
+        """A damaged file does not load, or has equal verdicts if the bit does not matter."""
         contents, random = bytearray(saved.read_bytes()), np.random.default_rng(seed)
         contents[random.integers(len(contents))] ^= 1 << int(random.integers(8))
         path = tmp_path / "broken.keras"
@@ -449,7 +449,7 @@ class TestBrokenFiles:
             predict(other, x)
 
     def test_code_is_not_run(self, x, tmp_path, capsys):
-        """A Lambda is code, marshalled: Keras loads it only where that is asked for."""
+        """A Lambda is marshalled code, which Keras loads only on request."""
         inputs = keras.Input(SHAPE)
         flat = keras.layers.Flatten()(keras.layers.Lambda(lambda t: 1 - t)(inputs))
         guarded = a2d.guard(keras.Model(inputs, keras.layers.Dense(3)(flat)), attacks=ATTACKS)

@@ -1,4 +1,4 @@
-"""Whatever is given is answered, flagged or refused in one sentence; NumPy says which is right."""
+"""Any input is answered, flagged or refused in one sentence, as a check in NumPy expects."""
 
 import warnings
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ import a2d_keras as a2d
 SHAPE = (2, 3, 1)
 ATTACKS = (a2d.BIM(eps_iter=1e-3, max_iterations=99), a2d.BIM2(eps_iter=1e-3, max_iterations=99))
 GUARDS = ("flag", "raise")
-MIN_BENIGN = 17  # of which two attacks, at a false positive rate of 0.1, can be adapted
+MIN_BENIGN = 17  # enough to adapt two attacks at a false positive rate of 0.1
 DTYPES = (
     *("float32", "float64", "float16", ">f4", "longdouble"),
     *("uint8", "int8", "int64", "uint64", "bool", "complex64"),
@@ -36,13 +36,13 @@ LAYOUTS = (
 
 
 def mostly(usual, *others):
-    """Draw the usual value in half of the cases, which also is what shrinking ends at."""
+    """Draw the usual value in half of the cases; shrinking ends at it too."""
     return st.just(usual) | st.sampled_from((usual, *others))
 
 
 @st.composite
 def arrays(draw):
-    """Arrays of any type, shape, layout and values; half of them are what the model takes."""
+    """Arrays of any type, shape, layout and values; the model takes half of them."""
     shape = draw(mostly(SHAPE, *OTHER_SHAPES))
     shape = (draw(st.sampled_from(ROWS)), *shape) if shape else ()
     generator = np.random.default_rng(draw(st.integers(0, 999)))
@@ -76,7 +76,7 @@ def tensor_or_none(x):
 
 
 def find_invalid(x):
-    """Tell which rows are invalid, bool, (n,), or None if all of it must be refused."""
+    """Return which rows are invalid, bool, (n,), or None if everything must be refused."""
     try:
         x = np.asarray(x)
     except ValueError:
@@ -90,7 +90,7 @@ def find_invalid(x):
 
 
 def outcome(run):
-    """Run a call: what it returned, or the sentence in which it was refused."""
+    """Run a call; return its result, or the sentence of its refusal."""
     try:
         return run()
     except (ValueError, tf.errors.InvalidArgumentError) as error:
@@ -105,7 +105,7 @@ def as_arrays(outputs):
 
 @pytest.fixture(scope="module")
 def fuzzed():
-    """A tiny classifier, guarded by each rule; one guard flags what is invalid, one refuses it."""
+    """A tiny classifier, guarded by each rule; one guard flags invalid inputs, one refuses them."""
     keras.utils.set_random_seed(0)
     layers = [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(3)]
     model = keras.Sequential(layers)
@@ -154,7 +154,7 @@ def judge(fuzzed, guarded, x, run):
 
 
 def fuzz(fast, slow):
-    """Run a test on few examples always, and on many where slow tests run."""
+    """Run a test on few examples, and on many if slow tests run."""
     counts = [fast, pytest.param(slow, marks=pytest.mark.slow)]
     return pytest.mark.parametrize("examples", counts)
 
@@ -275,7 +275,7 @@ GUARD_PARAMETERS = {
     "rule": lambda value: False,
     "on_invalid": lambda value: False,
     "on_changed_weights": lambda value: False,
-    "attacks": lambda value: value is None,  # likewise
+    "attacks": lambda value: value is None,  # the default
     "bounds": lambda value: value is None,  # the default
     "model": lambda value: False,
 }

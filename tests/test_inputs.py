@@ -1,4 +1,4 @@
-"""What an input may be: at the door, in a graph, and one range per feature."""
+"""Valid inputs: validated once, in a graph, and with one range per feature."""
 
 import warnings
 
@@ -49,7 +49,7 @@ class TestNamedInputs:
         np.testing.assert_allclose(classifier.predictions(tf.constant(X)), expected, atol=1e-6)
         np.testing.assert_allclose(tf.nn.softmax(classifier.logits(X)), expected, atol=1e-6)
         np.testing.assert_array_equal(inputs.as_inputs(given, classifier), X)
-        if structure != "list":  # of which a dataset would make one tensor
+        if structure != "list":  # a dataset would turn a list into one tensor
             dataset = tf.data.Dataset.from_tensor_slices((given, np.arange(6))).batch(4)
             batches = list(inputs.batches(dataset, classifier, 5))
             assert [len(batch) for batch in batches] == [5, 1]

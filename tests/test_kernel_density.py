@@ -75,7 +75,7 @@ def test_log_density_equals_scikit_learn(bandwidth):
     generator = np.random.default_rng(0)
     reference, x = (generator.normal(size=(n, 40)).astype("float32") * 5 for n in (300, 50))
     x[:10] = reference[:10]
-    # In one leaf: far from its points, scikit-learn's tree loses digits, up to all of them.
+    # One leaf, since far from the points scikit-learn's tree loses digits, up to all of them.
     peer = KernelDensity(kernel="gaussian", bandwidth=bandwidth, leaf_size=300).fit(reference)
     found = log_density(x, reference, bandwidth)
     assert found.dtype == "float64"
@@ -141,14 +141,14 @@ def test_passes_are_those_of_keras_with_dropout(model, digits, right):
     uncertainties, peers = mean_variance(found), mean_variance(peer)
     np.testing.assert_allclose(uncertainties, peers, rtol=0.35, atol=1.5e-3)
     assert uncertainties.mean() == pytest.approx(peers.mean(), rel=0.15)
-    assert len(np.unique(found[:, :, 0], axis=0)) == 1000  # no pass is like another
+    assert len(np.unique(found[:, :, 0], axis=0)) == 1000  # all passes differ
 
 
 def test_only_dropout_is_active():
     stack = (layers.Dense(8), layers.BatchNormalization(), layers.Dropout(1e-9))
     model = stacked(*stack, layers.GaussianNoise(1.0))
     x = points(30) * 4 + 2
-    model(x, training=True)  # moves the moving averages
+    model(x, training=True)  # updates the moving averages
     before = model.get_weights()
     detector = detector_of(model)
     predictions = detector.monte_carlo(x)
@@ -296,7 +296,7 @@ def test_dropouts_of_one_shape_differ():
     model.layers[-1].set_weights([np.full((3, 2), [1, -1]), np.zeros(2)])
     predictions = detector_of(model, passes=4000).monte_carlo(np.ones((1, 3)))[:, 0, 0]
     dropped = np.isclose(predictions, 0.5).mean()
-    assert dropped == pytest.approx(0.75**3, abs=0.03)  # were they the same, 0.5³
+    assert dropped == pytest.approx(0.75**3, abs=0.03)  # it would be 0.5³ if they were equal
 
 
 def test_warns_of_nothing(detector, kinds):

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.checkout
 
 
 class Counting(keras.layers.Layer):
-    """Counts its calls and the inputs they held."""
+    """Counts its calls and their inputs."""
 
     def build(self, _):
         self.calls = self.add_weight(shape=(), initializer="zeros", dtype="int32")

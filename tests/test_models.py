@@ -23,7 +23,7 @@ def test_digits_are_split_once_and_for_all(digits):
 
 @pytest.fixture
 def data_dir(tmp_path):
-    """A folder as the Keras cache has them, with a few made-up images."""
+    """A folder like the Keras cache, with a few made-up images."""
     rng = np.random.default_rng(0)
     for name, shape in (("mnist", (28, 28)), ("cifar10", (32, 32, 3))):
         x = rng.integers(0, 256, size=(5, *shape), dtype="uint8")

@@ -9,7 +9,7 @@ BOUNDS = [(0.0, 1.0), (-1.0, 0.7)]
 
 
 def images(bounds, half_at_bounds=False):
-    """Benign and adversarial images: two values in three of each image are changed, or none."""
+    """Benign and adversarial images. In each image, two thirds of the values differ, or none."""
     generator = np.random.default_rng(3)
     benign = generator.uniform(*bounds, size=(50, 8, 8, 3)).astype("float32")
     if half_at_bounds:
@@ -33,7 +33,7 @@ def test_gaussian_noise_is_as_long_as_the_perturbations_after_clipping(bounds, h
     assert noisy.min() >= np.float32(bounds[0])
     assert noisy.max() <= np.float32(bounds[1])
     inside = (noisy > bounds[0]) & (noisy < bounds[1])
-    assert len(np.unique((noisy - benign)[inside])) > 2000  # no two draws the same
+    assert len(np.unique((noisy - benign)[inside])) > 2000  # the noise never repeats
 
 
 @pytest.mark.parametrize("bounds", BOUNDS)

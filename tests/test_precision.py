@@ -1,4 +1,4 @@
-"""Below float32: the passes of an attack, and nothing else."""
+"""A lower precision for the passes of an attack, and for nothing else."""
 
 import threading
 
@@ -106,7 +106,7 @@ MODELS = [sequential, functional, nested, recurrent, attentive, subclassed]
 
 
 def products(function):
-    """In which types a graph multiplies: first its own operations, then those of its loops."""
+    """Return the types in which a graph multiplies: in its own operations, and in its loops."""
     graph = function.get_concrete_function().graph.as_graph_def()
     inner = (node for function in graph.library.function for node in function.node_def)
     kinds = ("Conv2D", "MatMul", "Einsum", "BatchMatMulV2")

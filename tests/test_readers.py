@@ -180,7 +180,7 @@ class TestRecords:
 def test_dataset(classifier, pixels, tmp_path):
     np.save(tmp_path / "x.npy", pixels)
     dataset = read(str(tmp_path / "x.npy"), classifier).dataset(4)
-    for _ in range(2):  # it can be gone through again
+    for _ in range(2):  # it can be read again
         batches = list(dataset)
         assert [len(batch) for batch in batches] == [4, 4, 2]
         np.testing.assert_array_equal(np.concatenate(batches), pixels.astype("float32") / 255)

@@ -29,7 +29,7 @@ ABOUT = {
     "seconds of all checkpoints": 90,
 }
 OPTIONS = Options(halves=FIGURE_3)
-# What the page says of itself once it is loaded, as its title.
+# A script that writes measures of the loaded page into its title.
 LOOK = """<script>onload = () => { document.title = JSON.stringify({
   images: [...document.images].map(i => i.complete && i.naturalWidth > 100),
   width: document.documentElement.scrollWidth, window: innerWidth,
@@ -93,7 +93,7 @@ def test_documented_tables_are_those_of_the_results(folder):
     found = markdown.text(results["fooled"], tables, FIGURES.get(folder.name, NOTHING_PUBLISHED))
     kept = (folder / "tables.md").read_text()
     assert re.sub(NUMBER, "N", kept) == re.sub(NUMBER, "N", f"{found}\n")
-    # The results keep five decimals, so the last digit here may have been rounded twice.
+    # The results have five decimals, so the last digit here may have been rounded twice.
     for ours, theirs in zip(re.findall(NUMBER, kept), re.findall(NUMBER, found), strict=True):
         decimals = len(ours.partition(".")[2])
         assert abs(float(ours) - float(theirs)) <= 1.01 * 10**-decimals * (decimals > 0)
@@ -136,5 +136,5 @@ def test_page_reads_in_a_browser(folder, tmp_path, width):
     assert len(seen["images"]) == 6
     assert all(seen["images"])
     assert seen["window"] == width
-    assert seen["width"] <= width  # nothing sticks out
+    assert seen["width"] <= width  # nothing overflows
     assert seen["font"] >= 12

@@ -63,7 +63,7 @@ class Service:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
-    """The model that the README makes, in the folder that it names."""
+    """The model from the README, in the folder that the README names."""
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     names = {}
     with pytest.MonkeyPatch.context() as patch:

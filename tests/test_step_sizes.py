@@ -10,7 +10,7 @@ pytestmark = pytest.mark.checkout
 
 @pytest.fixture(autouse=True)
 def _few_resamples(monkeypatch):
-    monkeypatch.setattr(protocols, "RESAMPLES", 30)  # the intervals are not what is tested
+    monkeypatch.setattr(protocols, "RESAMPLES", 30)  # intervals are not tested
 
 
 def run(capsys):

@@ -1,4 +1,4 @@
-"""A model that changes after it was wrapped, and the hash of what it would save."""
+"""A model that changes after it was wrapped, and the hash of the weights that it would save."""
 
 import functools
 import hashlib
