@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-_COMPILED = ("train_function", "test_function", "predict_function")  # made by Keras when needed
+# What Keras makes to train, evaluate and predict, in `compile` or when needed.
+_COMPILED = ("train_function", "test_function", "predict_function", "loss", "optimizer")
+_COMPILED += ("_compile_loss", "_compile_metrics", "_loss_tracker")
 _PLAIN = (bool, int, float, str, type(None))
 
 
