@@ -248,8 +248,8 @@ def first(x: Any, classifier: Classifier, max_count: int) -> np.ndarray:
         Checked inputs, float32, (n, *input_shape), n up to `max_count`.
     """
     if not is_dataset(x):
-        return checked(_to_array(_only(x, classifier))[:max_count], classifier).numpy()
-    return next(batches(x, classifier, max_count)).numpy()
+        return np.asarray(checked(_to_array(_only(x, classifier))[:max_count], classifier))
+    return np.asarray(next(batches(x, classifier, max_count)))
 
 
 class Checked(NamedTuple):
@@ -322,12 +322,12 @@ def require_dataset(x: tf.data.Dataset, classifier: Classifier) -> None:
         tf.errors.InvalidArgumentError: If their dtype or shape does not fit.
     """
     spec = _first_of(x.element_spec)
-    if isinstance(spec, dict) and len(spec) == 1:
-        _require_names(spec, classifier, in_graph=True)
+    if isinstance(spec, dict) and _is_named(spec, classifier):
         (spec,) = spec.values()
     if not isinstance(spec, tf.TensorSpec):
         sentence = (
-            "A dataset must hold batches of inputs, alone or as the first of a tuple. "
+            "A dataset must hold batches of inputs, alone or as the first of a tuple; in a dict "
+            f"of one they have the name of the model's input, {sorted(classifier.input_names)}. "
             f"Received: {spec}"
         )
         raise tf.errors.InvalidArgumentError(None, None, sentence)
@@ -373,7 +373,11 @@ def _images_alone(x: tf.data.Dataset) -> tf.data.Dataset:
 def _only(x: Any, classifier: Classifier) -> Any:
     """Take inputs out of a dict or list of one."""
     if isinstance(x, dict):
-        _require_names(x, classifier, in_graph=not tf.executing_eagerly())
+        if not _is_named(x, classifier):
+            raise ValueError(
+                "Inputs in a dict must be alone there, under the name of the model's input, "
+                f"{sorted(classifier.input_names)}. Received: {sorted(x)}"
+            )
         (x,) = x.values()
     elif isinstance(x, (list, tuple)) and len(x) == 1:
         is_batch = len(getattr(x[0], "shape", ())) == 1 + len(classifier.input_shape)
@@ -381,15 +385,8 @@ def _only(x: Any, classifier: Classifier) -> Any:
     return x
 
 
-def _require_names(x: dict[str, Any], classifier: Classifier, in_graph: bool) -> None:
-    names = classifier.input_names
-    if len(x) == 1 and (not names or set(x) <= names):
-        return
-    sentence = (
-        f"Inputs in a dict must stand alone, under the name of the model's input, {sorted(names)}. "
-        f"Received: {sorted(x)}"
-    )
-    raise tf.errors.InvalidArgumentError(None, None, sentence) if in_graph else ValueError(sentence)
+def _is_named(x: dict[str, Any], classifier: Classifier) -> bool:
+    return len(x) == 1 and set(x) <= (classifier.input_names or set(x))
 
 
 def _to_array(x: Any) -> Any:
@@ -408,4 +405,4 @@ def _is_real(dtype: Any) -> bool:
         dtype = tf.as_dtype(dtype)  # of an object array: a string
     except TypeError:  # such as NumPy's dates
         return False
-    return dtype.is_floating or dtype.is_integer or dtype.is_bool
+    return bool(dtype.is_floating or dtype.is_integer or dtype.is_bool)

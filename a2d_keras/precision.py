@@ -21,7 +21,7 @@ _LISTED = pathlib.Path("/proc/cpuinfo")
 _LOCK = threading.RLock()  # one thread at a time changes policies
 
 
-class _Policy(keras.FloatDTypePolicy):
+class _Policy(keras.FloatDTypePolicy):  # type: ignore[misc]
     """A layer's policy while one thread traces it; for all other threads it is float32."""
 
     def __init__(self, name: str) -> None:
@@ -38,7 +38,7 @@ class _Lowered(_Policy):
 
     @property
     def compute_dtype(self) -> str:
-        return super().compute_dtype if self.here else self.variable_dtype
+        return str(super().compute_dtype if self.here else self.variable_dtype)
 
 
 class _Following(_Policy):
@@ -131,7 +131,7 @@ def _layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
 
 
 def _is_float32(layer: keras.layers.Layer) -> bool:
-    return layer.compute_dtype == layer.variable_dtype == "float32"
+    return bool(layer.compute_dtype == layer.variable_dtype == "float32")
 
 
 def _has_own_weights(layer: keras.layers.Layer) -> bool:

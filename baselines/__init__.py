@@ -1,1 +1,1 @@
-"""What A2D is compared with, and the comparison itself: used from a checkout, never installed."""
+"""Rival detectors, and their comparison with A2D: used from a checkout, never installed."""

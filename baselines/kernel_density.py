@@ -1,12 +1,11 @@
-"""BL1: kernel density and Bayesian uncertainty (KD+BU), a baseline that knows adversarial examples.
+"""Kernel density and Bayesian uncertainty (KD+BU, the paper's BL1).
 
 Feinman, Curtin, Shintre and Gardner 2017, "Detecting Adversarial Samples from Artifacts", Sections
-3 and 4. An adversarial input lies off the submanifold of the class that it is taken for, or where
-the classifier is unsure.
+3 and 4. An adversarial input lies far from the training inputs of its predicted class, or where the
+classifier is unsure.
 """
 
 import math
-import pathlib
 
 import keras
 import numpy as np
@@ -16,15 +15,16 @@ from scipy.special import expit, logsumexp, softmax
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.preprocessing import StandardScaler
 
+from a2d_keras.classifier import layerwise
 from a2d_keras.validation import require_positive, require_whole
-from baselines import layerwise, learned
+from baselines.base import RegressionBaseline, graph_ends
+from baselines.digests import digest
 
 _BATCH = 256
 _DROPOUTS = (layers.Dropout, layers.GaussianDropout, layers.AlphaDropout)
 _BANDWIDTHS = np.geomspace(0.02, 5, 25)  # in standard deviations of an activation
-_MOST_ACTIVATIONS = 5000  # to choose a bandwidth from
+MAX_ACTIVATIONS = 5000  # to choose a bandwidth from
 _NUMBERS = ("bandwidth", "passes", "seed")
-_LEARNED = ("means", "scales", "coefficients", "intercept")
 
 
 def log_density(x, reference, bandwidth):
@@ -97,7 +97,7 @@ def mean_variance(predictions):
     return np.var(predictions, axis=0, dtype="float64").mean(axis=-1)
 
 
-class KernelDensityUncertainty:
+class KernelDensityUncertainty(RegressionBaseline):
     """Tell adversarial inputs by their density in the last hidden layer, and by uncertainty.
 
     The first characteristic of an input is the logarithm of a Gaussian kernel density at its
@@ -107,8 +107,8 @@ class KernelDensityUncertainty:
     over passes in which every Dropout, and no other layer, behaves as in training, averaged over
     classes. A logistic regression on the two, each standardised, is the detector.
 
-    What is before the first Dropout runs once for all passes. The random draws of a batch of 256
-    inputs depend on the seed alone, and leave those of the model as they are.
+    Layers before the first Dropout run once for all passes. The random numbers of a batch of 256
+    inputs depend on the seed alone, and those of the model stay as they are.
 
     Args:
         model: A built Sequential or Functional classifier with one input, one output of shape
@@ -141,7 +141,10 @@ class KernelDensityUncertainty:
         True
     """
 
-    def __init__(self, model, x_train, y_train, bandwidth=None, passes=50, seed=0):
+    name = "KD+BU"
+    scaler = StandardScaler
+
+    def __init__(self, model, x_train, y_train, *, bandwidth=None, passes=50, seed=0):
         if bandwidth is not None:
             require_positive("bandwidth", bandwidth)
         self._set_up(model, passes, seed)
@@ -152,13 +155,32 @@ class KernelDensityUncertainty:
         self._from_logits = not _are_probabilities(outputs)
         self._activations, self._classes = activations, y_train
         self.bandwidth = float(bandwidth or self._choose_bandwidth())
-        self._learned = None
 
-    def characteristics(self, x):
+    @classmethod
+    def from_data(cls, model, data, **options):
+        """Make the detector, its densities of the training inputs.
+
+        Args:
+            model: The classifier.
+            data: The `models.record.Dataset` that it was trained on.
+            **options: Of `bandwidth`, `passes` and `seed`.
+
+        Returns:
+            The detector.
+        """
+        return cls(model, data.x_train, data.y_train, **options)
+
+    def parameters(self):
+        """List the bandwidth, passes and seed, and a digest of the reference activations."""
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        return numbers | {"reference": digest(self._activations, self._classes)}
+
+    def characteristics(self, x, *, benign=None):
         """Compute log density and uncertainty.
 
         Args:
             x: Inputs, float32, (n, *input shape).
+            benign: Ignored: an input is judged without its origin.
 
         Returns:
             The characteristics, float64, (n, 2).
@@ -202,124 +224,30 @@ class KernelDensityUncertainty:
             variable.assign(value)
         return self._probabilities(self._passes(batch))
 
-    def fit(self, benign, noisy, adversarial):
-        """Learn from benign inputs, and from what was made of them.
-
-        Args:
-            benign: Benign inputs, float32, (n, *input shape).
-            noisy: Inputs with noise, (any number, *input shape); negative examples as well.
-            adversarial: Adversarial inputs, (any number, *input shape).
-
-        Returns:
-            This detector.
-
-        Raises:
-            ValueError: If there are fewer than five of a kind.
-        """
-        kinds = (benign, noisy, adversarial)
-        return self.fit_characteristics(*map(self.characteristics, kinds))
-
-    def fit_characteristics(self, benign, noisy, adversarial):
-        """Learn from characteristics that were computed before.
-
-        Args:
-            benign: Characteristics of benign inputs, float64, (n, 2).
-            noisy: Those of noisy inputs, (any number, 2).
-            adversarial: Those of adversarial inputs, (any number, 2).
-
-        Returns:
-            This detector.
-
-        Raises:
-            ValueError: If there are fewer than five of a kind.
-        """
-        scaler = StandardScaler()
-        regression = learned.fit_regression(scaler, self.seed, benign, noisy, adversarial)
-        self._learned = dict(zip(_LEARNED, (scaler.mean_, scaler.scale_, *regression), strict=True))
-        return self
-
-    def score(self, x):
-        """Score inputs.
-
-        Args:
-            x: Inputs, float32, (n, *input shape).
-
-        Returns:
-            The regression's decision function, float64, (n,); higher is more adversarial.
-
-        Raises:
-            ValueError: If there was no `fit`.
-        """
-        self._require_fitted()
-        return self.score_characteristics(self.characteristics(x))
-
-    def score_characteristics(self, characteristics):
-        """Score characteristics.
-
-        Args:
-            characteristics: As from `characteristics`, float64, (n, 2).
-
-        Returns:
-            The regression's decision function, float64, (n,); higher is more adversarial.
-
-        Raises:
-            ValueError: If there was no `fit`.
-        """
-        self._require_fitted()
-        means, scales, coefficients, intercept = self._learned.values()
-        return (characteristics - means) / scales @ coefficients + intercept
-
-    def save(self, path):
-        """Save the densities and what was learned by `fit`; the model is not saved with it.
-
-        Args:
-            path: The file, replaced only when its successor is whole.
-
-        Raises:
-            ValueError: If there was no `fit`.
-        """
-        self._require_fitted()
-        arrays = {
+    def state(self):
+        """List the reference activations, their classes, and the parameters."""
+        return {
             "activations": self._activations,
             "classes": self._classes,
             "from_logits": self._from_logits,
             **{name: getattr(self, name) for name in _NUMBERS},
-            **self._learned,
         }
-        learned.write(pathlib.Path(path), self.model, arrays)
 
     @classmethod
-    def load(cls, path, model):
-        """Load what was saved.
-
-        Args:
-            path: The file.
-            model: The classifier it was fitted on.
-
-        Returns:
-            The detector.
-
-        Raises:
-            FileNotFoundError: If there is no file.
-            ValueError: If the file is damaged, or was fitted on a model with other weights.
-        """
-        names = ("activations", "classes", "from_logits", *_NUMBERS, *_LEARNED)
-        arrays = learned.read(pathlib.Path(path), model, names)
+    def restore(cls, model, state):
+        """Make the detector of the same activations; see `Baseline.restore`."""
         detector = cls.__new__(cls)
-        detector.bandwidth, passes, seed = (arrays[name].item() for name in _NUMBERS)
+        detector.bandwidth, passes, seed = (state[name].item() for name in _NUMBERS)
         detector._set_up(model, passes, seed)
-        detector._activations, detector._classes = arrays["activations"], arrays["classes"]
-        detector._from_logits = bool(arrays["from_logits"])
-        detector._learned = {name: arrays[name] for name in _LEARNED}
+        detector._activations, detector._classes = state["activations"], state["classes"]
+        detector._from_logits = bool(state["from_logits"])
         return detector
 
     def _set_up(self, model, passes, seed):
+        super().__init__(model, seed=seed)
         require_whole("passes", passes, minimum=2)
-        require_whole("seed", seed, minimum=0)
         _require_classifier(model)
-        self.model = model
         self.passes = passes
-        self.seed = seed
         dropouts = _copies(model, seed)
         self._draws = [(v, v.numpy()) for copy in dropouts.values() for v in copy.variables]
         x = tf.TensorSpec((None, *model.inputs[0].shape[1:]), "float32")
@@ -327,7 +255,7 @@ class KernelDensityUncertainty:
         self._passes = _passes(model, x, dropouts, passes)
 
     def _choose_bandwidth(self):
-        rows = np.random.default_rng(self.seed).permutation(len(self._classes))[:_MOST_ACTIVATIONS]
+        rows = np.random.default_rng(self.seed).permutation(len(self._classes))[:MAX_ACTIVATIONS]
         return choose_bandwidth(self._activations[rows], self._classes[rows])
 
     def _probabilities(self, outputs):
@@ -336,10 +264,6 @@ class KernelDensityUncertainty:
             second = expit(outputs) if self._from_logits else outputs
             return np.concatenate([1 - second, second], axis=-1)
         return softmax(outputs, axis=-1) if self._from_logits else outputs
-
-    def _require_fitted(self):
-        if self._learned is None:
-            raise ValueError("`fit` must come first. Received: a detector that has not learned")
 
 
 def _squared_distances(x, reference):
@@ -362,7 +286,7 @@ def _forward(model, x):
         def call(layer, *args, **kwargs):
             if isinstance(layer, (layers.Dense, *_DROPOUTS)):
                 feeds[isinstance(layer, layers.Dense)] = args[0]
-            return _at_rest(layer, *args, **kwargs)
+            return layerwise.predict_layer(layer, *args, **kwargs)
 
         (outputs,) = layerwise.run(model, [x], call)
         hidden = tf.cast(feeds[max(feeds)], "float32")  # a Dense rather than a dropout
@@ -379,7 +303,7 @@ def _passes(model, x, dropouts, passes):
         at_rest = []
 
         def record(layer, *args, **kwargs):
-            at_rest.append(_at_rest(layer, *args, **kwargs))
+            at_rest.append(layerwise.predict_layer(layer, *args, **kwargs))
             return at_rest[-1]
 
         def run_pass(_):
@@ -392,7 +316,7 @@ def _passes(model, x, dropouts, passes):
                 elif touched.isdisjoint(_references((args, kwargs))):
                     return result
                 else:
-                    result = _at_rest(layer, *args, **kwargs)
+                    result = layerwise.predict_layer(layer, *args, **kwargs)
                 touched.update(_references(result))
                 return result
 
@@ -400,7 +324,7 @@ def _passes(model, x, dropouts, passes):
 
         layerwise.run(model, [x], record)
         signature = tf.TensorSpec(model.outputs[0].shape, "float32")
-        # One after the other, as each pass continues the random draws of the last.
+        # One after the other, as each pass continues the random numbers of the last.
         return tf.map_fn(
             run_pass, tf.range(passes), fn_output_signature=signature, parallel_iterations=1
         )
@@ -408,18 +332,12 @@ def _passes(model, x, dropouts, passes):
     return run_passes
 
 
-def _at_rest(layer, *args, **kwargs):
-    if isinstance(layer, keras.Layer):  # and not an operation
-        kwargs["training"] = False
-    return layer(*args, **kwargs)
-
-
 def _references(structure):
     return {leaf.ref() for leaf in keras.tree.flatten(structure) if tf.is_tensor(leaf)}
 
 
 def _copies(model, seed):
-    """Copy each Dropout, with random draws of its own."""
+    """Copy each Dropout, with random numbers of its own."""
     dropouts = list(dict.fromkeys(_dropouts(model)))
     if not dropouts:
         raise ValueError(
@@ -447,7 +365,7 @@ def _are_probabilities(outputs):
 
 
 def _require_classifier(model):
-    inputs, outputs = layerwise.ends(model)
+    inputs, outputs = graph_ends(model)
     if not len(inputs) == len(outputs) == 1 or len(outputs[0].shape) != 2:
         raise ValueError(
             "The model must be built, Sequential or Functional, with one input, and one output of "

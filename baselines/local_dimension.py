@@ -1,11 +1,10 @@
-"""BL2: local intrinsic dimensionality (LID), a baseline that knows adversarial examples.
+"""Local intrinsic dimensionality (LID, the paper's BL2).
 
 Ma et al. 2018, "Characterizing Adversarial Subspaces Using Local Intrinsic Dimensionality",
 Algorithm 1. Around an adversarial input, the activations of a network fill more dimensions.
 """
 
 import math
-import pathlib
 
 import keras
 import numpy as np
@@ -13,12 +12,12 @@ import tensorflow as tf
 from scipy.spatial.distance import cdist
 from sklearn.preprocessing import MinMaxScaler
 
+from a2d_keras.classifier import layerwise
 from a2d_keras.validation import require_whole
-from baselines import layerwise, learned
+from baselines.base import RegressionBaseline, graph_ends
 
 _NEAREST_RATIO = np.finfo(np.float32).tiny  # of two distances; a duplicate's would be zero
-_MOST_DIMENSIONS = 1000.0  # where all neighbours are equally far the estimate is infinite
-_LEARNED = ("scales", "offsets", "coefficients", "intercept")
+MAX_DIMENSIONS = 1000.0  # where all neighbours are equally far the estimate is infinite
 
 
 def local_dimension(distances):
@@ -41,10 +40,10 @@ def local_dimension(distances):
     farthest = distances[:, -1:]
     ratios = np.divide(distances, farthest, out=np.zeros_like(distances), where=farthest > 0)
     mean_logs = -np.log(np.maximum(ratios, _NEAREST_RATIO)).mean(axis=1)
-    return 1 / np.maximum(mean_logs, 1 / _MOST_DIMENSIONS)
+    return 1 / np.maximum(mean_logs, 1 / MAX_DIMENSIONS)
 
 
-class LocalDimension:
+class LocalDimension(RegressionBaseline):
     """Tell adversarial inputs by the local intrinsic dimensionality of every layer's activations.
 
     The characteristics of an input are its estimated dimensionalities, one for the input itself
@@ -67,7 +66,7 @@ class LocalDimension:
     Attributes:
         layers: The number of characteristics.
         reference: The benign inputs that `score` compares with, float32, (n, *input shape);
-            those of `fit`, or whatever is set after `fit_characteristics`.
+            those of `fit`, or those set after `fit_characteristics`.
 
     Raises:
         ValueError: If the model has no graph of layers, or a parameter is out of its range.
@@ -81,158 +80,83 @@ class LocalDimension:
         True
     """
 
-    def __init__(self, model, k=20, batch_size=100, seed=0):
+    name = "LID"
+    scaler = MinMaxScaler
+
+    def __init__(self, model, *, k=20, batch_size=100, seed=0):
+        super().__init__(model, seed=seed)
         require_whole("k", k, minimum=2)
         require_whole("batch_size", batch_size)
-        require_whole("seed", seed, minimum=0)
         if k >= batch_size:
             raise ValueError(
                 f"`k` must be less than `batch_size`, {batch_size}, as no input is its own "
                 f"neighbour. Received: {k}"
             )
-        self.model = model
         self.k = k
         self.batch_size = batch_size
-        self.seed = seed
         self.reference = None
-        self._learned = None
         self._activations = _activations(model)
         self.layers = len(self._activations.get_concrete_function().structured_outputs)
 
-    def characteristics(self, benign, x):
-        """Estimate the dimensionality around inputs that belong to benign ones, layer by layer.
+    @staticmethod
+    def paper_split(count):
+        """Say that the authors fit on four fifths, in minibatches of 100, and score the rest."""
+        first = np.arange(count) < (count * 4 // 5 // 100 * 100 or count * 4 // 5)
+        return first, ~first
+
+    def parameters(self):
+        """List `k`, `batch_size` and `seed`."""
+        return {"k": self.k, "batch_size": self.batch_size, "seed": self.seed}
+
+    def characteristics(self, x, *, benign=None):
+        """Estimate the dimensionality around inputs, layer by layer.
 
         Args:
-            benign: Benign inputs, float32, (n, *input shape), more than `k`.
-            x: Number i is benign number i or was made from it, float32, (n, *input shape). It is
-                compared with the minibatch that holds benign number i, less the nearest.
+            x: Inputs, float32, (n, *input shape).
+            benign: Number i is the benign input that input i is, or was made from; more than `k`
+                of them. Input i is compared with the minibatch that holds benign input i, less
+                the nearest. None compares with the `reference`: input i with minibatch
+                i // batch_size, and past the last one with the first ones again. The nearest
+                counts then, as it is no input's origin, unless the minibatch holds an equal
+                input: that is dropped, so the benign inputs of `fit`, in their order, score as
+                in `fit`.
 
         Returns:
             The characteristics, float64, (n, layers).
 
         Raises:
-            ValueError: If the two are not equally many, or too few.
+            ValueError: If `benign` does not fit `x`, or is None and there was no `fit`.
         """
+        if benign is None:
+            self._require_fitted(self.reference)
+            return self._compare(x, self.reference, has_origin=False)
         if len(x) != len(benign):
             raise ValueError(
                 "There must be as many inputs as benign ones they were made from. "
                 f"Received: {len(x)} and {len(benign)}"
             )
-        return self._compare(x, benign, made_from_it=True)
+        return self._compare(x, benign, has_origin=True)
 
     def fit(self, benign, noisy, adversarial):
-        """Learn from benign inputs, and from what was made of them.
-
-        Args:
-            benign: Benign inputs, float32, (n, *input shape).
-            noisy: Number i is benign number i with noise, like `benign`; a negative example.
-            adversarial: Number i was made from benign number i, like `benign`. To leave some
-                out, call `fit_characteristics` with the rows of the others.
-
-        Returns:
-            This detector.
-
-        Raises:
-            ValueError: If the three are not equally many, or too few.
-        """
-        kinds = (benign, noisy, adversarial)
-        self.fit_characteristics(*(self.characteristics(benign, x) for x in kinds))
+        """Learn, and keep the benign inputs as the `reference`; see `Baseline.fit`."""
+        super().fit(benign, noisy, adversarial)
         self.reference = np.array(benign, "float32")
         return self
 
-    def fit_characteristics(self, benign, noisy, adversarial):
-        """Learn from characteristics that were computed before.
-
-        Args:
-            benign: Characteristics of benign inputs, float64, (n, layers).
-            noisy: Those of noisy inputs, (any number, layers).
-            adversarial: Those of adversarial inputs, (any number, layers).
-
-        Returns:
-            This detector.
-
-        Raises:
-            ValueError: If there are fewer than five of a kind.
-        """
-        scaler = MinMaxScaler()
-        regression = learned.fit_regression(scaler, self.seed, benign, noisy, adversarial)
-        self._learned = dict(zip(_LEARNED, (scaler.scale_, scaler.min_, *regression), strict=True))
-        return self
-
-    def score(self, x):
-        """Score inputs that belong to no benign ones, against the `reference`.
-
-        The nearest counts, as it is no input's origin, unless the minibatch holds an equal input:
-        then it is dropped, so the benign inputs of `fit`, in their order, score as in `fit`.
-
-        Args:
-            x: Inputs, float32, (n, *input shape). Number i is compared with minibatch
-                i // batch_size of the reference; past the last one, with the first ones again.
-
-        Returns:
-            The regression's decision function, float64, (n,); higher is more adversarial.
-
-        Raises:
-            ValueError: If there was no `fit`.
-        """
+    def state(self):
+        """List the reference and the parameters."""
         self._require_fitted(self.reference)
-        return self.score_characteristics(self._compare(x, self.reference, made_from_it=False))
-
-    def score_characteristics(self, characteristics):
-        """Score characteristics.
-
-        Args:
-            characteristics: As from `characteristics`, float64, (n, layers).
-
-        Returns:
-            The regression's decision function, float64, (n,); higher is more adversarial.
-
-        Raises:
-            ValueError: If there was no `fit` or `fit_characteristics`.
-        """
-        self._require_fitted(self._learned)
-        scales, offsets, coefficients, intercept = self._learned.values()
-        return (characteristics * scales + offsets) @ coefficients + intercept
-
-    def save(self, path):
-        """Save what was learned by `fit`; the model is not saved with it.
-
-        Args:
-            path: The file, replaced only when its successor is whole.
-
-        Raises:
-            ValueError: If there was no `fit`.
-        """
-        self._require_fitted(self.reference)
-        arrays = {
-            "reference": self.reference,
-            "parameters": np.array([self.k, self.batch_size, self.seed]),
-            **self._learned,
-        }
-        learned.write(pathlib.Path(path), self.model, arrays)
+        return {"reference": self.reference, **self.parameters()}
 
     @classmethod
-    def load(cls, path, model):
-        """Load what was saved.
-
-        Args:
-            path: The file.
-            model: The classifier it was fitted on.
-
-        Returns:
-            The detector.
-
-        Raises:
-            FileNotFoundError: If there is no file.
-            ValueError: If the file is damaged, or was fitted on a model with other weights.
-        """
-        arrays = learned.read(pathlib.Path(path), model, ("reference", "parameters", *_LEARNED))
-        detector = cls(model, *arrays["parameters"].tolist())
-        detector.reference = arrays["reference"]
-        detector._learned = {name: arrays[name] for name in _LEARNED}
+    def restore(cls, model, state):
+        """Make the detector of the same reference; see `Baseline.restore`."""
+        parameters = {name: state[name].item() for name in ("k", "batch_size", "seed")}
+        detector = cls(model, **parameters)
+        detector.reference = state["reference"]
         return detector
 
-    def _compare(self, x, benign, made_from_it):
+    def _compare(self, x, benign, has_origin):
         """Compare with minibatches, less the nearest: the origin of an input, or its equal."""
         if len(benign) <= self.k:
             raise ValueError(
@@ -247,21 +171,17 @@ class LocalDimension:
             activations = self._activations(x[start : start + size])
             # Of the differences: |a|² - 2ab + |b|² has no digits left where a is almost b.
             distances = [cdist(*pair) for pair in zip(activations, neighbours, strict=True)]
-            dropped = made_from_it | (distances[0] == 0).any(axis=1, keepdims=True)
+            dropped = has_origin | (distances[0] == 0).any(axis=1, keepdims=True)
             kept = dropped + np.arange(self.k)
             for layer, unsorted in enumerate(distances):
                 nearest = np.take_along_axis(np.sort(unsorted, axis=1), kept, axis=1)
                 found[start : start + size, layer] = local_dimension(nearest)
         return found
 
-    def _require_fitted(self, known):
-        if known is None:
-            raise ValueError("`fit` must come first. Received: a detector that has not learned")
-
 
 def _activations(model):
     """Compile the input and every layer's output, flattened, as one function of the input."""
-    inputs, _ = layerwise.ends(model)
+    inputs, _ = graph_ends(model)
     if len(inputs) != 1:
         raise ValueError(
             "The model must be built, Sequential or Functional, with one input. "

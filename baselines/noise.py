@@ -1,16 +1,35 @@
-"""Noisy counterparts: benign inputs changed as much as attacks change them, but at random.
+"""Noisy counterparts: benign inputs changed at random, as much as an attack changes them.
 
 Feinman, Curtin, Shintre and Gardner 2017, "Detecting Adversarial Samples from Artifacts", Section
-5; Ma et al. 2018 do the same. Baselines learn from them not to take noise for an attack.
+5; Ma et al. 2018 do the same. They teach a baseline not to mistake noise for an attack.
 """
 
 import numpy as np
 from scipy.optimize import brentq
 
+from a2d_keras import JSMA, LSA, PairJSMA
+
+_FEW_PIXELS = (JSMA, LSA, PairJSMA)  # attacks that change few pixels, but those a lot
 _FARTHEST = 1e3  # scale of noise that takes practically every value to a bound, in ranges
 
 
-def gaussian_noise(benign, adversarial, bounds=(0.0, 1.0), seed=0):
+def noise_like(attack):
+    """Choose the noise that resembles what an attack does.
+
+    Args:
+        attack: The `a2d_keras.Attack`.
+
+    Returns:
+        `flipped_pixels` for attacks that change few pixels, `gaussian_noise` for others.
+
+    Examples:
+        >>> noise_like(PairJSMA()).__name__
+        'flipped_pixels'
+    """
+    return flipped_pixels if isinstance(attack, _FEW_PIXELS) else gaussian_noise
+
+
+def gaussian_noise(benign, adversarial, *, bounds=(0.0, 1.0), seed=0):
     """Add Gaussian noise of the same mean L2 norm as the perturbations of adversarial inputs.
 
     Clipping to the bounds shortens the noise, so its scale, one for all inputs, is solved for.
@@ -55,7 +74,7 @@ def gaussian_noise(benign, adversarial, bounds=(0.0, 1.0), seed=0):
     return add(brentq(excess, 0, farthest, xtol=1e-4 * target / benign[0].size, rtol=1e-4))
 
 
-def flipped_pixels(benign, adversarial, bounds=(0.0, 1.0), seed=0):
+def flipped_pixels(benign, adversarial, *, bounds=(0.0, 1.0), seed=0):
     """Set as many pixels of each input to a bound as an attack changed in it.
 
     Pixels are values: a coloured one counts as three. Which are set is random, and to which

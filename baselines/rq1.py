@@ -15,9 +15,8 @@ import numpy as np
 
 from a2d_keras import FGSM, LBFGS, LSA, CarliniWagner, Classifier
 from baselines import plots
-from baselines.env1.measurements import correctly_classified
-from baselines.env1.settings import SETTINGS
-from models import datasets, zoo
+from baselines.comparison.measurements import correctly_classified
+from models import datasets, registry, zoo
 
 
 def main(argv=None):
@@ -34,7 +33,7 @@ def main(argv=None):
     print(f"{name}: {len(benign)} correctly classified test inputs")
     classifier, verbose = Classifier(model), int(sys.stdout.isatty())
     kinds = {"benign": benign}
-    for kind, attack in SETTINGS[name].attacks.items():
+    for kind, attack in registry.find(name).settings.attacks.items():
         kinds[kind] = attack(classifier, benign, verbose=verbose).adversarial
     seconds, steps = measure(classifier, kinds, defences(name), verbose)
     rows = medians(seconds, steps)
@@ -60,9 +59,9 @@ def defences(name):
     Returns:
         A dict from their names to the attacks.
     """
-    env1 = SETTINGS[name].defences
+    env1 = registry.find(name).settings.defences
     return {
-        "FGSM_d": FGSM(eps=SETTINGS[name].attacks["FGSM"].eps),
+        "FGSM_d": FGSM(eps=registry.find(name).settings.attacks["FGSM"].eps),
         "BIM_d": env1["BIM_d"],
         "BIM2_d": env1["BIM2_d"],
         "JSMA_d": env1["JSMA_d"],
@@ -126,7 +125,7 @@ def _parse(argv):
     parser = argparse.ArgumentParser(
         prog="python -m baselines.rq1", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--dataset", choices=datasets.NAMES, default="digits")
+    parser.add_argument("--dataset", choices=registry.RECORDS, default="digits")
     parser.add_argument("--limit", type=int, default=100, help="test inputs, at most (100)")
     parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
     parser.add_argument("--out", help="folder for results (results/rq1/<dataset>)")

@@ -12,10 +12,9 @@ import numpy as np
 import tabulate
 
 from a2d_keras import Classifier
-from baselines.env1.measurements import correctly_classified
-from baselines.env1.protocols import auroc
-from baselines.env1.settings import SETTINGS
-from models import datasets, zoo
+from baselines.comparison.measurements import correctly_classified
+from baselines.comparison.protocols import auroc
+from models import datasets, registry, zoo
 
 FACTORS = (0.25, 0.5, 1, 2)  # times the step of Table 5
 _STEPS = {"FGSM": "eps", "BIM-a": "eps_iter"}  # the parameter that is the step
@@ -31,12 +30,12 @@ def main(argv=None):
     name = arguments.dataset
     data, model = datasets.load(name, arguments.data_dir), zoo.load(name)
     benign = correctly_classified(model, data.x_test, data.y_test, arguments.limit)
-    classifier, defence = Classifier(model), SETTINGS[name].defences["BIM_d"]
+    classifier, defence = Classifier(model), registry.find(name).settings.defences["BIM_d"]
     cost = defence(classifier, benign).cost
     median = np.median(cost)
     print(f"{name}: {len(benign)} correctly classified test inputs, a median of {median:.0f} steps")
     print(f"of BIM_d, {median * defence.eps_iter:.4f} of the range, from the boundary")
-    rows = compare(classifier, benign, cost, defence, SETTINGS[name].attacks)
+    rows = compare(classifier, benign, cost, defence, registry.find(name).settings.attacks)
     print(tabulate.tabulate(rows, headers="keys", tablefmt="github", floatfmt=".5g"))
 
 
@@ -72,7 +71,7 @@ def _parse(argv):
     parser = argparse.ArgumentParser(
         prog="python -m baselines.step_sizes", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--dataset", choices=datasets.NAMES, default="digits")
+    parser.add_argument("--dataset", choices=registry.RECORDS, default="digits")
     parser.add_argument("--limit", type=int, default=200, help="test inputs, at most (200)")
     parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
     return parser.parse_args(argv)

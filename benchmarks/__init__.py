@@ -2,5 +2,5 @@
 
 `python -m benchmarks` measures time. Each of its parts is a module with one function, `rows`;
 `rows.py` says what a row is, `timing.py` takes the time, `subjects.py` has the classifiers and
-their inputs, `report.py` writes. Of their own are `fuzz.py` and `imagenet.py`.
+their inputs, `results.py` writes. `imagenet.py` is a command of its own.
 """

@@ -15,21 +15,21 @@ import platform
 import sys
 
 from a2d_keras.version import __version__
-from benchmarks import report
+from benchmarks import results
 from benchmarks.rows import Row
 from benchmarks.subjects import FULL, QUICK, Bench
 from benchmarks.timing import timed
 
 PARTS = {  # imported one by one, as peers may not be installed
-    "verdicts": "benchmarks.verdicts",
-    "loop": "benchmarks.loop",
-    "precision": "benchmarks.precision",
+    "verdicts": "benchmarks.verdict_gradients",
+    "loop": "benchmarks.loop_overhead",
+    "precision": "benchmarks.reduced_precision",
     "reference": "benchmarks.peers.reference",
     "cleverhans": "benchmarks.peers.cleverhans",
     "art": "benchmarks.peers.art",
     "foolbox": "benchmarks.peers.foolbox",
-    "inputs": "benchmarks.inputs",
-    "size": "benchmarks.size",
+    "inputs": "benchmarks.scaling_inputs",
+    "size": "benchmarks.scaling_size",
     "first_call": "benchmarks.first_call",
 }
 _PACKAGES = ("tensorflow", "keras", "numpy", "cleverhans")
@@ -50,17 +50,17 @@ def main(argv=None):
     about = _about(" ".join([*_settings(), "python -m benchmarks", *words]))
     for part in arguments.only or PARTS:
         seconds, rows = timed(lambda part=part: list(_printed(part, bench)))
-        kept = report.read(out) | {part: {"about": {**about, "seconds": seconds}, "rows": rows}}
-        report.write(out, {name: kept[name] for name in PARTS if name in kept})
-    print(f"\n{report.table(report.read(out))}")
+        kept = results.read(out) | {part: {"about": {**about, "seconds": seconds}, "rows": rows}}
+        results.write(out, {name: kept[name] for name in PARTS if name in kept})
+    print(f"\n{results.table(results.read(out))}")
     print(f"Written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
 
 
 def _printed(part, bench):
     """Run a part, and give its records, each printed as it comes."""
     for row in _rows(part, bench):
-        record = report.record(row)
-        print(f"{part}: {report.sentence(record)}", flush=True)
+        record = results.record(row)
+        print(f"{part}: {results.sentence(record)}", flush=True)
         yield record
 
 

@@ -39,7 +39,8 @@ def main(argv=None):
         guarded.adapt(_batch(tf.constant(-1, tf.int64)), verbose=0)
         guarded.predict(dataset, verbose=0)
     else:
-        a2d.AttackCosts(model, attacks=[_ATTACK], slots=_SLOTS).transform(dataset)
+        options = a2d.RunOptions(slots=_SLOTS)
+        a2d.AttackCosts(model, attacks=[_ATTACK], options=options).transform(dataset)
     print(peak())
 
 

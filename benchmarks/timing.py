@@ -43,7 +43,7 @@ def in_turns(functions, repeats):
     """Time several functions, turn by turn.
 
     Args:
-        functions: Functions of nothing, which have run before, lest compiling count.
+        functions: Functions of nothing, which have run before, so that compiling does not count.
         repeats: How many turns each takes.
 
     Returns:

@@ -8,11 +8,13 @@ import pytest
 from keras import layers
 
 import a2d_keras as a2d
-from baselines.env1.measurements import Measurements, Split
-from baselines.env1.settings import SETTINGS
+from baselines.comparison import Options, protocols
+from baselines.comparison.core import evaluate
+from baselines.comparison.measurements import Measurements, Split
+from baselines.env1.settings import FIGURE_3
 from baselines.kernel_density import KernelDensityUncertainty
 from baselines.local_dimension import LocalDimension
-from models import datasets, zoo
+from models import datasets, registry, zoo
 
 
 @pytest.fixture(scope="session")
@@ -118,15 +120,15 @@ def labels_only(model):
 @pytest.fixture(scope="session")
 def measurements():
     """What Env1 might measure on 60 inputs, made up, with the real baselines to learn from it."""
-    generator = np.random.default_rng(0)
+    generator, settings = np.random.default_rng(0), registry.find("digits").settings
 
     def split(count, each):
         steps = {"benign": generator.integers(60, 400, (count, 4))}
-        for attack in SETTINGS["digits"].attacks:
+        for attack in settings.attacks:
             steps[attack] = generator.integers(1, 160, (each, 4))
-        fooled = {attack: generator.random(each) < 0.8 for attack in SETTINGS["digits"].attacks}
+        fooled = {attack: generator.random(each) < 0.8 for attack in settings.attacks}
         inputs = {kind: generator.random((len(rows), 8, 8, 1)) for kind, rows in steps.items()}
-        frames = {k: pd.DataFrame(v, columns=SETTINGS["digits"].defences) for k, v in steps.items()}
+        frames = {k: pd.DataFrame(v, columns=settings.defences) for k, v in steps.items()}
         return Split(inputs, fooled, frames, {kind: 18 * frame for kind, frame in frames.items()})
 
     test = split(60, 60)
@@ -142,4 +144,13 @@ def measurements():
         for name in baselines
     }
     deepfool = generator.integers(1, 30, 60)
-    return Measurements(test, split(80, 20), deepfool, baselines, characteristics)
+    extra = {"DeepFool": deepfool}
+    return Measurements(test, split(80, 20), extra, baselines, characteristics)
+
+
+@pytest.fixture(scope="session")
+def evaluated(measurements):
+    """The scores and tables of the measurements, with few resamples: the intervals are rough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocols, "RESAMPLES", 30)
+        return evaluate(measurements, Options(halves=FIGURE_3))

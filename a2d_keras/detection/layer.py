@@ -17,7 +17,6 @@ from a2d_keras.detection.drift import Snapshot, TracedVersion, complain
 from a2d_keras.detection.rules import Rule
 from a2d_keras.detection.state import LearnedCost, all_or_nothing, values
 from a2d_keras.options import GuardOptions, RunOptions
-from a2d_keras.predict import single_output
 from a2d_keras.statistics.attack_cost import AttackCost, Measured, measure
 from a2d_keras.validation import require
 
@@ -226,7 +225,8 @@ class DetectorLayer(keras.layers.Layer):
         """
         self._traced.require_current(self.name)
         predictions = self.classifier.predictions(x)
-        trusted = self.classifier.trusted(single_output(predictions, self.model))
+        (outputs,) = tf.nest.flatten(predictions)
+        trusted = self.classifier.trusted(tf.cast(outputs, tf.float32))
         if self.options.on_invalid == "raise":
             report.require_trusted(trusted | invalid)
         images = tf.cast(x, tf.float32)
@@ -236,7 +236,7 @@ class DetectorLayer(keras.layers.Layer):
         """Describe the outputs without running an attack."""
         batch = x.shape[0]
         return {
-            "predictions": self.model.compute_output_spec(x),
+            "predictions": self.classifier.predictions_spec(x),
             "is_adversarial": keras.KerasTensor((batch,), "bool"),
             "score": keras.KerasTensor((batch,), "float32"),
             "cost": keras.KerasTensor((batch, len(self.statistics)), "int64"),

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.peers.comparison import costs_agree, logits_model
+from benchmarks.peers.common import costs_agree, logits_model
 from benchmarks.rows import Row, spread
 from benchmarks.timing import in_turns, warm_up
 
