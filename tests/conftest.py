@@ -52,17 +52,17 @@ def adversarial(classifier, benign):
 
 
 @pytest.fixture(scope="session")
-def guard_digits(model, held_out, adversarial):
+def guard_digits(classifier, held_out, adversarial):
     """Guard digits as `guard` does, adapted; what is learned is learned once a session.
 
     `guard_digits(**options)` is a fresh guarded model, for a test to change as it likes. It takes
     the options of `guard`, `count`, the number of inputs to adapt on (by default all of
-    `held_out`), and in the place of `model` another classifier, such as a copy of it.
+    `held_out`), and in the place of the shared `Classifier` another model, such as a copy of it.
     """
     learned = {}
     run_options = {field.name for field in dataclasses.fields(a2d.GuardOptions)}  # not learned
 
-    def guard_digits(classifier=model, *, count=None, **options):
+    def guard_digits(classifier=classifier, *, count=None, **options):
         guarded = a2d.guard(classifier, **options)
         detector = guarded.detector
         matter = sorted((name, repr(options[name])) for name in {*options} - run_options)

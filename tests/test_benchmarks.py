@@ -325,7 +325,7 @@ def compares_walks(subject, taken):
 
 def test_walks_are_compared_at_equal_distance(subject, monkeypatch):
     class Walk:
-        """Bring the input nearer to the first input of another class with every step."""
+        """Return an input of another class, with an overshoot that shrinks with the steps."""
 
         max_iterations = 100
 

@@ -129,7 +129,7 @@ def test_saved_with_the_model(x, tmp_path, choice):
     guarded = adapted(small(), x, on_changed_weights=choice)
     guarded.save(tmp_path / "guarded.keras")
     loaded = keras.models.load_model(tmp_path / "guarded.keras")
-    assert loaded.detector.on_changed_weights == choice
+    assert loaded.detector.options.on_changed_weights == choice
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         loaded.predict(x, verbose=0)

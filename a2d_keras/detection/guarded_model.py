@@ -70,7 +70,8 @@ class GuardedModel(keras.Model):
 
     def call(self, x: Any) -> dict[str, Any]:
         """Predict, and judge; see `DetectorLayer`."""
-        return self.detector(x)
+        outputs: dict[str, Any] = self.detector(x)
+        return outputs
 
     def compute_output_spec(self, x: Any) -> dict[str, Any]:
         """Describe the outputs without running an attack."""
@@ -102,7 +103,7 @@ class GuardedModel(keras.Model):
             if x.cardinality() == 0:
                 return self._predict_nothing()
         elif x is None or isinstance(x, (list, tuple, dict)) or hasattr(x, "__array__"):
-            checked = inputs.Checked(*self.detector.check(x))
+            checked = self.detector.check(x)
             if len(checked.x) == 0:
                 return self._predict_nothing()
             if batch_size is None:
@@ -125,15 +126,19 @@ class GuardedModel(keras.Model):
             ValueError: As `predict`.
         """
         self._require_current()
-        checked = inputs.Checked(*self.detector.check(x))
-        return {name: np.asarray(rows) for name, rows in self.predict_step(checked).items()}
+        checked = self.detector.check(x)
+        return {name: np.asarray(rows) for name, rows in self._judge(*checked).items()}
 
     def predict_step(self, data: Any) -> dict[str, Any]:
         """Predict a batch, through one graph for batches of any size; Keras traces each size."""
         if isinstance(data, inputs.Checked):
-            return self._judge(*data)
+            outputs: dict[str, Any] = self._judge(*data)
+            return outputs
+        if tf.executing_eagerly():
+            self._require_current()
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self._check_and_judge(x)
+        outputs = self._check_and_judge(x)
+        return outputs
 
     def _require_current(self) -> None:
         """Refuse a classifier that has changed, and drop graphs of what it was."""

@@ -4,7 +4,6 @@ from typing import Any
 
 import keras
 
-from a2d_keras.detection.rules import Rule
 from a2d_keras.statistics.attack_cost import AttackCost
 
 _CLASSIFIER = ("bounds", "from_logits", "precision")
@@ -42,21 +41,27 @@ def converted(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class LegacyRule(keras.layers.Layer):
-    """Stands where version 0.1 kept what a rule learned, and hands that on when a file is read.
+def read_as_before(layer: Any) -> None:
+    """Let a layer find the weights of its rule where version 0.1 saved them.
+
+    Keras looks for weights by the names of attributes, and takes them where it first finds them.
 
     Args:
-        rule: The `Rule` that takes it.
+        layer: The `DetectorLayer`.
     """
+    layer.verdict = layer.rule
 
-    def __init__(self, rule: Rule) -> None:
-        super().__init__()
-        self._take = rule.load_own_variables
 
-    def save_own_variables(self, store: Any) -> None:
-        """Save nothing: the rule does."""
+def own_variables(store: Any) -> dict[str, Any]:
+    """Read the variables that version 0.1 saved of a layer, apart from its rule's.
 
-    def load_own_variables(self, store: Any) -> None:
-        """Hand a file's variables on, where it has any here."""
-        if len(store.keys()):
-            self._take(store)
+    Args:
+        store: What Keras gives to `load_own_variables`.
+
+    Returns:
+        `eps_iter`, `adapted` and `weights_hash`; empty where another version saved them.
+    """
+    names = ("eps_iter", "adapted", "weights_hash")
+    if len(store.keys()) != len(names) or store["0"].dtype != "float32":
+        return {}
+    return {name: store[str(place)][()] for place, name in enumerate(names)}

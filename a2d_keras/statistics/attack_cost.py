@@ -74,9 +74,10 @@ class AttackCost(Statistic):
         """Give the first step to try, and room for inputs to start from, where they are needed."""
         state: State = {}
         if self.attack is None:
-            state["eps_iter"] = np.float32(FIRST_STEP)
+            state["eps_iter"] = np.asarray(FIRST_STEP, "float32")
         if self._wants_starts(classifier):
-            state["starts"] = np.zeros((_STARTS, *classifier.input_shape), "float32")
+            shape = [side or 1 for side in classifier.input_shape]  # none is open: see there
+            state["starts"] = np.zeros((_STARTS, *shape), "float32")
         return state
 
     def fit(
@@ -89,7 +90,7 @@ class AttackCost(Statistic):
         first = inputs.first(benign, classifier, MAX_INPUTS)
         if "eps_iter" in state:
             chosen = choose_step(classifier, first, false_positive_rate, slots)
-            state["eps_iter"] = np.float32(chosen.eps_iter)
+            state["eps_iter"] = np.asarray(chosen.eps_iter, "float32")
         if "starts" in state:
             state["starts"] = first[_of_all_classes(classifier, first)]
         return state
@@ -103,7 +104,7 @@ class AttackCost(Statistic):
         Returns:
             The attack.
         """
-        values = {name: np.asarray(value) for name, value in state.items()}
+        values: dict[str, Any] = {name: np.asarray(value) for name, value in state.items()}
         if "eps_iter" in values:  # as the shortest decimal that float32 holds
             values["eps_iter"] = float(str(values["eps_iter"]))
         return dataclasses.replace(self.base_attack, **values)
@@ -165,7 +166,7 @@ def measure(
     Returns:
         What was `Measured`.
     """
-    run = {"slots": options.slots, "jit_compile": options.jit_compile, "images": False}
+    run: dict[str, Any] = dataclasses.asdict(dataclasses.replace(options, images=False))
     columns = []
     for attack in attacks:
         results = attack.in_batches(classifier, x, verbose=verbose, **run)
@@ -268,9 +269,10 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         """Wrap the model once, so that loops stay compiled until a parameter changes."""
         if isinstance(self.model, Classifier):
             return self.model
-        if getattr(self, "_wrapped", None) is None or self._wrapped.model is not self.model:
-            self._wrapped = Classifier(self.model)
-        return self._wrapped
+        wrapped: Classifier | None = getattr(self, "_wrapped", None)
+        if wrapped is None or wrapped.model is not self.model:
+            wrapped = self._wrapped = Classifier(self.model)
+        return wrapped
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -1,12 +1,12 @@
 """The length of BIM's step that suits a classifier, found on benign inputs."""
 
 import math
-import warnings
 
 import numpy as np
 
 from a2d_keras.attacks.gradient_sign import BIM
 from a2d_keras.classifier import Classifier
+from a2d_keras.warn import warn
 
 FIRST_STEP = 0.0006  # of the input range: the paper's, on MNIST
 MAX_INPUTS = 1000  # to choose on
@@ -39,11 +39,10 @@ def choose_step(
         weak = weak[cost < _ROOM]  # what withstands large steps withstands small ones
         if len(weak) <= allowed:
             return attack
-    warnings.warn(
+    warn(
         f"Even steps of {attack.eps_iter:.1e} of the input range change the prediction on benign "
         f"inputs in fewer than {_ROOM}: this classifier is too fragile to guard well. "
-        f"Received: {type(classifier.model).__name__} {classifier.model.name!r}",
-        stacklevel=2,
+        f"Received: {type(classifier.model).__name__} {classifier.model.name!r}"
     )
     return attack
 

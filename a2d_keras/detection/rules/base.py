@@ -64,7 +64,8 @@ class Rule(keras.layers.Layer, abc.ABC):
 
     def fresh(self) -> "Self":
         """Make a rule with the same parameters that has learned nothing."""
-        return type(self).from_config(self.get_config())
+        rule: Self = type(self).from_config(self.get_config())
+        return rule
 
     def require_kinds(self, adversarial: bool) -> None:
         """Refuse to learn from the wrong kinds of inputs, before their costs are measured.

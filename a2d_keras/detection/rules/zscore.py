@@ -113,7 +113,8 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype="float64", reset=False)
-        return (_box_cox(X, self.lambdas_) - self.means_) / self.scales_
+        z: np.ndarray = (_box_cox(X, self.lambdas_) - self.means_) / self.scales_
+        return z
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Compute the k-th largest z-score of every input; higher is more normal.
@@ -186,7 +187,7 @@ class ZScore(Rule):
     word = "zscore"
     has_thresholds = True
 
-    def __init__(self, h: float | None = None, k: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, h: float | None = None, *, k: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.h = h
         self.k = k
