@@ -1,4 +1,4 @@
-"""Warnings that name the user's own line."""
+"""Warnings that show the user's own line."""
 
 import sys
 import warnings
@@ -11,7 +11,7 @@ def warn(sentence: str) -> None:
     """Warn the user, with the nearest line outside this package, Keras and TensorFlow.
 
     Args:
-        sentence: What to say.
+        sentence: The message.
     """
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and _package(frame) in _INSIDE:

@@ -1,4 +1,4 @@
-"""Arguments that are out of their range are refused in one sentence."""
+"""Arguments out of range are refused in one sentence."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ ATTACKS = [a2d.BIM(eps_iter=1e-3, max_iterations=99), a2d.BIM2(eps_iter=1e-3, ma
 
 
 def small():
-    keras.utils.set_random_seed(0)  # as module fixtures come before those of a test
+    keras.utils.set_random_seed(0)  # since module fixtures run before those of a test
     layers = [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(3)]
     return keras.Sequential(layers)
 

@@ -1,4 +1,4 @@
-"""Files that are damaged, foreign or dangerous do not load, or give the same verdicts."""
+"""Damaged, foreign or dangerous files do not load, or give the same verdicts."""
 
 import os
 import zipfile
@@ -15,7 +15,7 @@ ATTACKS = [a2d.BIM(eps_iter=1e-3, max_iterations=99), a2d.BIM2(eps_iter=1e-3, ma
 
 
 def small():
-    keras.utils.set_random_seed(0)  # as module fixtures come before those of a test
+    keras.utils.set_random_seed(0)  # since module fixtures run before those of a test
     layers = [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(3)]
     return keras.Sequential(layers)
 
@@ -72,14 +72,14 @@ class TestBrokenFiles:
 
     @pytest.mark.parametrize("seed", range(8))
     def test_one_bit_changed(self, saved, guarded, x, tmp_path, seed):
-        """Never another verdict: it does not load, or where the bit tells nothing it is equal."""
+        """A damaged file does not load, or has equal verdicts if the bit does not matter."""
         contents, random = bytearray(saved.read_bytes()), np.random.default_rng(seed)
         contents[random.integers(len(contents))] ^= 1 << int(random.integers(8))
         path = tmp_path / "broken.keras"
         path.write_bytes(contents)
         try:
             loaded = keras.models.load_model(path)
-        except Exception:  # Keras fails in many ways on what it did not save
+        except Exception:  # Keras raises errors of many kinds for files it did not save
             return
         assert_equal(predict(loaded, x), predict(guarded, x))
 
@@ -112,7 +112,7 @@ class TestBrokenFiles:
             predict(other, x)
 
     def test_code_is_not_run(self, x, tmp_path, capsys):
-        """A Lambda is code, marshalled: Keras loads it only where that is asked for."""
+        """A Lambda is marshalled code, which Keras loads only on request."""
         inputs = keras.Input(SHAPE)
         flat = keras.layers.Flatten()(keras.layers.Lambda(lambda t: 1 - t)(inputs))
         guarded = a2d.guard(keras.Model(inputs, keras.layers.Dense(3)(flat)), attacks=ATTACKS)

@@ -1,4 +1,4 @@
-"""A classifier that changes after `guard`: no way to an answer gives one of what it was."""
+"""A classifier that changes after `guard`: no call answers for the old classifier."""
 
 import warnings
 
@@ -108,7 +108,7 @@ def around(guarded):
 
 
 class Changed:
-    """A guard that has answered in some ways, and whose classifier has changed since."""
+    """A guarded model that has answered in some ways, and whose classifier then changed."""
 
     def __init__(self, kind, x, ways, **options):
         build, change = CHANGES[kind]
@@ -121,7 +121,7 @@ class Changed:
         change(self.model, x)
 
     def adapt(self):
-        """Adapt again, and tell what is right now."""
+        """Adapt again, and return the right answers now."""
         self.guarded.adapt(self.x, verbose=0)
         cost = ATTACK(a2d.Classifier(self.model), self.x).cost
         assert (cost != self.before["cost"][:, 0]).any()
@@ -228,7 +228,7 @@ def test_guards_on_one_classifier_change_together(x):
 
 
 def test_weights_that_travel_leave_graphs_as_they_are(x):
-    """What was learned comes from a guard whose classifier has changed; this one's never has."""
+    """The state comes from a guarded model whose classifier has changed; this one's has not."""
     stays, moves = (a2d.guard(sequential(x), attacks=[ATTACK]) for _ in range(2))
     outer = around(stays)
     stays.adapt(x, verbose=0)

@@ -1,4 +1,4 @@
-"""What is no input is named and refused; whatever is one is judged, however it lies in memory."""
+"""Invalid inputs are refused; valid inputs are judged, in any memory layout."""
 
 import keras
 import numpy as np
@@ -34,7 +34,7 @@ print(peak() - before)
 
 
 def small():
-    keras.utils.set_random_seed(0)  # as module fixtures come before those of a test
+    keras.utils.set_random_seed(0)  # since module fixtures run before those of a test
     layers = [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(3)]
     return keras.Sequential(layers)
 
@@ -174,7 +174,7 @@ class TestInputs:
 
 
 class TestPixels:
-    """Numbers from 0 to 255, given to a model that wants them scaled: the commonest mistake."""
+    """Numbers from 0 to 255 for a model that needs them scaled, the commonest mistake."""
 
     @pytest.fixture(scope="class", params=[(0, 1), (-1, 1)], ids=str)
     def in_bounds(self, x, request):

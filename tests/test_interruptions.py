@@ -1,4 +1,4 @@
-"""Nothing is half done: not `adapt`, and not a file."""
+"""Neither `adapt` nor a file is left half done."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ NOBODY = 65534
 
 
 def small():
-    keras.utils.set_random_seed(0)  # as module fixtures come before those of a test
+    keras.utils.set_random_seed(0)  # since module fixtures run before those of a test
     layers = [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(3)]
     return keras.Sequential(layers)
 
@@ -55,7 +55,7 @@ def batches(x):
 
 
 class TestInterruptions:
-    """Whatever ends `adapt` midway leaves the layer as it was, adapted or not."""
+    """If `adapt` is interrupted, the layer stays as it was, adapted or not."""
 
     @pytest.fixture(params=[False, True], ids=["new", "adapted"])
     def some(self, x, request):
@@ -106,7 +106,7 @@ class TestInterruptions:
 
 @contextlib.contextmanager
 def largest_file(size):
-    """A disk with room for so many bytes of a file."""
+    """Limit the size of a file, like a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -117,7 +117,7 @@ def largest_file(size):
 
 @pytest.fixture
 def read_only():
-    """A folder with an old model, and a user who may not write to it."""
+    """A folder with an old model that the user may not write to."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "guarded.keras")
         with open(path, "w") as file:

@@ -1,4 +1,4 @@
-"""Guards of classifiers of every kind: what they compute, take and give."""
+"""Guarded classifiers of every kind: what they compute, take and return."""
 
 import keras
 import numpy as np
@@ -89,7 +89,7 @@ class TestSaving:
 
 
 class Scaled(keras.Model):
-    """Its `predict` takes pixels, and its `call` takes what they are scaled to."""
+    """Its `predict` takes pixels, and its `call` takes scaled pixels."""
 
     def __init__(self):
         super().__init__()
@@ -104,7 +104,7 @@ class Scaled(keras.Model):
 
 
 class Tempered(keras.Model):
-    """Its `predict` scales what its layers give, where no graph sees it."""
+    """Its `predict` scales the outputs of its layers, hidden from any graph."""
 
     def __init__(self):
         super().__init__()
@@ -209,7 +209,7 @@ class TestNoGradient:
 
 class TestInputs:
     def test_whole_numbers(self, x):
-        """Rescaled inside the model, which casts what it gets to whole numbers."""
+        """The model casts its inputs to whole numbers, and rescales them."""
         inputs = keras.Input((4,), dtype="uint8")
         model = keras.Model(inputs, small()(keras.layers.Rescaling(1 / 255)(inputs)))
         pixels = (255 * x).astype("uint8")
@@ -292,7 +292,7 @@ class TestTwoClasses:
 
     @pytest.fixture(scope="class")
     def images(self):
-        """Half are in each class; uniform noise, whose mean is never so high, is in class 0."""
+        """Half are in each class. Uniform noise is in class 0, since its mean is never so high."""
         images = np.random.default_rng(0).uniform(size=(40, 100)).astype("float32")
         images[::2] = 0.6 + 0.4 * images[::2]
         return images

@@ -20,7 +20,7 @@ def adapted(model, benign, adversarial=None, **options):
 
 
 def exactly(guarded):
-    """A copy that runs every attack to its end, with what was learned."""
+    """A copy with the same weights that runs every attack to its end."""
     layer = guarded.detector
     statistics = [a2d.AttackCost(s.attack, exact=True) for s in layer.statistics]
     exact = a2d.guard(layer.classifier, statistics=statistics)
@@ -83,7 +83,7 @@ def test_early_verdicts_are_those_of_a_full_run(guard_digits, benign, adversaria
 
 
 class TestOrder:
-    """The dearest attacks are named first, and run last."""
+    """The most expensive attacks are named first, and run last."""
 
     ATTACKS = (
         a2d.DBA(max_iterations=60, distance=0.05),

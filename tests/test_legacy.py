@@ -1,4 +1,4 @@
-"""Files of version 0.1 load, and give the verdicts that they gave."""
+"""Files of version 0.1 load, and give the same verdicts as then."""
 
 import pathlib
 

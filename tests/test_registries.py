@@ -1,4 +1,4 @@
-"""An attack, a rule, a statistic: one file and one line; command line, guard and tests follow."""
+"""A new attack, rule or statistic is one file and one line; everything else follows."""
 
 import json
 import pathlib
@@ -113,7 +113,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A copy of what a contributor has, with a toy of each kind: one file and one line."""
+    """A copy of the checkout with a toy of each kind: one file and one line."""
     root = tmp_path_factory.mktemp("checkout")
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("a2d_keras", "models", "baselines", "tests"):

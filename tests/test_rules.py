@@ -39,7 +39,7 @@ def test_zscore_verdicts_are_the_detectors(attacks):
 
 
 def run_lazily(rule, full, order):
-    """Stop at budgets, and start no attack that cannot change a rule."""
+    """Stop at budgets, and start no attack that cannot change a verdict."""
     costs = np.zeros_like(full)
     for attack in order:
         going = rule.undecided(tf.constant(costs)).numpy()
@@ -50,7 +50,7 @@ def run_lazily(rule, full, order):
 
 @st.composite
 def ensembles(draw):
-    """A rule of n attacks of which k must say benign, and what benign and other inputs cost."""
+    """A rule for n attacks with k votes, and the costs of benign and other inputs."""
     attacks, seed = draw(st.integers(1, 4)), draw(st.integers(0, 2**16))
     rng = np.random.default_rng(seed)
     largest = rng.integers(20, 200, attacks)
@@ -66,7 +66,7 @@ def ensembles(draw):
 @settings(max_examples=50, deadline=None)
 @given(ensemble=ensembles())
 def test_a_settled_verdict_is_the_full_one(ensemble):
-    """Whatever the order of the attacks, and so in the one that is learned."""
+    """For any order of the attacks, and so for the one that is learned."""
     rule, full, _, rng = ensemble
     full_flagged, full_score = judge(rule, full)
     for order in (rule.order.numpy(), rng.permutation(full.shape[1])):
@@ -188,7 +188,7 @@ def test_learns_again_from_fewer_or_more():
 
 @pytest.mark.parametrize("word", rules.RULES)
 class TestContract:
-    """What every rule in the registry does."""
+    """The requirements for every rule in the registry."""
 
     @pytest.fixture(params=[1, 3])
     def learned(self, request, word):
@@ -276,7 +276,7 @@ def test_refuses_other_rates(rate):
 
 
 def test_weights_are_where_version_0_1_had_them():
-    """Files of 0.1 are read by these places."""
+    """Files of 0.1 are read by these positions."""
     names = {
         rule: [w.name for w in prepared(rules.get(rule), [9, 9]).weights]
         for rule in ("zscore", "knn")

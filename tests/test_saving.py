@@ -63,7 +63,7 @@ def test_reloads_in_a_fresh_process(saved, x, out, tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(saved, tmp_path_factory):
-    """What was loaded and never called, exported."""
+    """Export a model that was loaded and never called."""
     folder = tmp_path_factory.mktemp("serving")
     keras.models.load_model(saved).export(folder, verbose=False)
     return folder

@@ -1,4 +1,4 @@
-"""Statistics are values; what they learn is kept by who asks."""
+"""Statistics are values; the caller keeps what they learn."""
 
 import keras
 import numpy as np
@@ -62,12 +62,12 @@ class TestContract:
 
 @pytest.mark.parametrize("attack", [a2d.BIM(targeted=True), a2d.LBFGS(), "BIM", a2d.BIM], ids=str)
 def test_costs_are_of_untargeted_steps(attack):
-    with pytest.raises(ValueError, match="takes steps and is not targeted.* Received: "):
+    with pytest.raises(ValueError, match="must be an untargeted StepAttack.* Received: "):
         a2d.AttackCost(attack)
 
 
 def test_a_classifier_without_the_attacks_needs_is_refused(tiny):
-    """A saliency map of pairs needs pixels, and so on: whatever the attack itself refuses."""
+    """A statistic refuses what its attack refuses, such as inputs without pixels."""
     with pytest.raises(ValueError, match="Received: "):
         a2d.guard(tiny, attacks=[a2d.LSA()])
 

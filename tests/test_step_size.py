@@ -1,4 +1,4 @@
-"""The step that `adapt` chooses, so that benign inputs withstand enough steps to tell."""
+"""The step that `adapt` chooses, so that benign inputs withstand enough steps."""
 
 import warnings
 
@@ -11,7 +11,7 @@ from a2d_keras.statistics.step_size import FIRST_STEP, choose_step
 
 
 def magnified(model, by):
-    """The same classifier, but as many times as fragile: it sees its inputs magnified."""
+    """The same classifier, but more fragile, since it magnifies its inputs."""
     inputs = keras.Input((8, 8, 1))
     return keras.Model(inputs, model(keras.layers.Rescaling(by, 0.5 - by / 2)(inputs)))
 

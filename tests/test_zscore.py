@@ -12,7 +12,7 @@ from a2d_keras.detection.conformal import conformal_rank, rows_needed
 
 
 def skewed_costs(rng, rows, attacks=1):
-    """Costs as benign inputs have them: whole numbers, skewed, correlated, tied at the limit."""
+    """Costs like those of benign inputs: whole numbers, skewed, correlated, tied at the limit."""
     level = rng.gamma(2.0, 1.0, size=(rows, 1))
     own = rng.gamma(4.0, 0.25, size=(rows, attacks))
     return np.clip(np.ceil(60 * level * own), 1, 500)
@@ -27,7 +27,7 @@ def test_is_a_scikit_learn_estimator(estimator, check):
 
 
 def tied_costs(rng, rows, attacks):
-    """Costs near enough to normal to need no transform, and tied by the dozen."""
+    """Costs near enough to normal to need no transform, with many ties."""
     return 10 * np.round(rng.normal(20, 4, size=(rows, 1)) + rng.normal(0, 2, size=(rows, attacks)))
 
 

@@ -19,8 +19,8 @@ class Cascade:
 
     Args:
         classifier: The `Classifier`.
-        costs: The attack costs, with what they have learned.
-        rule: The `Rule`, which knows their order.
+        costs: The learned attack costs.
+        rule: The `Rule`, which has the order of the attacks.
         slots: Inputs under attack at once; see `RunOptions`.
     """
 
@@ -34,36 +34,36 @@ class Cascade:
         self._compiled = tf.function(self._run, autograph=False)
 
     def __call__(self, images: tf.Tensor, invalid: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Judge inputs, in the graph that calls this or in one of its own.
+        """Judge inputs, in the caller's graph or in an own one.
 
         Args:
             images: Inputs, float32, (n, *input_shape).
             invalid: Which of them cannot be attacked and are flagged, bool, (n,).
 
         Returns:
-            `is_adversarial`, `score`, `cost` and `exact`, as `DetectorLayer` does.
+            `is_adversarial`, `score`, `cost` and `exact`; see `DetectorLayer`.
         """
         run = self._compiled if tf.executing_eagerly() else self._run
         verdicts: dict[str, tf.Tensor] = run(images, invalid)
         return verdicts
 
     def slot_counts(self) -> tuple[int, ...]:
-        """Count the inputs that each attack has under attack at once.
+        """Return how many inputs each attack has under attack at once.
 
         Returns:
-            A number for each; `"auto"` is found now.
+            A number for each attack. `"auto"` is calibrated now.
         """
         attacks = (cost.statistic.base_attack for cost in self._costs)
         return tuple(attack.count_slots(self._classifier.unit, self._slots) for attack in attacks)
 
     def max_queries(self, settled: bool) -> int:
-        """Count the most queries that the attacks on one input can take.
+        """Return the largest number of queries that the attacks on one input can take.
 
         Args:
-            settled: Whether attacks stop where the rule has settled the verdict.
+            settled: Whether attacks stop once the rule has settled the verdict.
 
         Returns:
-            Their number.
+            The number of queries.
         """
         total = 0
         for cost, threshold in zip(self._costs, values(self._rule.budgets), strict=True):
@@ -102,7 +102,7 @@ class Cascade:
     def _attack(
         self, index: int, images: tf.Tensor, going: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Run one attack on some of the inputs; the others cost 0 and have not ended."""
+        """Run one attack on some of the inputs. The others have cost 0 and have not ended."""
         cost = self._costs[index]
         attack = cost.statistic.base_attack
         limit = tf.constant(attack.max_iterations, tf.int64)

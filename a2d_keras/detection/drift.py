@@ -1,4 +1,7 @@
-"""A classifier that changes after `adapt`: attack costs belong to the one that was measured."""
+"""Detect that a classifier has changed since `adapt`.
+
+Attack costs are valid only for the classifier that was measured.
+"""
 
 import dataclasses
 
@@ -11,24 +14,24 @@ from a2d_keras.warn import warn
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """What tells a classifier from what it was.
+    """The state of a classifier, to compare with a later one.
 
     Attributes:
         weights_hash: Its `weights_hash()`.
-        version: Its `version`, of this process alone.
+        version: Its `version`, which is valid in this process only.
     """
 
     weights_hash: int
     version: int
 
     def matches(self, classifier: Classifier) -> bool:
-        """Tell whether a classifier still is what it was.
+        """Return whether a classifier is unchanged.
 
         Args:
             classifier: The `Classifier`.
 
         Returns:
-            Whether its layers and its weights are the same, and graphs traced then still hold.
+            Whether its layers and its weights are the same, and earlier graphs are still valid.
         """
         return (
             self.version == classifier.version
@@ -38,9 +41,9 @@ class Snapshot:
 
 
 class TracedVersion(tf.Module):
-    """The `version` of a classifier that graphs must be traced for, where graphs can read it.
+    """The `version` of a classifier that graphs must be traced for, in a variable for graphs.
 
-    It is no weight: weights travel to files and other models, and graphs do not.
+    It is not a weight, since weights go to files and other models, and graphs do not.
 
     Args:
         version: The classifier's version.
@@ -55,13 +58,13 @@ class TracedVersion(tf.Module):
         self._variable = tf.Variable(version, trainable=False, dtype=tf.int64)
 
     def follow(self, version: int) -> bool:
-        """Go to a version of the classifier; graphs that were traced for another refuse then.
+        """Set the version. Graphs that were traced for another one then refuse to answer.
 
         Args:
             version: The version.
 
         Returns:
-            Whether it is another one.
+            Whether it differs from the old one.
         """
         if self.version == version:
             return False
@@ -70,13 +73,13 @@ class TracedVersion(tf.Module):
         return True
 
     def require_current(self, name: str) -> None:
-        """Refuse to answer by a graph of layers that the classifier no longer has. Graph code.
+        """Refuse to answer with a graph of layers that the classifier no longer has. Graph code.
 
         Args:
             name: The detector's name.
 
         Raises:
-            tf.errors.InvalidArgumentError: When a graph runs that was traced for another version.
+            tf.errors.InvalidArgumentError: If a graph runs that was traced for another version.
         """
         if tf.executing_eagerly():
             return
@@ -88,18 +91,18 @@ class TracedVersion(tf.Module):
 
 
 def complain(classifier: Classifier, on_changed_weights: str) -> None:
-    """Refuse to judge by costs of another classifier, or warn.
+    """Refuse, or warn, because the costs belong to another classifier.
 
     Args:
-        classifier: The `Classifier`, which has changed.
+        classifier: The `Classifier` that has changed.
         on_changed_weights: `"raise"` or `"warn"`.
 
     Raises:
         ValueError: With `"raise"`.
     """
     sentence = (
-        "The classifier's weights have changed since `adapt`, or its layers or its precision, and "
-        "attack costs belong to what they were: call `adapt` with benign inputs again "
+        "The classifier's weights have changed since `adapt`, or its layers or its precision, so "
+        "the attack costs are no longer valid: call `adapt` with benign inputs again "
         "(`AdaptDetector` does so after training). "
         f"Received: {classifier.model.name!r}, changed since"
     )

@@ -25,22 +25,22 @@ _OPTIONS = {field.name for field in dataclasses.fields(GuardOptions)}
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
 class DetectorLayer(keras.layers.Layer):
-    """Tell for every input whether it is adversarial, inside any Keras model.
+    """Detect adversarial inputs inside any Keras model.
 
-    The layer runs the classifier, attacks each input, and judges by how many steps that takes.
-    Call `adapt` with benign inputs first. A verdict takes only as many steps as settle it.
+    The layer runs the classifier, attacks each input, and judges by the number of steps.
+    Call `adapt` with benign inputs first. A verdict takes only the steps that settle it.
 
     Args:
         model: The trained classifier: a built `keras.Model` whose inputs lie between 0 and 1, or
-            a `Classifier`. It is left as it is.
-        statistics: What is measured of an input: one `AttackCost` or more. Defaults to
+            a `Classifier`. It is not changed.
+        statistics: The measurements on an input: one `AttackCost` or more. Defaults to
             `[AttackCost()]`.
-        rule: What makes a verdict of it: `"zscore"`, which learns from benign inputs alone,
-            `"knn"`, the nearest of benign and adversarial inputs, or a `Rule`. Defaults to
-            `"zscore"`.
-        false_positive_rate: The rate of benign inputs that may be flagged; `"knn"` only chooses
-            the step by it. Defaults to 0.05.
-        **options: As `GuardOptions` describes, and as any Keras layer takes.
+        rule: How the measurements become a verdict: `"zscore"`, which learns from benign inputs
+            only; `"knn"`, the vote of the nearest benign and adversarial inputs; or a `Rule`.
+            Defaults to `"zscore"`.
+        false_positive_rate: The rate of benign inputs that may be flagged. `"knn"` uses it only
+            to choose the step. Defaults to 0.05.
+        **options: The fields of `GuardOptions`, and the arguments of any Keras layer.
 
     Call arguments:
         x: Inputs, (n, *input_shape).
@@ -48,13 +48,13 @@ class DetectorLayer(keras.layers.Layer):
     Returns:
         A dict: `predictions`, the model's own; `is_adversarial`, bool, (n,); `score`, float32,
         (n,), higher is more adversarial; `cost`, int64, (n, attacks), 0 for an attack that was
-        not needed; `exact`, bool, (n,), whether all attacks ran to the end: where not, score and
+        not needed; `exact`, bool, (n,), whether all attacks ran to the end. If not, score and
         cost are bounds.
 
     Raises:
-        ValueError: If an argument is out of its range, an input is not what the classifier takes,
-            the classifier has changed since `adapt`, or the layer has not been adapted; inside a
-            graph `tf.errors.InvalidArgumentError`.
+        ValueError: If an argument is out of range, the classifier does not take an input, the
+            classifier has changed since `adapt`, or `adapt` was not called. In a graph,
+            `tf.errors.InvalidArgumentError`.
 
     Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -75,7 +75,7 @@ class DetectorLayer(keras.layers.Layer):
     ) -> None:
         own = {name: options.pop(name) for name in _OPTIONS & options.keys()}
         super().__init__(**{**options, "dtype": "float32", "autocast": False})
-        self.supports_jit = False  # Keras would compile dynamic shapes and checks with XLA unasked
+        self.supports_jit = False  # XLA, which Keras would use, cannot compile dynamic shapes
         self.options = GuardOptions(**own)
         self.classifier = model if isinstance(model, Classifier) else Classifier(model)
         self.model = self.classifier.model
@@ -93,25 +93,25 @@ class DetectorLayer(keras.layers.Layer):
 
     @property
     def attacks(self) -> tuple[StepAttack, ...]:
-        """The attacks, with what `adapt` has learned of them."""
+        """The attacks, with the parameters that `adapt` has learned."""
         return tuple(cost.attack for cost in self._costs)
 
     @property
     def slot_counts(self) -> tuple[int, ...]:
-        """How many inputs each attack has under attack at once; `"auto"` is found when asked."""
+        """How many inputs each attack has under attack at once. `"auto"` is calibrated now."""
         return self._cascade.slot_counts()
 
     @property
     def thresholds(self) -> np.ndarray:
-        """The steps after which each attack has said all it can; int64, (attacks,).
+        """The number of steps that settles each attack's vote; int64, (attacks,).
 
-        With the rule `"zscore"`: the smallest cost that counts as benign.
+        With the rule `"zscore"`, it is the smallest cost that counts as benign.
         """
         return values(self.rule.budgets)
 
     @property
     def benign_costs(self) -> np.ndarray:
-        """How many of the inputs adapted on had each cost, from 0 up; int64, (attacks, costs)."""
+        """How many benign inputs of `adapt` had each cost, from 0 up; int64, (attacks, costs)."""
         return values(self.rule.benign_costs)
 
     @property
@@ -127,10 +127,11 @@ class DetectorLayer(keras.layers.Layer):
 
     @property
     def max_queries_per_input(self) -> int:
-        """The most queries that one input can take, whatever it holds; int.
+        """The largest number of queries that any input can take: an int.
 
-        That is its prediction, and every attack to the end of what it may spend: until the verdict
-        is settled, or all steps where costs are exact or `adapt` was not called.
+        That is its prediction, and every attack until its budget is spent. The budget is the
+        number of steps that settles the verdict, or all steps if costs are exact or `adapt` was
+        not called.
         """
         return 1 + self._cascade.max_queries(settled=self.is_adapted)
 
@@ -141,13 +142,13 @@ class DetectorLayer(keras.layers.Layer):
             benign: Benign inputs that the classifier was not trained on: an array or tensor
                 (n, *input_shape), or a `tf.data.Dataset` of batches of them, alone or as the
                 first of a tuple.
-            adversarial: Adversarial inputs, likewise; for the rule `"knn"` only.
+            adversarial: Adversarial inputs, like `benign`; for the rule `"knn"` only.
             verbose: 1 shows progress and what was learned, 0 is silent. Defaults to 1.
 
         Raises:
-            ValueError: If inputs are not what the classifier takes, if they are too few for the
-                false positive rate, or if adversarial ones are missing or not wanted. After any
-                error, and after Ctrl-C, the layer is as it was.
+            ValueError: If the classifier does not take the inputs, if they are too few for the
+                false positive rate, or if adversarial ones are missing or unwanted. After any
+                error, and after Ctrl-C, the layer is as it was before.
         """
         self.rule.require_kinds(adversarial is not None)
         self.classifier.refresh()
@@ -179,11 +180,11 @@ class DetectorLayer(keras.layers.Layer):
             x: Inputs, (n, *input_shape).
 
         Returns:
-            The inputs, and which rows are invalid: always none where `on_invalid` is `"raise"`.
+            The inputs, and which rows are invalid. With `on_invalid="raise"` none are.
 
         Raises:
-            ValueError: If `adapt` was not called, or the inputs are not what the classifier takes;
-                inside a graph `tf.errors.InvalidArgumentError`.
+            ValueError: If `adapt` was not called, or the classifier does not take the inputs. In
+                a graph, `tf.errors.InvalidArgumentError`.
         """
         x = inputs.as_inputs(x, self.classifier)
         self._require_adapted()
@@ -191,20 +192,20 @@ class DetectorLayer(keras.layers.Layer):
         return inputs.Checked(x, ~inputs.validate(x, self.classifier, refuse=raises))
 
     def check_weights(self) -> None:
-        """Refuse to judge by costs that belong to another classifier; not graph code.
+        """Refuse to judge by costs that belong to another classifier. Not graph code.
 
         `predict` and `predict_on_batch` of a guarded model check, as does a call of the layer
-        outside a graph. Inside another model's graph nothing can look at all weights between
-        calls: there the layer checks when the graph is traced, and a graph that was traced before
-        `adapt` found other layers refuses to answer. The weights of an exported model are frozen.
+        outside a graph. Inside another model's graph, nothing can check all weights between calls.
+        There the layer checks when the graph is traced. A graph refuses to answer if `adapt` has
+        found other layers since it was traced. The weights of an exported model are frozen.
 
         Raises:
-            ValueError: If the layer is adapted, and the classifier has changed since; with
+            ValueError: If the layer is adapted, and the classifier has changed since. With
                 `on_changed_weights="warn"` it warns instead.
         """
         if self.is_adapted and not self.up_to_date:
             complain(self.classifier, self.options.on_changed_weights)
-            self.classifier.refresh()  # predictions and costs are those of what it is now
+            self.classifier.refresh()  # predict and attack with the current classifier
             self._follow_classifier()
 
     def call(self, x: Any) -> dict[str, Any]:
@@ -221,7 +222,7 @@ class DetectorLayer(keras.layers.Layer):
             invalid: Which of them cannot be judged and are flagged, bool, (n,).
 
         Returns:
-            As the class returns.
+            The outputs of the layer; see the class.
         """
         self._traced.require_current(self.name)
         predictions = self.classifier.predictions(x)
@@ -244,7 +245,7 @@ class DetectorLayer(keras.layers.Layer):
         }
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, as Keras's serialization asks."""
+        """Return the constructor's arguments, for Keras's serialization."""
         serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
@@ -272,7 +273,7 @@ class DetectorLayer(keras.layers.Layer):
         return cls(**{**settings, **made, "model": model})
 
     def load_own_variables(self, store: Any) -> None:
-        """Take what a file holds, of this version or of 0.1; see `keras.layers.Layer`."""
+        """Load variables from a file of this version or of 0.1; see `keras.layers.Layer`."""
         saved = legacy.own_variables(store)
         if not saved:
             super().load_own_variables(store)
@@ -297,7 +298,7 @@ class DetectorLayer(keras.layers.Layer):
         return [*self.rule.weights, *of_costs, self._weights_hash, self._adapted]
 
     def _follow_classifier(self) -> None:
-        """Drop the graphs of a classifier that is no more."""
+        """Drop the graphs of the old classifier."""
         if self._traced.follow(self.classifier.version):
             self._cascade = self._make_cascade()
 
@@ -312,8 +313,8 @@ class DetectorLayer(keras.layers.Layer):
     def _require_adapted(self) -> None:
         require(
             tf.convert_to_tensor(self._adapted),
-            "The detector does not know yet what attacks cost: call `adapt` with benign inputs "
-            f"first. Received: {self.name!r}, not adapted",
+            "The detector is not adapted: call `adapt` with benign inputs first. "
+            f"Received: {self.name!r}",
         )
 
 

@@ -1,4 +1,4 @@
-"""Files of version 0.1: how their configuration and their weights are read."""
+"""Read the configuration and the weights in files of version 0.1."""
 
 from typing import Any
 
@@ -11,19 +11,19 @@ _KEPT = ("name", "model", "false_positive_rate", "on_invalid", "slots", "on_chan
 
 
 def is_legacy(config: dict[str, Any]) -> bool:
-    """Tell whether a `DetectorLayer` was saved by version 0.1.
+    """Return whether a `DetectorLayer` was saved by version 0.1.
 
     Args:
         config: Its configuration.
 
     Returns:
-        Whether it was.
+        Whether the configuration has the form of version 0.1.
     """
     return "detector" in config
 
 
 def converted(config: dict[str, Any]) -> dict[str, Any]:
-    """Bring a configuration of version 0.1 to the present form.
+    """Convert a configuration of version 0.1 to the current form.
 
     Args:
         config: The configuration.
@@ -44,7 +44,7 @@ def converted(config: dict[str, Any]) -> dict[str, Any]:
 def read_as_before(layer: Any) -> None:
     """Let a layer find the weights of its rule where version 0.1 saved them.
 
-    Keras looks for weights by the names of attributes, and takes them where it first finds them.
+    Keras looks for weights by the names of attributes, and takes the first ones that it finds.
 
     Args:
         layer: The `DetectorLayer`.
@@ -56,10 +56,10 @@ def own_variables(store: Any) -> dict[str, Any]:
     """Read the variables that version 0.1 saved of a layer, apart from its rule's.
 
     Args:
-        store: What Keras gives to `load_own_variables`.
+        store: The argument of `load_own_variables`.
 
     Returns:
-        `eps_iter`, `adapted` and `weights_hash`; empty where another version saved them.
+        `eps_iter`, `adapted` and `weights_hash`, or an empty dict if another version saved them.
     """
     names = ("eps_iter", "adapted", "weights_hash")
     if len(store.keys()) != len(names) or store["0"].dtype != "float32":

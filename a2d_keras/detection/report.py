@@ -1,4 +1,4 @@
-"""What a detector has to say of what it found."""
+"""Messages of a detector."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ _BATCH = 1024
 
 
 def tell(rule: str, attacks: Sequence[StepAttack], thresholds: np.ndarray, verbose: int) -> None:
-    """Tell how many steps of each attack settle a verdict, and warn where they are too few.
+    """Print how many steps of each attack settle a verdict, and warn if they are too few.
 
     Args:
         rule: The rule's name.
@@ -34,14 +34,14 @@ def tell(rule: str, attacks: Sequence[StepAttack], thresholds: np.ndarray, verbo
             print(f"{rule} adapted: {threshold} steps settle a verdict of {attack}")
     if (thresholds < _MIN_THRESHOLD).any():
         warn(
-            "Benign inputs withstand so few steps that nearly nothing can be flagged; take smaller "
+            "Benign inputs withstand so few steps that nearly nothing can be flagged; use smaller "
             "steps (`eps_iter`), or let `attacks=None` choose them. "
             f"Received: thresholds {thresholds} for {attacks}"
         )
 
 
 def warn_of_no_gradient(classifier: Classifier, benign: Any) -> None:
-    """Warn where attacks that follow the gradient find none to follow.
+    """Warn if the gradient is zero, so that attacks cannot follow it.
 
     Args:
         classifier: The `Classifier`.
@@ -54,41 +54,41 @@ def warn_of_no_gradient(classifier: Classifier, benign: Any) -> None:
     if flat_rows > _FLAT_SHARE * len(x):
         warn(
             "The classifier's gradient is zero, so attacks that follow it find nothing and every "
-            "input looks robust: guard it with an attack that needs labels alone, "
+            "input looks robust: guard it with an attack that needs labels only, "
             f"`attacks=[a2d_keras.DBA()]`. Received: {classifier.model.name!r}, with a gradient "
             f"of zero on {flat_rows} of {len(x)} benign inputs"
         )
 
 
 def require_trusted(trusted: tf.Tensor) -> None:
-    """Refuse inputs of which the classifier itself can say nothing. Graph code.
+    """Refuse inputs for which the classifier has no finite prediction. Graph code.
 
     Args:
-        trusted: Whether its prediction of each input is finite, bool, (n,).
+        trusted: Whether the prediction for each input is finite, bool, (n,).
 
     Raises:
-        ValueError: If one is not; inside a graph `tf.errors.InvalidArgumentError`.
+        ValueError: If a prediction is not finite. In a graph, `tf.errors.InvalidArgumentError`.
     """
     wrong = tf.math.count_nonzero(~trusted)
     require(
         wrong == 0,
         tf.strings.format(
-            "The classifier gives no finite prediction, so nothing can be said of these "
-            'inputs; `on_invalid="flag"` flags them. Received: {} of {} inputs',
+            "The classifier gives no finite prediction, so these inputs cannot be judged; "
+            '`on_invalid="flag"` flags them. Received: {} of {} inputs',
             (wrong, tf.size(trusted)),
         ),
     )
 
 
 def require_learnable(classifier: Classifier, x: Any) -> None:
-    """Refuse to learn from inputs of which the classifier itself can say nothing.
+    """Refuse to learn from inputs for which the classifier has no finite logits.
 
     Args:
         classifier: The `Classifier`.
         x: Inputs, an array or a dataset.
 
     Raises:
-        ValueError: If its logits of any are not finite.
+        ValueError: If the logits of an input are not finite.
     """
     count = wrong = 0
     for batch in inputs.batches(x, classifier, _BATCH):

@@ -1,4 +1,4 @@
-"""What `adapt` learns of a statistic, kept in the weights of a layer."""
+"""The learned state of a statistic, in the weights of a layer."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -28,11 +28,11 @@ class LearnedCost:
 
     @property
     def attack(self) -> StepAttack:
-        """The attack, with what was learned."""
+        """The attack, with its learned parameters."""
         return self.statistic.fitted({name: values(w) for name, w in self.weights.items()})
 
     def learn(self, state: State) -> None:
-        """Keep what the statistic's `fit` returned.
+        """Store what the statistic's `fit` returned.
 
         Args:
             state: A dict of arrays.
@@ -41,7 +41,7 @@ class LearnedCost:
             self.weights[name].assign(value)
 
     def parameters(self, classifier: Classifier) -> dict[str, tf.Tensor]:
-        """Give the attack's tensor parameters; see `AttackCost.parameters`. Graph code.
+        """Return the attack's tensor parameters; see `AttackCost.parameters`. Graph code.
 
         Args:
             classifier: The `Classifier`.
@@ -67,18 +67,18 @@ def values(weight: keras.Variable) -> np.ndarray:
 
 @contextlib.contextmanager
 def all_or_nothing(weights: Iterable[Any]) -> Iterator[None]:
-    """Give weights their old values back if what sets them does not finish.
+    """Restore weights if the code that sets them does not finish.
 
     Args:
         weights: The weights.
 
     Yields:
-        Nothing.
+        None.
     """
     before = [(weight, values(weight).copy()) for weight in weights]
     try:
         yield
-    except BaseException:  # and Ctrl-C
+    except BaseException:  # Ctrl-C too
         for weight, value in before:
             weight.assign(value)
         raise
