@@ -337,7 +337,7 @@ class TestErrors:
         message = "parameters all have defaults. Received: Transfer: .*'substitute'"
         self.refuses(run, folder, message, *words)
         words = ("adapt", "model.keras", "benign.npz", "-o", "new.keras", "--attack", "LBFGS")
-        self.refuses(run, folder, "needs an attack that takes steps.* Received: LBFGS", *words)
+        self.refuses(run, folder, "an untargeted StepAttack.* Received: LBFGS", *words)
 
     def test_inputs(self, run, folder, held_out):
         (folder / "odd").mkdir(exist_ok=True)
