@@ -169,7 +169,8 @@ class _Search:
         """Turn what SciPy sees into an input of the classifier."""
         low, high = self.classifier.bounds
         x = np.asarray(low + self.classifier.range * pixels, "float32")
-        return np.clip(x, low, high).reshape(self.shape)
+        image: np.ndarray = np.clip(x, low, high).reshape(self.shape)
+        return image
 
     def _objective(self, pixels: np.ndarray, c: float) -> tuple[float, np.ndarray]:
         loss, gradient, label = self.cross_entropy(self.image(pixels)[None], [self.target])
