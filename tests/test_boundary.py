@@ -83,15 +83,6 @@ def test_draws_belong_to_the_input(classifier, benign):
     assert np.mean(other.cost == twice.cost[:8]) < 0.5
 
 
-def test_costs_do_not_depend_on_batching_or_xla(classifier, benign):
-    benign, attack = benign[:20], DBA(distance=0.08)
-    costs = [attack(classifier, benign, slots=slots).cost for slots in (1, 7, 128)]
-    costs.append(attack(classifier, benign, jit_compile=True).cost)
-    assert np.median(costs[0]) > 5
-    for other in costs[1:]:
-        assert np.mean(costs[0] == other) >= 0.95
-
-
 def test_adversarial_inputs_cost_less(classifier, benign):
     adversarial = BIM(eps_iter=0.01, max_iterations=50)(classifier, benign).adversarial
     assert np.median(DBA()(classifier, adversarial).cost) < np.median(
@@ -105,15 +96,3 @@ def test_lengths_are_fractions_of_the_range(model, classifier, benign):
     attack = DBA(distance=0.04)
     cost, expected = attack(wide, 4 * benign - 2).cost, attack(classifier, benign).cost
     assert np.median(cost) == pytest.approx(np.median(expected), rel=0.3)
-
-
-def test_is_a_value_that_keras_serializes():
-    attack = DBA(distance=5e-5, seed=4)
-    config = keras.saving.serialize_keras_object(attack)
-    assert keras.saving.deserialize_keras_object(config) == attack
-
-
-@pytest.mark.parametrize("name", ["distance", "proposals", "source_step", "step_adaptation"])
-def test_refuses_other_parameters(name):
-    with pytest.raises(ValueError, match=f"`{name}` must be .* Received: 0"):
-        DBA(**{name: 0})

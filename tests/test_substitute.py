@@ -105,7 +105,7 @@ def test_dataset_of_inputs(labels_only, known):
 def wide(model):
     """The digits classifier, on inputs from -1 to 3."""
     inputs = keras.Input((8, 8, 1))
-    return Classifier(keras.Model(inputs, model((inputs + 1) / 4)), (-1.0, 3.0))
+    return Classifier(keras.Model(inputs, model((inputs + 1) / 4)), bounds=(-1.0, 3.0))
 
 
 def test_other_bounds_scale(classifier, wide, known, benign):
@@ -141,18 +141,6 @@ def test_already_at_the_target(substitute, classifier, benign):
     result = attack(classifier, x, targets=labels_of(classifier, x))
     assert result.success.all()
     np.testing.assert_array_equal(result.cost, 1)
-
-
-def test_batching_xla_and_identical_inputs(substitute, classifier, benign):
-    x = np.concatenate([benign[:20], benign[:20]])
-    attack = Transfer(substitute=substitute, attack=BIM(eps_iter=0.02, max_iterations=20))
-    plain = attack(classifier, x)
-    np.testing.assert_array_equal(plain.success[:20], plain.success[20:])
-    np.testing.assert_allclose(plain.adversarial[:20], plain.adversarial[20:], atol=1e-6)
-    for options in ({"slots": 1}, {"slots": 7}, {"jit_compile": True}):
-        other = attack(classifier, x, **options)
-        assert np.mean(other.success == plain.success) >= 0.95
-    assert len(attack(classifier, x[:0]).cost) == 0
 
 
 def test_attack_is_a_value_that_keras_serializes(substitute, classifier, benign):
