@@ -136,7 +136,7 @@ def test_draws_belong_to_the_input_and_the_seed(classifier, benign):
     result = attack(classifier, np.repeat(benign[:2], 3, axis=0), slots=4)
     for same in np.split(result.adversarial, 2):
         np.testing.assert_array_equal(same, same[:1].repeat(3, axis=0))
-    other = dataclasses.replace(attack, seed=1)(classifier, benign[:2])
+    other = dataclasses.replace(attack, seed=1)(classifier, benign[:2], slots=4)
     assert (other.adversarial != result.adversarial[::3]).any(axis=(1, 2, 3)).all()
 
 
@@ -147,7 +147,7 @@ def test_needs_no_gradient(benign):
         keras.layers.Dense(10),
         keras.layers.Lambda(tf.stop_gradient, output_shape=(10,)),
     ]
-    result = LSA(r=1.2, t=16, max_iterations=30)(Classifier(keras.Sequential(layers)), benign[:10])
+    result = ATTACK(Classifier(keras.Sequential(layers)), benign[:5])
     assert result.success.mean() > 0.5
 
 

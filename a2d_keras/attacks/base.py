@@ -224,7 +224,8 @@ class Attack(abc.ABC):
         Returns:
             The attack.
         """
-        return cls(**config)
+        read = keras.saving.deserialize_keras_object
+        return cls(**{n: read(v) if isinstance(v, dict) else v for n, v in config.items()})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
