@@ -115,7 +115,10 @@ class TestStarts:
         np.testing.assert_array_equal(restored.starts, self.BRIGHT)
 
     def test_must_be_inputs_of_the_classifier(self, bright):
-        for starts, message in ((self.DARK[:, 1:], "shape.*Received: "), (self.DARK + 1, "Received: 0 values .* 48 outside")):
+        for starts, message in (
+            (self.DARK[:, 1:], "shape.*Received: "),
+            (self.DARK + 1, "Received: 0 values .* 48 outside"),
+        ):
             attack = dataclasses.replace(self.ATTACK, starts=starts)
             with pytest.raises(ValueError, match=message):
                 attack(bright, self.DARK)
