@@ -195,3 +195,17 @@ def test_refuses_other_parameters(name, values):
     for value in values:
         with pytest.raises(ValueError, match=f"`{name}` must be a .*Received: {value}"):
             LSA(**{name: value})
+
+
+def test_channels_first_is_the_same():
+    last = random_classifier((7, 9, 3))
+    inputs = keras.Input((3, 7, 9))
+    first = Classifier(keras.Model(inputs, last.model(keras.layers.Permute((2, 3, 1))(inputs))))
+    assert first.data_format == "channels_first"
+    x = np.random.default_rng(3).uniform(size=(8, 7, 9, 3)).astype("float32")
+    attack = LSA(r=1.2, t=12, d=2, max_iterations=30)
+    expected, result = attack(last, x), attack(first, x.transpose(0, 3, 1, 2))
+    assert 0 < expected.success.sum() < 8
+    np.testing.assert_array_equal(result.adversarial.transpose(0, 2, 3, 1), expected.adversarial)
+    for name in ("success", "cost", "queries"):
+        np.testing.assert_array_equal(getattr(result, name), getattr(expected, name))

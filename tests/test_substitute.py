@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -188,3 +190,26 @@ def test_refuses_what_does_not_fit(labels_only, substitute, known, wide, benign)
         Transfer(substitute=substitute.model)
     with pytest.raises(ValueError, match="`attack` must be of the type Attack. Received: "):
         Transfer(substitute=substitute, attack="fgsm")
+
+
+def test_features_of_other_ranges(model, known, benign):
+    """A substitute learns in the ranges of the classifier's features, and is saved with them."""
+    low = np.resize(np.float32([-3, 0, 20]), (8, 8, 1))
+    width = np.resize(np.float32([1, 64, 0.5, 8]), (8, 8, 1))
+    inputs = keras.Input((8, 8, 1))
+    target = Classifier(
+        keras.Model(inputs, model((inputs - low) / width)), bounds=(low, low + width)
+    )
+    substitute = train_substitute(target, low + width * known, rounds=1, epochs=5)
+    attack = Transfer(substitute=substitute)
+    result = attack(target, low + width * benign)
+    assert result.success.mean() > 0.3
+    assert (result.adversarial >= low).all()
+    assert (result.adversarial <= low + width).all()
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(attack)))
+    restored = keras.saving.deserialize_keras_object(config)
+    found = restored(target, low + width * benign)
+    np.testing.assert_array_equal(found.adversarial, result.adversarial)
+    other = Classifier(target.model, bounds=(low, low + 2 * width))
+    with pytest.raises(ValueError, match="A substitute must have .*bounds.*Received: "):
+        attack(other, low + width * benign)
