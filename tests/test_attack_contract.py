@@ -189,6 +189,7 @@ def test_counts_do_not_depend_on_slots_or_on_images(attack, classifier, x, resul
         np.testing.assert_array_equal(getattr(counts, name), getattr(result, name))
 
 
+@pytest.mark.slow  # XLA compiles for seconds; `test_slots.py` tries it on one loop
 def test_xla_gives_the_same(attack, classifier, x, result):
     assert_same(attack(classifier, x, slots=SLOTS, jit_compile=True), result)
 

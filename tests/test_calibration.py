@@ -134,6 +134,12 @@ def test_sides_left_open(timed):
 
 
 class TestGuarded:
+    @pytest.fixture(scope="class", autouse=True)
+    def _few_counts(self):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(calibration, "_COUNTS", (32, 64))
+            yield
+
     @pytest.fixture(scope="class")
     def guarded(self, guard_digits):
         return guard_digits(zoo.load("digits"), slots="auto")

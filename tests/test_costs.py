@@ -13,7 +13,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from a2d_keras import BIM, BIM2, AttackCosts, Classifier, RunOptions
 
-ATTACKS = [BIM(), BIM2()]
+ATTACKS = [BIM(eps_iter=0.002), BIM2(eps_iter=0.001)]
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,9 @@ def test_adversarial_inputs_cost_less(costs, benign, adversarial):
 
 
 def test_attack_keeps_all_that_was_found(costs, classifier, benign):
-    bim, bim2 = costs.attack(benign, budget=150)
+    bim, bim2 = costs.attack(benign, budget=30)
     assert bim.adversarial.shape == benign.shape
-    assert bim2.cost.max() == 150
+    assert bim2.cost.max() == 30
     np.testing.assert_array_equal(bim.queries, bim.cost + 1)
     changed = classifier.logits(bim.adversarial).numpy().argmax(-1)
     label = classifier.logits(benign).numpy().argmax(-1)

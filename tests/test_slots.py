@@ -66,7 +66,7 @@ def anything():
 )
 @given(
     steps=st.lists(st.integers(0, 70), max_size=40),
-    slots=st.sampled_from([1, 2, 3, 8, 128]),
+    slots=st.sampled_from([1, 3, 128]),
     budget=st.one_of(st.none(), st.sampled_from([1, 7, 50])),
 )
 def test_every_input_gets_its_own_result(anything, steps, slots, budget):
@@ -169,7 +169,7 @@ class TestCompiled:
 
     def test_does_not_keep_the_classifier_alive(self):
         classifier = self.make()  # a fixture would be kept alive by pytest
-        for attack in (BIM(max_iterations=2), DBA(max_iterations=1), LBFGS(max_iterations=2)):
+        for attack in (BIM(max_iterations=2), LBFGS(max_iterations=2)):
             attack(classifier, np.full((2, 4), 0.5))
             attack(classifier, np.full((2, 4), 0.5), jit_compile=True, images=False)
         one, unit, model = map(weakref.ref, (classifier, classifier.unit, classifier.model))

@@ -51,7 +51,7 @@ def test_fgsm_transfers(substitute, benign, target, request):
 def test_same_seed_same_weights_whatever_the_global_one(labels_only, known):
     def weights(seed, around):
         keras.utils.set_random_seed(around)
-        small = train_substitute(labels_only, known[:40], rounds=1, epochs=1, seed=seed)
+        small = train_substitute(labels_only, known[:40], rounds=0, epochs=1, seed=seed)
         return small.model.get_weights()
 
     one, same, other = weights(0, 1), weights(0, 2), weights(1, 1)
