@@ -22,7 +22,7 @@ _LISTED = pathlib.Path("/proc/cpuinfo")
 _LOCK = threading.RLock()  # one thread at a time changes policies
 
 
-class _Policy(keras.FloatDTypePolicy):  # type: ignore[misc]
+class _Policy(keras.FloatDTypePolicy):
     """A layer's policy while one thread traces it; for all other threads it is float32."""
 
     def __init__(self, name: str) -> None:

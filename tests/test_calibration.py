@@ -12,10 +12,22 @@ from models import zoo
 COUNTS = (32, 64, 128, 256, 512)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _not_for_long():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "_SECONDS", 0.3)
+        yield
+
+
+def small(shape=(6, 6, 1)):
+    layers = keras.layers
+    return keras.Sequential([keras.Input(shape), layers.Flatten(), layers.Dense(4)])
+
+
 @pytest.fixture(scope="module")
 def fresh():
     """A classifier for which nothing was timed yet."""
-    return a2d.Classifier(zoo.load("digits"))
+    return a2d.Classifier(small())
 
 
 @pytest.fixture
@@ -41,7 +53,7 @@ def test_is_one_of_the_counts(fresh, attack):
 
 
 def test_is_found_once_for_each_kind_of_attack(timed):
-    classifier = a2d.Classifier(zoo.load("digits"))
+    classifier = a2d.Classifier(small())
     for eps_iter in (0.001, 0.002):
         attack = a2d.BIM(eps_iter=eps_iter)
         assert attack.best_slots(classifier) == a2d.BIM().best_slots(classifier)
@@ -49,11 +61,17 @@ def test_is_found_once_for_each_kind_of_attack(timed):
     assert [type(attack) for attack in timed] == [a2d.BIM, a2d.JSMA]
 
 
-def test_costs_do_not_depend_on_it(fresh, benign):
+def test_costs_do_not_depend_on_it(classifier, benign):
     attack = a2d.BIM()
-    auto, fixed = attack(fresh, benign, slots="auto"), attack(fresh, benign)
+    auto, fixed = attack(classifier, benign, slots="auto"), attack(classifier, benign)
     assert np.mean(auto.cost == fixed.cost) >= 0.95
     np.testing.assert_array_equal(auto.success, fixed.success)
+
+
+def test_inputs_to_start_from_lie_in_their_own_ranges():
+    classifier = a2d.Classifier(small((2,)), bounds=([0, 0], [90, 1e6]))
+    attack = a2d.DBA(starts=[[18, 1e5]], max_iterations=2)
+    assert attack(classifier, [[40, 2e5]], slots="auto").cost.shape == (1,)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +119,7 @@ def test_a_slow_compilation_is_not_a_slow_step(monkeypatch, fresh):
 def test_without_a_step_it_is_the_default(fresh, timed):
     assert a2d.LBFGS().best_slots(fresh) == 128
     assert not timed
-    substitute = a2d.Classifier(zoo.load("digits"))
+    substitute = a2d.Classifier(small())
     a2d.Transfer(substitute=substitute).best_slots(fresh)
     assert [type(attack) for attack in timed] == [a2d.FGSM]
 
@@ -109,21 +127,25 @@ def test_without_a_step_it_is_the_default(fresh, timed):
 def test_sides_left_open(timed):
     stack = [keras.layers.Conv2D(4, 3), keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(3)]
     model = keras.Sequential([keras.Input((None, None, 1)), *stack])
-    costs = a2d.AttackCosts(model, slots="auto").transform(np.full((3, 9, 9, 1), 0.5))
+    options = a2d.RunOptions(slots="auto")
+    costs = a2d.AttackCosts(model, options=options).transform(np.full((3, 9, 9, 1), 0.5))
     assert costs.shape == (3, 1)
     assert len(timed) == 1
 
 
 class TestGuarded:
-    @pytest.fixture(scope="class")
-    def guarded(self, held_out):
-        guarded = a2d.guard(zoo.load("digits"), slots="auto")
-        guarded.adapt(held_out, verbose=0)
-        return guarded
+    @pytest.fixture(scope="class", autouse=True)
+    def _few_counts(self):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(calibration, "_COUNTS", (32, 64))
+            yield
 
-    def test_verdicts_do_not_depend_on_it(self, guarded, benign, adversarial):
-        fixed = a2d.guard(guarded.detector.model)
-        fixed.set_weights(guarded.get_weights())
+    @pytest.fixture(scope="class")
+    def guarded(self, guard_digits):
+        return guard_digits(zoo.load("digits"), slots="auto")
+
+    def test_verdicts_do_not_depend_on_it(self, guarded, guard_digits, benign, adversarial):
+        fixed = guard_digits()
         x = np.concatenate([benign, adversarial])
         verdicts = [g.predict(x, verbose=0)["is_adversarial"] for g in (guarded, fixed)]
         np.testing.assert_array_equal(*verdicts)
@@ -147,7 +169,7 @@ class TestGuarded:
         expected = guarded.predict(benign, verbose=0)
         guarded.save(tmp_path / "guarded.keras")
         loaded = keras.models.load_model(tmp_path / "guarded.keras")
-        assert loaded.detector.slots == "auto"
+        assert loaded.detector.options.slots == "auto"
         loaded.export(tmp_path / "serving")
         assert len(timed) == 1
         exported = tf.saved_model.load(tmp_path / "serving")

@@ -11,9 +11,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from a2d_keras import BIM, BIM2, AttackCosts
+from a2d_keras import BIM, BIM2, AttackCosts, Classifier, RunOptions
 
-ATTACKS = [BIM(), BIM2()]
+ATTACKS = [BIM(eps_iter=0.002), BIM2(eps_iter=0.001)]
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,9 @@ def test_adversarial_inputs_cost_less(costs, benign, adversarial):
 
 
 def test_attack_keeps_all_that_was_found(costs, classifier, benign):
-    bim, bim2 = costs.attack(benign, budget=150)
+    bim, bim2 = costs.attack(benign, budget=30)
     assert bim.adversarial.shape == benign.shape
-    assert bim2.cost.max() == 150
+    assert bim2.cost.max() == 30
     np.testing.assert_array_equal(bim.queries, bim.cost + 1)
     changed = classifier.logits(bim.adversarial).numpy().argmax(-1)
     label = classifier.logits(benign).numpy().argmax(-1)
@@ -87,12 +87,16 @@ def test_any_classifier_detects_behind_it(costs, benign, adversarial, detector):
     assert pipeline.predict(benign[half:]).mean() < 0.2
 
 
-def test_changed_parameters_are_heeded(model, benign):
-    costs = AttackCosts(model, [BIM(eps_iter=0.01)])
+def test_changed_parameters_count(model, benign):
+    costs = AttackCosts(model, attacks=[BIM(eps_iter=0.01)])
     first = costs.transform(benign)
-    costs.set_params(bounds=(0, 2))
-    assert (costs.transform(benign) <= first).all()
-    assert (costs.transform(benign) < first).any()
+    costs.set_params(model=Classifier(model, bounds=(0, 2)))
+    wide = costs.transform(benign)
+    assert (wide <= first).all()
+    assert (wide < first).any()
+    costs.set_params(options=RunOptions(slots=8), attacks=[BIM(eps_iter=0.02)])
+    assert costs.get_params()["options"].slots == 8
+    assert (costs.transform(benign) <= wide).all()
 
 
 def test_pickles_without_what_was_compiled(costs, benign):
@@ -105,7 +109,7 @@ def test_names_its_columns(costs):
 
 
 def test_shows_progress(model, benign, capsys):
-    AttackCosts(model, [BIM(eps_iter=0.01)], verbose=1).transform(benign)
+    AttackCosts(model, attacks=[BIM(eps_iter=0.01)], verbose=1).transform(benign)
     assert f"{len(benign)}/{len(benign)}" in capsys.readouterr().out
 
 
@@ -117,7 +121,7 @@ def test_probabilities_out_of_sight_are_warned_of_once(benign, model):
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.Dense(10)(keras.layers.Flatten()(inputs))
     opaque = keras.Model(inputs, keras.layers.Lambda(hidden)(x))
-    costs = AttackCosts(opaque, [BIM(eps_iter=0.01)])
+    costs = AttackCosts(opaque, attacks=[BIM(eps_iter=0.01)])
     with pytest.warns(UserWarning, match="hides the softmax") as record:
         _ = [costs.transform(benign) for _ in range(2)]
     assert len(record) == 1

@@ -4,9 +4,6 @@ import sys
 import numpy as np
 import pytest
 
-import a2d_keras as a2d
-from models import zoo
-
 TWO_DEVICES = """
 import sys
 import numpy as np
@@ -26,10 +23,12 @@ np.savez(sys.argv[3], **guarded.predict(x, batch_size=int(sys.argv[4]), verbose=
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [40, 1024], ids=["many", "one"])
-def test_two_devices_give_the_same_verdicts(batch_size, held_out, benign, adversarial, tmp_path):
-    guarded = a2d.guard(zoo.load("digits"))
-    guarded.adapt(held_out, verbose=0)
+def test_two_devices_give_the_same_verdicts(
+    batch_size, guard_digits, benign, adversarial, tmp_path
+):
+    guarded = guard_digits()
     guarded.save(tmp_path / "guarded.keras")
     x = np.concatenate([benign, adversarial])[:75]  # so that the last batch is split unevenly
     np.save(tmp_path / "x.npy", x)

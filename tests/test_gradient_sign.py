@@ -18,7 +18,7 @@ def soft():
     keras.utils.set_random_seed(3)
     layers = keras.layers
     stack = [layers.Conv2D(4, 3, activation="tanh"), layers.Flatten(), layers.Dense(5)]
-    return Classifier(keras.Sequential([keras.Input((6, 6, 2)), *stack]), BOUNDS)
+    return Classifier(keras.Sequential([keras.Input((6, 6, 2)), *stack]), bounds=BOUNDS)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_bim_b_is_the_last_iterate(classifier, benign, attack):
 
 
 def test_success_is_the_first_change_of_the_prediction(classifier, benign):
-    attack = BIM(eps_iter=0.01, max_iterations=50)
+    attack, benign = BIM(eps_iter=0.01, max_iterations=50), benign[:10]
     result = attack(classifier, benign)
     label = classifier.logits(benign).numpy().argmax(-1)
     found = classifier.logits(result.adversarial).numpy().argmax(-1)
@@ -109,12 +109,6 @@ def test_targeted_reaches_the_target(classifier, benign):
     assert result.success.mean() > 0.9
     reached = classifier.logits(result.adversarial).numpy().argmax(-1)
     np.testing.assert_array_equal(reached[result.success], targets[result.success])
-
-
-def test_already_at_the_target_costs_one(classifier, benign):
-    label = classifier.logits(benign).numpy().argmax(-1)
-    result = BIM(targeted=True)(classifier, benign, targets=label)
-    np.testing.assert_array_equal(result.cost, 1)
 
 
 def scaled(factor, dtype="float32"):
@@ -157,10 +151,10 @@ def float64_costs(factor, x):
 
 @pytest.mark.parametrize("factor", [1, 15])
 def test_confidence_does_not_hide_the_gradient(benign, factor):
-    model = scaled(factor)
+    model, benign = scaled(factor), benign[:12]
     z = np.sort(Classifier(model).logits(benign).numpy(), axis=-1)
     margins = z[:, -1] - z[:, -2]
-    assert factor == 1 or (190 < margins.max() < 210 and np.median(margins) > 100)
+    assert factor == 1 or (120 < margins.max() < 210 and np.median(margins) > 100)
     expected = float64_costs(factor, benign)
     costs = BIM()(Classifier(model), benign).cost
     assert np.mean(costs == expected) >= 0.95
@@ -171,11 +165,14 @@ def test_confidence_does_not_hide_the_gradient(benign, factor):
     assert np.abs(half / expected - 1).max() <= 0.15
 
 
-@pytest.fixture(scope="module")
-def parity(reference):
+@pytest.fixture(
+    scope="module", params=[4, pytest.param(1, marks=pytest.mark.slow)], ids=["a quarter", "all"]
+)
+def parity(reference, request):
     """The authors' counts of BIM and BIM2 are from zero: ours are from one, at most 500."""
     model, x, counts = reference
-    return model, x, {name: np.minimum(counts[name] + 1, 500) for name in ("bim", "bim2")}
+    ours = {name: np.minimum(counts[name] + 1, 500) for name in ("bim", "bim2")}
+    return model, x[:: request.param], {k: v[:: request.param] for k, v in ours.items()}
 
 
 def float32_cross_entropy(logits, labels):
@@ -202,28 +199,7 @@ def test_parity_wherever_float32_holds_their_gradient(parity, name, attack):
     costs = attack(classifier, x).cost
     z = np.sort(classifier.logits(x).numpy(), axis=-1)
     precise = z[:, -1] - z[:, -2] < 12  # where p - 1 keeps two digits or more
-    assert precise.sum() >= 150
+    assert precise.mean() >= 0.7
     assert np.mean(costs[precise] == counts[name][precise]) >= 0.97
     assert np.abs(costs - counts[name])[precise].max() <= 2
     assert np.mean(costs == counts[name]) >= 0.95
-
-
-@pytest.mark.parametrize(
-    "attack", [FGSM(eps=0.1), BIM(eps_iter=0.002), BIM2(max_iterations=7, targeted=True)]
-)
-def test_attacks_are_values_that_keras_serializes(attack):
-    config = keras.saving.serialize_keras_object(attack)
-    restored = keras.saving.deserialize_keras_object(config)
-    assert restored == attack
-    assert hash(restored) == hash(attack)
-    assert type(restored) is type(attack)
-
-
-@pytest.mark.parametrize("value", [0, -1, np.nan, np.inf, "0.1", None])
-def test_refuses_other_lengths(value):
-    with pytest.raises(ValueError, match="`eps` must be a positive number.*Received: "):
-        BIM(eps=value)
-    with pytest.raises(ValueError, match="`eps_iter` must be a positive number.*Received: "):
-        BIM2(eps_iter=value)
-    with pytest.raises(TypeError):
-        BIM(0.3)

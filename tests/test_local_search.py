@@ -20,7 +20,7 @@ def found(classifier, benign):
 def random_classifier(shape, bounds=(0.0, 1.0)):
     keras.utils.set_random_seed(3)
     stack = [keras.layers.Flatten(), keras.layers.Dense(4)]
-    return Classifier(keras.Sequential([keras.Input(shape), *stack]), bounds)
+    return Classifier(keras.Sequential([keras.Input(shape), *stack]), bounds=bounds)
 
 
 def plain(attack, classifier, image):
@@ -131,26 +131,12 @@ def test_goes_on_near_the_changed_pixels(small_images):
         assert np.abs(first - then).max() <= 1
 
 
-@pytest.mark.parametrize("slots", [1, 7])
-def test_costs_do_not_hang_on_slots(classifier, benign, found, slots):
-    result = ATTACK(classifier, benign[:20], slots=slots)
-    assert np.mean(result.cost == found.cost) >= 0.95
-    assert np.mean(result.queries == found.queries) >= 0.95
-
-
-def test_xla_gives_the_same(classifier, benign, found):
-    result = ATTACK(classifier, benign[:20], slots=3, jit_compile=True)
-    assert np.mean(result.cost == found.cost) >= 0.95
-    equal = np.abs(result.adversarial - found.adversarial).max(axis=(1, 2, 3)) < 1e-4
-    assert equal.mean() >= 0.95
-
-
 def test_draws_belong_to_the_input_and_the_seed(classifier, benign):
     attack = LSA(max_iterations=2)
     result = attack(classifier, np.repeat(benign[:2], 3, axis=0), slots=4)
     for same in np.split(result.adversarial, 2):
         np.testing.assert_array_equal(same, same[:1].repeat(3, axis=0))
-    other = dataclasses.replace(attack, seed=1)(classifier, benign[:2])
+    other = dataclasses.replace(attack, seed=1)(classifier, benign[:2], slots=4)
     assert (other.adversarial != result.adversarial[::3]).any(axis=(1, 2, 3)).all()
 
 
@@ -161,7 +147,7 @@ def test_needs_no_gradient(benign):
         keras.layers.Dense(10),
         keras.layers.Lambda(tf.stop_gradient, output_shape=(10,)),
     ]
-    result = LSA(r=1.2, t=16, max_iterations=30)(Classifier(keras.Sequential(layers)), benign[:10])
+    result = ATTACK(Classifier(keras.Sequential(layers)), benign[:5])
     assert result.success.mean() > 0.5
 
 
@@ -194,13 +180,6 @@ def test_refuses_what_are_not_images():
         LSA()(random_classifier((12,)), np.zeros((1, 12)))
 
 
-def test_is_a_value_that_keras_serializes():
-    attack = LSA(r=1.2, p=3.0, d=2, t=7, seed=4, max_iterations=9)
-    restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(attack))
-    assert restored == attack
-    assert hash(restored) == hash(attack)
-
-
 @pytest.mark.parametrize(
     ("name", "values"),
     [
@@ -218,6 +197,15 @@ def test_refuses_other_parameters(name, values):
             LSA(**{name: value})
 
 
-def test_has_no_targets():
-    with pytest.raises(TypeError, match="targeted"):
-        LSA(targeted=True)
+def test_channels_first_is_the_same():
+    last = random_classifier((7, 9, 3))
+    inputs = keras.Input((3, 7, 9))
+    first = Classifier(keras.Model(inputs, last.model(keras.layers.Permute((2, 3, 1))(inputs))))
+    assert first.data_format == "channels_first"
+    x = np.random.default_rng(3).uniform(size=(8, 7, 9, 3)).astype("float32")
+    attack = LSA(r=1.2, t=12, d=2, max_iterations=30)
+    expected, result = attack(last, x), attack(first, x.transpose(0, 3, 1, 2))
+    assert 0 < expected.success.sum() < 8
+    np.testing.assert_array_equal(result.adversarial.transpose(0, 2, 3, 1), expected.adversarial)
+    for name in ("success", "cost", "queries"):
+        np.testing.assert_array_equal(getattr(result, name), getattr(expected, name))

@@ -64,50 +64,52 @@ def expensive(model, classifier, digits):
 
 
 @pytest.mark.parametrize("attack", STUBBORN, ids=repr)
-def test_no_attack_exceeds_what_it_says(classifier, expensive, attack):
-    for target in (classifier, a2d.Classifier(deaf())):
-        queries = attack(target, expensive).queries
-        assert queries.max() <= attack.max_queries(target, attack.max_iterations)
-
-
-@pytest.mark.parametrize("attack", STUBBORN[:3], ids=repr)
-def test_an_input_that_never_gives_way_takes_exactly_that(expensive, attack):
+def test_an_input_that_never_gives_way_takes_no_more_than_is_said(expensive, attack):
     target = a2d.Classifier(deaf())
     queries = attack(target, expensive).queries
-    assert (queries == attack.max_queries(target, attack.max_iterations)).all()
+    limit = attack.max_queries(target, attack.max_iterations)
+    assert queries.max() <= limit
+    if attack in STUBBORN[:3]:
+        assert (queries == limit).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attack", STUBBORN, ids=repr)
+def test_nor_does_any_other(classifier, expensive, attack):
+    queries = attack(classifier, expensive).queries
+    assert queries.max() <= attack.max_queries(classifier, attack.max_iterations)
 
 
 @pytest.mark.parametrize(
     "options",
     [
         {},
-        {"exact": True, "attacks": [a2d.BIM(eps_iter=0.002, max_iterations=80)]},
-        {"attacks": [a2d.LSA(max_iterations=3), a2d.DBA(max_iterations=15)]},
+        {"statistics": [a2d.AttackCost(a2d.BIM(eps_iter=0.002, max_iterations=80), exact=True)]},
+        {"attacks": [a2d.LSA(max_iterations=2), a2d.DBA(max_iterations=8)]},
     ],
     ids=["default", "exact", "labels"],
 )
-def test_no_input_exceeds_the_budget(model, held_out, expensive, options):
-    """The classifier itself counts, one input at a time, so that no slot is ever empty."""
-    adapted = a2d.guard(model, **options)
-    adapted.adapt(held_out[:60], verbose=0)
+def test_no_input_exceeds_the_budget(guard_digits, model, expensive, options):
+    """Counted in the classifier itself, one input at a time, so that no slot is ever empty."""
+    adapted = guard_digits(count=60, **options)
     watched, counter = counted(model)
     guarded = a2d.guard(watched, slots=1, **options)
     guarded.set_weights(adapted.get_weights())
-    most = guarded.max_queries_per_input
+    limit = guarded.max_queries_per_input
     taken = []
     for x in expensive:
         counter.seen.assign(0)
         guarded.predict(x[None], verbose=0)
         taken.append(int(counter.seen))
-    assert max(taken) <= most
-    if not options.get("attacks") or options.get("exact"):
-        assert max(taken) == most  # the budget is no larger than it must be
+    assert max(taken) <= limit
+    if "attacks" not in options:
+        assert max(taken) == limit  # the budget is no larger than it must be
 
 
-def test_is_known_before_adapt_and_shrinks_with_it(model, held_out, capsys):
-    guarded = a2d.guard(model)
-    assert guarded.max_queries_per_input == 502  # the prediction, 500 steps, and a last check
-    guarded.adapt(held_out, verbose=0)
+def test_is_known_before_adapt_and_shrinks_with_it(guard_digits, model, capsys):
+    # The prediction, 500 steps, and a last look.
+    assert a2d.guard(model).max_queries_per_input == 502
+    guarded = guard_digits()
     assert guarded.max_queries_per_input == guarded.detector.thresholds[0] + 2
     guarded.summary()
     assert f"Maximum queries per input: {guarded.max_queries_per_input}" in capsys.readouterr().out
@@ -116,8 +118,10 @@ def test_is_known_before_adapt_and_shrinks_with_it(model, held_out, capsys):
     assert lines[-1] == f" Maximum queries per input: {guarded.max_queries_per_input}"
 
 
-def test_is_the_sum_of_the_attacks(model, held_out):
+def test_is_the_sum_of_the_attacks(model):
     attacks = [a2d.BIM(max_iterations=70), a2d.DBA(max_iterations=20)]
-    guarded = a2d.guard(model, attacks=attacks, exact=True)
-    noise, blends, walk, last_look = 1000, 20, 28 * (20 + 2), 4
-    assert guarded.max_queries_per_input == 1 + 71 + noise + blends + walk + last_look
+    statistics = [a2d.AttackCost(attack, exact=True) for attack in attacks]
+    guarded = a2d.guard(model, statistics=statistics)
+    noise, starts, blends, walk, last_look = 1000, 16, 20, 28 * (20 + 2), 4
+    dba = noise + starts + blends + walk + last_look
+    assert guarded.max_queries_per_input == 1 + 71 + dba

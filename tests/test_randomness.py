@@ -54,3 +54,17 @@ def test_xla_gives_the_same_numbers(images):
         return randomness.uniform(randomness.keys(x, 0), tf.range(6, dtype=tf.int64), [7])
 
     np.testing.assert_array_equal(tf.function(draw, jit_compile=True)(images), draw(images))
+
+
+def test_only_the_largest_number_is_moved_below_one(monkeypatch):
+    """Of all 2**24 numbers one would round to 1; the others are those of version 0.1."""
+    tops = np.concatenate([np.arange(2**16), 2**24 - 2**16 + np.arange(2**16)])
+    words = tf.constant((tops.astype("uint64") << 40).view("int64"))
+    monkeypatch.setattr(randomness, "_mix", lambda w: w if w.shape.rank == 1 else words[None])
+    zero = tf.zeros(1, tf.int64)
+    u = randomness.uniform(zero, zero, [len(tops)]).numpy()[0]
+    before = (tops.astype("float32") + np.float32(0.5)) * np.float32(2.0**-24)
+    assert before[-1] == 1
+    np.testing.assert_array_equal(u[:-1], before[:-1])
+    assert before[-2] <= u[-1] < 1
+    assert np.isfinite(randomness.normal(zero, zero, [len(tops)])).all()

@@ -6,10 +6,13 @@ import tensorflow as tf
 from a2d_keras import JSMA, Classifier, PairJSMA
 
 
-def test_parity_with_the_authors(reference):
+@pytest.mark.parametrize(
+    "every", [4, pytest.param(1, marks=pytest.mark.slow)], ids=["a quarter", "all"]
+)
+def test_parity_with_the_authors(reference, every):
     model, x, counts = reference
-    result = JSMA()(Classifier(model), x)
-    assert np.mean(result.cost == counts["jsma"]) >= 0.97
+    result = JSMA()(Classifier(model), x[::every])
+    assert np.mean(result.cost == counts["jsma"][::every]) >= 0.97
 
 
 def test_reaches_the_second_most_likely_class(classifier, benign):
@@ -105,11 +108,10 @@ def test_pairs_are_those_of_the_published_algorithm(classifier, benign, theta, p
     assert np.mean(result.success) > 0.1
 
 
-def test_pairs_fit_any_number_of_pixels(classifier, benign, monkeypatch):
+def test_pairs_fit_any_number_of_pixels(model, classifier, benign, monkeypatch):
     whole = PairJSMA()(classifier, benign)
     monkeypatch.setattr("a2d_keras.attacks.saliency_map._PAIRS_AT_ONCE", 5 * 64)
-    classifier.cache.clear()
-    parts = PairJSMA()(classifier, benign)
+    parts = PairJSMA()(Classifier(model), benign)
     np.testing.assert_array_equal(whole.adversarial, parts.adversarial)
 
 
@@ -124,15 +126,6 @@ def test_random_targets_belong_to_the_input(classifier, benign):
     assert len(set((reached - label)[first.success[:40]] % 10)) >= 5
 
 
-@pytest.mark.parametrize("attack", [JSMA(), PairJSMA(gamma=0.5)])
-def test_costs_do_not_depend_on_batching_or_xla(classifier, benign, attack):
-    benign = benign[:20]
-    costs = [attack(classifier, benign, slots=slots).cost for slots in (1, 7, 128)]
-    costs.append(attack(classifier, benign, jit_compile=True).cost)
-    for other in costs[1:]:
-        assert np.mean(costs[0] == other) >= 0.95
-
-
 @pytest.mark.parametrize("attack", [JSMA(targeted=True), PairJSMA(gamma=0.5, targeted=True)])
 def test_lengths_are_fractions_of_the_range(model, classifier, benign, attack):
     inputs = keras.Input((8, 8, 1))
@@ -141,12 +134,6 @@ def test_lengths_are_fractions_of_the_range(model, classifier, benign, attack):
     result = attack(wide, 4 * benign, targets=targets)
     expected = attack(classifier, benign, targets=targets)
     assert np.mean(result.cost == expected.cost) >= 0.95
-
-
-@pytest.mark.parametrize("attack", [JSMA(theta=0.2, max_changes=3), PairJSMA(theta=-0.5, seed=3)])
-def test_attacks_are_values_that_keras_serializes(attack):
-    config = keras.saving.serialize_keras_object(attack)
-    assert keras.saving.deserialize_keras_object(config) == attack
 
 
 def test_refuses_other_parameters(classifier, benign):

@@ -169,7 +169,7 @@ class Attack(abc.ABC):
         count = inputs.count(x)
         self._require_call(classifier, targets, budget)
         _require_as_many(targets, count, count)
-        run = dataclasses.replace(run, slots=self.count_slots(attacked, run.slots))
+        run = dataclasses.replace(run, slots=self.count_slots(classifier, run.slots))
         attack, limit = self.runner(attacked, run), self.max_iterations
         steps = limit if budget is None else min(budget, limit)
         parameters = self.parameters(classifier)
@@ -224,7 +224,8 @@ class Attack(abc.ABC):
         Returns:
             The attack.
         """
-        return cls(**config)
+        read = keras.saving.deserialize_keras_object
+        return cls(**{n: read(v) if isinstance(v, dict) else v for n, v in config.items()})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -234,9 +235,9 @@ class StepAttack(Attack):
     Both are graph code as it stands, without AutoGraph: `tf.where` decides, not `if`.
 
     Attributes:
-        traced: Names of the parameters that `start` and `step` see as tensors (float64, or int64
-            for whole numbers), so that another value needs no other graph. No parameter by
-            default; it must be used in tensor arithmetic alone.
+        traced: Names of the parameters that `start` and `step` see as tensors, int64 where they
+            are declared `int` and float64 elsewhere, so that another value needs no other graph.
+            They must be used in tensor arithmetic alone. By default no parameter is.
 
     Examples:
         >>> class Brighten(StepAttack):
@@ -308,10 +309,14 @@ class StepAttack(Attack):
 
     def parameters(self, classifier: Classifier) -> dict[str, tf.Tensor]:
         """Give the `traced` parameters; see `Attack.parameters`."""
-        values = {name: getattr(self, name) for name in self.traced}
+        declared = {field.name: field.type for field in dataclasses.fields(self)}
         return {
-            name: tf.constant(value, tf.int64 if isinstance(value, int) else tf.float64)
-            for name, value in values.items()
+            name: tf.constant(
+                getattr(self, name),
+                # As declared, since 1 and 1.0 are one parameter, and share a graph.
+                tf.int64 if declared[name] in (int, "int") else tf.float64,
+            )
+            for name in self.traced
         }
 
     def with_parameters(self, parameters: dict[str, tf.Tensor]) -> "Self":

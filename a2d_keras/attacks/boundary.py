@@ -30,16 +30,16 @@ _DRAW, _BLEND, _SPHERE, _WALK = range(4)
 class _Path(NamedTuple):
     """Where each slot is on its way."""
 
-    key: Any  # of its random draws
-    phase: Any  # draw noise, blend it with the input, try proposals on the sphere, walk
-    blend: Any  # shares of noise: the largest known to be too little, the smallest that does
-    tried: Any  # proposals of this step
-    on_sphere: Any  # which proposals of this pass may still be taken
-    moved: Any  # whether any step was taken
-    spherical_step: Any
-    source_step: Any
-    spherical_window: Any  # which of the last proposals were adversarial on the sphere
-    full_window: Any  # and which, of these, after the step towards the source
+    key: tf.Tensor  # of its random draws
+    phase: tf.Tensor  # draw noise, blend it with the input, try proposals on the sphere, walk
+    blend: tf.Tensor  # shares of noise: the largest known to be too little, the smallest that does
+    tried: tf.Tensor  # proposals of this step
+    on_sphere: tf.Tensor  # which proposals of this pass may still be taken
+    moved: tf.Tensor  # whether any step was taken
+    spherical_step: tf.Tensor
+    source_step: tf.Tensor
+    spherical_window: tf.Tensor  # which of the last proposals were adversarial on the sphere
+    full_window: tf.Tensor  # and which, of these, after the step towards the source
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -336,7 +336,7 @@ def _index(mask: tf.Tensor) -> tf.Tensor:
     return tf.argmax(tf.cast(mask, tf.float32), axis=1)
 
 
-def _by_phase(phase: tf.Tensor, options: list) -> Any:
+def _by_phase(phase: tf.Tensor, options: list[Any]) -> Any:
     """Choose, for every slot, what belongs to its phase."""
 
     def choose(*values: tf.Tensor) -> tf.Tensor:

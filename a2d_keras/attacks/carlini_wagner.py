@@ -30,9 +30,9 @@ class _Descent(NamedTuple):
         square: Adam's running mean of its square.
     """
 
-    shift: Any
-    mean: Any
-    square: Any
+    shift: tf.Tensor
+    mean: tf.Tensor
+    square: tf.Tensor
 
 
 class _Search(NamedTuple):
@@ -49,14 +49,14 @@ class _Search(NamedTuple):
         nearest: Squared distance of the best example so far, float32; infinite without one.
     """
 
-    done: Any
-    iteration: Any
-    c: Any
-    lower: Any
-    upper: Any
-    found: Any
-    checked: Any
-    nearest: Any
+    done: tf.Tensor
+    iteration: tf.Tensor
+    c: tf.Tensor
+    lower: tf.Tensor
+    upper: tf.Tensor
+    found: tf.Tensor
+    checked: tf.Tensor
+    nearest: tf.Tensor
 
 
 class _Iterate(NamedTuple):
@@ -71,12 +71,12 @@ class _Iterate(NamedTuple):
         success: Whether the iterate leads by the confidence asked for, bool, (slots,).
     """
 
-    x: Any
-    labels: Any
-    gradient: Any
-    distance: Any
-    objective: Any
-    success: Any
+    x: tf.Tensor
+    labels: tf.Tensor
+    gradient: tf.Tensor
+    distance: tf.Tensor
+    objective: tf.Tensor
+    success: tf.Tensor
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -260,9 +260,7 @@ def _margin_direction(logits: tf.Tensor, labels: tf.Tensor, targeted: bool) -> t
 
 def _restart(descent: _Descent, restarts: tf.Tensor) -> _Descent:
     """Take the inputs whose next search begins back to where they began."""
-    return tf.nest.map_structure(
-        lambda values: tf.where(column(restarts, values), 0.0, values), descent
-    )
+    return _Descent(*(tf.where(column(restarts, values), 0.0, values) for values in descent))
 
 
 def _require_confidence(confidence: Any) -> None:

@@ -1,4 +1,4 @@
-"""What version 0.1 called `a2d_keras.attacks.engine.randomness`."""
+"""The name that `a2d_keras.attacks.engine.randomness` had in version 0.1."""
 
 from a2d_keras.attacks.engine.randomness import keys as keys
 from a2d_keras.attacks.engine.randomness import normal as normal

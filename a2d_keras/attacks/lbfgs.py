@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,6 +16,8 @@ from a2d_keras.attacks.engine.slots import AttackResult, Task
 from a2d_keras.classifier import Classifier
 from a2d_keras.options import RunOptions
 from a2d_keras.validation import require_positive, require_whole
+
+CrossEntropy = Callable[[tf.Tensor, Any], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 
 _CORRECTIONS = 15  # past gradients that the optimiser remembers, as in Foolbox
 
@@ -112,7 +115,7 @@ class _Search:
     """
 
     def __init__(
-        self, classifier: Classifier, cross_entropy: Callable, x: np.ndarray, target: int
+        self, classifier: Classifier, cross_entropy: CrossEntropy, x: np.ndarray, target: int
     ) -> None:
         self.classifier = classifier
         self.cross_entropy = cross_entropy
@@ -165,8 +168,9 @@ class _Search:
     def image(self, pixels: np.ndarray) -> np.ndarray:
         """Turn what SciPy sees into an input of the classifier."""
         low, high = self.classifier.bounds
-        x = (low + self.classifier.range * pixels).astype("float32")
-        return np.clip(x, low, high).reshape(self.shape)
+        x = np.asarray(low + self.classifier.range * pixels, "float32")
+        image: np.ndarray = np.clip(x, low, high).reshape(self.shape)
+        return image
 
     def _objective(self, pixels: np.ndarray, c: float) -> tuple[float, np.ndarray]:
         loss, gradient, label = self.cross_entropy(self.image(pixels)[None], [self.target])
@@ -177,7 +181,7 @@ class _Search:
         return self.distance(pixels) + c * float(loss), pull + c * slope
 
 
-def _compiled_cross_entropy(classifier: Classifier, jit_compile: bool) -> Callable:
+def _compiled_cross_entropy(classifier: Classifier, jit_compile: bool) -> CrossEntropy:
     """Compile the cross-entropy of a target on one input, with its gradient and the prediction."""
 
     def evaluate(x: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -191,12 +195,13 @@ def _compiled_cross_entropy(classifier: Classifier, jit_compile: bool) -> Callab
         return loss[0], gradient, tf.argmax(logits[0])
 
     image = tf.TensorSpec((1, *classifier.input_shape), tf.float32)
-    return tf.function(
+    compiled: CrossEntropy = tf.function(
         evaluate,
         input_signature=[image, tf.TensorSpec((1,), tf.int64)],
         jit_compile=jit_compile,
         autograph=False,
     )
+    return compiled
 
 
 def _blank(task: Task) -> AttackResult:

@@ -23,11 +23,11 @@ _NO_DOUBT = np.float32(-np.inf)
 class _Search(NamedTuple):
     """Where each slot is in its round."""
 
-    key: Any  # of its random draws
-    nearby: Any  # pixels that may be candidates, bool, (slots, height, width)
-    asked: Any  # images of this round that were classified
-    best: Any  # of them, the candidates that cast most doubt on the label, (slots, t)
-    doubt: Any  # and how much
+    key: tf.Tensor  # of its random draws
+    nearby: tf.Tensor  # pixels that may be candidates, bool, (slots, height, width)
+    asked: tf.Tensor  # images of this round that were classified
+    best: tf.Tensor  # of them, the candidates that cast most doubt on the label, (slots, t)
+    doubt: tf.Tensor  # and how much
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -200,8 +200,9 @@ def _from_middle(classifier: Classifier, value: tf.Tensor) -> tf.Tensor:
     return _middle(classifier) + classifier.range * value
 
 
-def _middle(classifier: Classifier) -> float:
-    return sum(classifier.bounds) / 2
+def _middle(classifier: Classifier) -> Any:
+    low, high = classifier.bounds
+    return (low + high) / 2
 
 
 def _images(classifier: Classifier, x: tf.Tensor) -> tf.Tensor:

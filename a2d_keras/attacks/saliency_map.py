@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -136,7 +137,8 @@ class PairJSMA(StepAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_fraction("theta", abs(self.theta))
+        is_number = isinstance(self.theta, numbers.Real)
+        require_fraction("theta", abs(self.theta) if is_number else self.theta)
         require_positive("gamma", self.gamma)
         require_whole("seed", self.seed, minimum=0)
 
@@ -179,7 +181,7 @@ class PairJSMA(StepAttack):
             steps=slots.steps + 1,
             queries=slots.queries + 1,
             gradient_evaluations=slots.gradient_evaluations + backward,
-            exhausted=(salience <= 0) | (slots.steps >= self._most_pairs(pixels)),
+            exhausted=(salience <= 0) | (slots.steps >= self._max_pairs(pixels)),
             state={**slots.state, "searched": slots.state["searched"] & ~(moved > 0)},
         )
         return after, tf.argmax(logits, axis=-1) == labels
@@ -200,7 +202,7 @@ class PairJSMA(StepAttack):
         gains, losses = flat(sign * pullback(target)), flat(-sign * pullback(1 - target))
         return *_best_pair(gains, losses, searched), 2
 
-    def _most_pairs(self, pixels: Any) -> tf.Tensor:
+    def _max_pairs(self, pixels: Any) -> tf.Tensor:
         changed = tf.cast(self.gamma, tf.float64) * tf.cast(pixels, tf.float64)
         return tf.cast(tf.floor(changed / 2), tf.int64)
 

@@ -98,8 +98,7 @@ class Transfer(Attack):
     With `train_substitute` and `FGSM`, the attack that Zhao et al. 2021 call BB (Papernot et al.
     2017). The classifier under attack gives labels, never a gradient. What ends just across the
     boundary of the substitute, as `BIM` does, seldom transfers. Every input costs 1, so this
-    crafts but cannot guard. The configuration holds the substitute's weights, and reads again from
-    its model whether it puts out logits.
+    crafts but cannot guard. The configuration holds the substitute and its weights.
 
     Args:
         substitute: The `Classifier` attacked, with the bounds of the one under attack.
@@ -138,8 +137,7 @@ class Transfer(Attack):
         run = dataclasses.replace(run, images=True)
         attack = self.attack.runner(self.substitute.unit, run)
         limit = tf.constant(self.attack.max_iterations, tf.int64)
-        parameters = self.attack.parameters(self.substitute)
-        slots = int(run.slots)
+        parameters, slots = self.attack.parameters(self.substitute), int(run.slots)
 
         def transfer(task: Task, report: Report | None) -> AttackResult:
             task = task._replace(budget=limit, max_iterations=limit, parameters=parameters)
@@ -160,25 +158,25 @@ class Transfer(Attack):
         model = self.substitute.model
         parts = {"attack": self.attack, "model": model, "weights": model.get_weights()}
         config = {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
-        settings = {"bounds": list(self.substitute.bounds), "precision": self.substitute.precision}
-        return {**config, **settings}
+        return {**config, **self.substitute.get_config()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Transfer":
         """Make an attack from what `get_config` returned; see `Attack.from_config`."""
+        settings = dict(config)
         attack, model, weights = (
-            keras.saving.deserialize_keras_object(config[name])
+            keras.saving.deserialize_keras_object(settings.pop(name))
             for name in ("attack", "model", "weights")
         )
         model.set_weights(weights)
-        substitute = Classifier(model, bounds=config["bounds"], precision=config["precision"])
-        return cls(substitute=substitute, attack=attack)
+        return cls(substitute=Classifier(model, **settings), attack=attack)
 
 
 def _perceptron(classifier: Classifier, generator: np.random.Generator) -> keras.Model:
-    layers, width = keras.layers, classifier.range
+    layers, width = keras.layers, np.asarray(classifier.range)
+    offset = -np.asarray(classifier.bounds[0]) / width
     model = keras.Sequential([keras.Input(classifier.input_shape)])
-    model.add(layers.Rescaling(1 / width, offset=-classifier.bounds[0] / width))
+    model.add(layers.Rescaling((1 / width).tolist(), offset=offset.tolist()))
     model.add(layers.Flatten())
     for units, activation in ((200, "relu"), (200, "relu"), (classifier.classes, None)):
         kernel = keras.initializers.GlorotUniform(int(generator.integers(2**31)))
@@ -206,7 +204,9 @@ def _labels(classifier: Classifier, x: tf.Tensor, size: int) -> tf.Tensor:
     return tf.concat([tf.zeros(0, tf.int64), *parts], axis=0)
 
 
-def _in_batches(function: Callable, size: int, *tensors: tf.Tensor) -> list[tf.Tensor]:
+def _in_batches(
+    function: Callable[..., tf.Tensor], size: int, *tensors: tf.Tensor
+) -> list[tf.Tensor]:
     starts = range(0, len(tensors[0]), size)
     return [function(*(rows[start : start + size] for rows in tensors)) for start in starts]
 
@@ -234,7 +234,11 @@ def _require_compiled(model: keras.Model) -> None:
 
 def _require_fit(substitute: Classifier, classifier: Classifier) -> None:
     ours, theirs = (
-        {"input shape": one.input_shape, "classes": one.classes, "bounds": one.bounds}
+        {
+            "input shape": one.input_shape,
+            "classes": one.classes,
+            "bounds": one.get_config()["bounds"],
+        }
         for one in (substitute, classifier)
     )
     if ours != theirs:

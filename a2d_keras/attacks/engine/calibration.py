@@ -46,7 +46,7 @@ def _fastest(attack: SteppedAttack, classifier: Classifier) -> int:
     """Time the counts in turn, each by its fastest turn, and take the smallest of the fast ones."""
     step, batches, seconds = _compiled_step(attack, classifier), {}, {}
     for count in _COUNTS:
-        batches[count] = classifier.random_inputs(count)
+        batches[count] = classifier.unit.random_inputs(count)
         step(batches[count])  # compiles, and fills caches, which is not timed
         seconds[count] = _seconds(step, batches[count])
         if sum(seconds.values()) + 2 * seconds[count] > _SECONDS:  # with twice as many
@@ -65,12 +65,13 @@ def _fastest(attack: SteppedAttack, classifier: Classifier) -> int:
 
 
 def _compiled_step(attack: SteppedAttack, classifier: Classifier) -> Step:
+    parameters, attacked = attack.parameters(classifier), classifier.unit
+
     def first_step(x: tf.Tensor) -> tuple[Slots, tf.Tensor]:
         one = tf.constant(1, tf.int64)
-        parameters = attack.parameters(classifier)
         task = Task(x, tf.zeros(tf.shape(x)[:1], tf.int64), one, one, parameters)
-        slots = SlotLoop(attack, classifier, max(_COUNTS)).begin(task).slots
-        return attack.with_parameters(parameters).step(classifier, slots)
+        slots = SlotLoop(attack, attacked, max(_COUNTS)).begin(task).slots
+        return attack.with_parameters(parameters).step(attacked, slots)
 
     x = tf.TensorSpec((None, *classifier.input_shape), tf.float32)
     step: Step = tf.function(first_step, input_signature=[x], autograph=False)

@@ -20,7 +20,7 @@ def column(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
 
     Args:
         values: Values, (slots,).
-        like: What they shall broadcast against, (slots, ...).
+        like: What they must broadcast against, (slots, ...).
 
     Returns:
         The same values, (slots, 1, ..., 1).

@@ -176,7 +176,8 @@ class SlotLoop:
         Returns:
             An `AttackResult` of tensors.
         """
-        return tf.nest.map_structure(lambda rows: rows[:-1], progress.result)
+        result: AttackResult = tf.nest.map_structure(lambda rows: rows[:-1], progress.result)
+        return result
 
     def begin(self, task: Task) -> Progress:
         """Fill the slots with the first inputs.
@@ -224,10 +225,13 @@ class SlotLoop:
         # A function of its own: in a loop's graph TensorFlow leaves oneDNN's best kernels unused.
         attack = self.attack.with_parameters(task.parameters)
 
-        @tf.function(autograph=False, experimental_attributes={"_noinline": True})
-        def step(slots: Slots) -> tuple[Slots, tf.Tensor]:
+        def finite_step(slots: Slots) -> tuple[Slots, tf.Tensor]:
             after, success = attack.step(self.classifier, slots)
             return _keep_finite(slots, after), success
+
+        step: Callable[[Slots], tuple[Slots, tf.Tensor]] = tf.function(
+            finite_step, autograph=False, experimental_attributes={"_noinline": True}
+        )
 
         def one_pass(progress: Progress) -> Progress:
             before = progress.slots
@@ -245,7 +249,10 @@ class SlotLoop:
                 )
                 return self._refill(task, progress._replace(slots=after), ended, found)
 
-            return tf.cond(tf.reduce_any(ended), settle, lambda: progress._replace(slots=after))
+            going: Progress = tf.cond(
+                tf.reduce_any(ended), settle, lambda: progress._replace(slots=after)
+            )
+            return going
 
         return one_pass
 
@@ -332,4 +339,7 @@ def _while(
             (progress.rows, progress.slots),
         )
         shapes = shapes._replace(rows=rows, slots=slots)
-    return tf.while_loop(condition, lambda progress: [body(progress)], [progress], [shapes])[0]
+    ended: list[Progress] = tf.while_loop(
+        condition, lambda progress: [body(progress)], [progress], [shapes]
+    )
+    return ended[0]

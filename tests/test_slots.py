@@ -1,4 +1,6 @@
 import dataclasses
+import gc
+import weakref
 
 import keras
 import numpy as np
@@ -7,9 +9,9 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from a2d_keras import BIM, Classifier, StepAttack
-from a2d_keras.attacks.engine.compiled import compiled_loop
-from a2d_keras.attacks.engine.slots import Loop, Task
+from a2d_keras import BIM, BIM2, DBA, LBFGS, Classifier, StepAttack
+from a2d_keras.attacks.engine.compiled import CompiledLoop, cached_for
+from a2d_keras.attacks.engine.slots import SlotLoop, Task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,7 +20,7 @@ class Countdown(StepAttack):
 
     max_iterations: int = 50
 
-    def start(self, inputs):
+    def start(self, classifier, inputs):
         return {"left": tf.cast(inputs[:, 0], tf.int64)}
 
     def step(self, classifier, slots):
@@ -38,7 +40,7 @@ class Impatient(Countdown):
 
     def step(self, classifier, slots):
         after, success = super().step(classifier, slots)
-        return after._replace(hopeless=slots.steps >= 10), success
+        return after._replace(exhausted=slots.steps >= 10), success
 
 
 WIDTHS = set()
@@ -60,11 +62,11 @@ def anything():
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     steps=st.lists(st.integers(0, 70), max_size=40),
-    slots=st.sampled_from([1, 2, 3, 8, 128]),
+    slots=st.sampled_from([1, 3, 128]),
     budget=st.one_of(st.none(), st.sampled_from([1, 7, 50])),
 )
 def test_every_input_gets_its_own_result(anything, steps, slots, budget):
@@ -81,7 +83,7 @@ def test_every_input_gets_its_own_result(anything, steps, slots, budget):
     np.testing.assert_array_equal(result.adversarial, x + cost[:, None])
 
 
-def test_hopeless_inputs_end_at_once_and_cost_the_most(anything):
+def test_exhausted_inputs_end_at_once_and_cost_the_most(anything):
     x = np.stack([np.arange(30), np.zeros(30)], axis=1)
     for budget in (None, 20):
         result = Impatient()(anything, x, slots=4, budget=budget)
@@ -110,8 +112,9 @@ def test_widths_are_few(anything):
 
 def test_number_of_inputs_known_when_traced(anything):
     x = tf.constant([[n % 61, 0.0] for n in range(300)])
-    task = Task(x, tf.zeros(300, tf.int64), tf.constant(50, tf.int64))
-    result = tf.function(Loop(Countdown(), anything, 16).run)(task)
+    limit = tf.constant(50, tf.int64)
+    task = Task(x, tf.zeros(300, tf.int64), limit, limit, {})
+    result = tf.function(SlotLoop(Countdown(), anything, 16).run)(task)
     np.testing.assert_array_equal(result.cost, np.clip(x[:, 0], 1, 50))
 
 
@@ -120,25 +123,6 @@ def test_xla_runs_the_same_loop(anything):
     result = Countdown()(anything, x, slots=16, jit_compile=True)
     np.testing.assert_array_equal(result.cost, np.clip(x[:, 0], 1, 50))
     np.testing.assert_array_equal(result.success, x[:, 0] <= 50)
-
-
-def test_costs_do_not_depend_on_batching(classifier, benign):
-    costs = [BIM()(classifier, benign, slots=slots).cost for slots in (1, 7, 128)]
-    for other in costs[1:]:
-        assert np.mean(costs[0] == other) >= 0.95
-
-
-def test_xla_costs(classifier, benign):
-    plain = BIM()(classifier, benign)
-    xla = BIM()(classifier, benign, jit_compile=True)
-    assert np.mean(plain.cost == xla.cost) >= 0.95
-    np.testing.assert_array_equal(plain.success, xla.success)
-
-
-def test_gradient_attack_counts(classifier, benign):
-    result = BIM()(classifier, benign)
-    np.testing.assert_array_equal(result.queries, result.cost + 1)
-    np.testing.assert_array_equal(result.gradient_evaluations, result.cost + 1)
 
 
 def test_budget_cuts_costs_short(classifier, benign):
@@ -175,11 +159,52 @@ def test_compiled_once_for_any_number_of_inputs(anything):
     assert len(traces) == 1
 
 
+class TestCompiled:
+    """What is compiled for a classifier."""
+
+    @staticmethod
+    def make():
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        return Classifier(model, bounds=(np.zeros(4), np.arange(1.0, 5.0)))
+
+    def test_does_not_keep_the_classifier_alive(self):
+        classifier = self.make()  # a fixture would be kept alive by pytest
+        for attack in (BIM(max_iterations=2), LBFGS(max_iterations=2)):
+            attack(classifier, np.full((2, 4), 0.5))
+            attack(classifier, np.full((2, 4), 0.5), jit_compile=True, images=False)
+        one, unit, model = map(weakref.ref, (classifier, classifier.unit, classifier.model))
+        del classifier
+        gc.collect()
+        assert one() is None
+        assert unit() is None
+        assert model() is None
+
+    def test_belongs_to_one_version_of_it(self):
+        classifier, made = self.make(), []
+        for version, number in ((0, 1), (0, 1), (1, 2)):
+            classifier.version = version
+            cached_for(classifier, "key", made.append)
+            assert len(made) == number
+        cached_for(classifier, "another", made.append)
+        assert len(made) == 3
+
+    def test_is_one_for_a_kind_of_attack(self):
+        assert BIM(eps=1).kind() == BIM(eps_iter=0.01, max_iterations=3).kind()
+        assert DBA(starts=np.ones((2, 4)), seed=3, distance=0.1).kind() == DBA().kind()
+        kinds = [BIM(), BIM(targeted=True), BIM(stop_at_success=False), BIM2(), DBA(proposals=9)]
+        assert len({attack.kind() for attack in kinds}) == 5
+
+
+def graph_of(attack, classifier):
+    loop = CompiledLoop(SlotLoop(attack, classifier, 128), attack.parameters(classifier))
+    return loop._advance.graph.as_graph_def()
+
+
 def test_gradients_stand_outside_the_loops_graph():
     """TensorFlow gives max pooling's gradient to oneDNN only in a function that is not inlined."""
     pooling = [keras.layers.MaxPooling2D(), keras.layers.Flatten(), keras.layers.Dense(2)]
     classifier = Classifier(keras.Sequential([keras.Input((4, 4, 1)), *pooling]))
-    graph = compiled_loop(BIM(), classifier, 128, False)._advance.graph.as_graph_def()
+    graph = graph_of(BIM(), classifier)
     takes_gradients = [
         function
         for function in graph.library.function
@@ -189,22 +214,8 @@ def test_gradients_stand_outside_the_loops_graph():
     assert all(function.attr["_noinline"].b for function in takes_gradients)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_counts_come_without_images_where_none_are_asked_for(classifier, benign, jit_compile):
-    def found(**options):
-        results = BIM().in_batches(classifier, benign, slots=8, jit_compile=jit_compile, **options)
-        (result,) = results
-        return result
-
-    whole, counts = found(), found(images=False)
-    assert counts.adversarial == ()
-    for name in ("success", "cost", "queries", "gradient_evaluations"):
-        np.testing.assert_array_equal(getattr(counts, name), getattr(whole, name))
-
-
 def test_no_python_inside_the_loop(classifier):
-    loop = compiled_loop(BIM(), classifier, 128, False)
-    graph = loop._advance.graph.as_graph_def()
+    graph = graph_of(BIM(), classifier)
     ops = {node.op for node in graph.node}
     for function in graph.library.function:
         ops |= {node.op for node in function.node_def}
