@@ -319,8 +319,8 @@ class TestErrors:
             for name in saved.namelist():
                 newer.writestr(name, saved.read(name).replace(b'"filters"', b'"filters_2"'))
         for name, message in {
-            "missing.keras": "no such model.* Received: missing.keras$",
-            "images": "no such model.* Received: images$",
+            "missing.keras": "model does not exist.* Received: missing.keras$",
+            "images": "model does not exist.* Received: images$",
             "broken.keras": "cannot load this model: .* Received: broken.keras: ",
             "broken.h5": "cannot load this model: .* Received: broken.h5: ",
             "newer.keras": "cannot load this model: .* Received: newer.keras: .{,300}$",
