@@ -1,4 +1,4 @@
-"""`Attack`: the face of every attack; `StepAttack`: what the slot loop runs."""
+"""`Attack`, the interface of every attack, and `StepAttack`, which the slot loop runs."""
 
 import abc
 import copy
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 Runner = Callable[[Task, Report | None], AttackResult]
 
 _DEFAULT_SLOTS = 128
-_BATCH_IN_SLOTS = 32  # inputs given to the loop at once, as a multiple of its slots
+_BATCH_IN_SLOTS = 32  # inputs in the loop at once, as a multiple of its slots
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Attack(abc.ABC):
-    """An attack: called on a classifier and inputs, it crafts, and counts the steps it takes.
+    """An attack. Called on a classifier and inputs, it crafts adversarial examples.
 
-    An attack is a value: immutable, and equal to another with the same parameters. A subclass is
-    a frozen dataclass, registered with `keras.saving.register_keras_serializable`. Nearly all
-    are `StepAttack`s.
+    It also counts its steps. An attack is a value: immutable, and equal to another with the same
+    parameters. A subclass is a frozen dataclass, registered with
+    `keras.saving.register_keras_serializable`. Nearly all are `StepAttack`s.
 
     Args:
         max_iterations: Steps after which an input counts as resisting. Defaults to 500.
-        targeted: Whether success is to reach a given target, rather than to leave the
+        targeted: Whether success means reaching a given target instead of leaving the
             classifier's own prediction. Defaults to False.
     """
 
@@ -50,29 +50,29 @@ class Attack(abc.ABC):
 
     @abc.abstractmethod
     def runner(self, classifier: Classifier, run: RunOptions) -> Runner:
-        """Make what runs the attack.
+        """Make the function that runs the attack.
 
         Args:
             classifier: The `Classifier` under attack.
             run: The `RunOptions`, with a number of slots.
 
         Returns:
-            A function of a `Task`, and of one that is told now and then how many inputs have
-            their result, or None; to an `AttackResult` of tensors.
+            A function that takes a `Task` and a callback (or None) for the number of finished
+            inputs, and returns an `AttackResult` of tensors.
         """
 
-    def require(self, classifier: Classifier) -> None:  # noqa: B027 (most ask for nothing)
+    def require(self, classifier: Classifier) -> None:  # noqa: B027 (an optional hook)
         """Refuse a classifier that the attack cannot work on.
 
         Args:
             classifier: The `Classifier`.
 
         Raises:
-            ValueError: If so. By default every classifier will do.
+            ValueError: If the attack cannot work on it. By default any classifier is accepted.
         """
 
     def parameters(self, classifier: Classifier) -> dict[str, tf.Tensor]:
-        """Give the parameters that enter the graph as tensors; see `StepAttack.traced`.
+        """Return the parameters that enter the graph as tensors; see `StepAttack.traced`.
 
         Args:
             classifier: The `Classifier` under attack.
@@ -83,25 +83,25 @@ class Attack(abc.ABC):
         return {}
 
     def best_slots(self, classifier: Classifier) -> int:
-        """Tell what `slots="auto"` stands for.
+        """Return the number of slots that `slots="auto"` stands for.
 
         Args:
             classifier: The `Classifier` under attack.
 
         Returns:
-            By default 128, for an attack that has no step to be timed.
+            By default 128, for an attack without a step to time.
         """
         return _DEFAULT_SLOTS
 
     def count_slots(self, classifier: Classifier, slots: int | str) -> int:
-        """Tell how many slots the attack gets.
+        """Return how many slots the attack gets.
 
         Args:
             classifier: The `Classifier` under attack.
-            slots: Their number, or `"auto"`.
+            slots: The number of slots, or `"auto"`.
 
         Returns:
-            Their number.
+            The number of slots.
         """
         return self.best_slots(classifier) if slots == "auto" else int(slots)
 
@@ -115,16 +115,17 @@ class Attack(abc.ABC):
         verbose: int = 0,
         **options: Any,
     ) -> AttackResult:
-        """Attack inputs: to craft adversarial examples, or to measure what it costs.
+        """Attack inputs, to craft adversarial examples or to measure attack costs.
 
         Args:
             classifier: The `Classifier` under attack.
             x: Inputs within the classifier's bounds: an array or tensor (n, *input_shape), or a
                 `tf.data.Dataset` of batches of them, alone or as the first of a tuple.
             targets: Target labels of a targeted attack, int, (n,).
-            budget: Steps an input may take. Defaults to `max_iterations`, and never exceeds it.
+            budget: The largest number of steps on an input. Defaults to `max_iterations`, and
+                never exceeds it.
             verbose: 1 shows a progress bar, 0 is silent. Defaults to 0.
-            **options: As `RunOptions` describes, such as `slots=512`.
+            **options: The fields of `RunOptions`, such as `slots=512`.
 
         Returns:
             An `AttackResult` of NumPy arrays.
@@ -135,8 +136,8 @@ class Attack(abc.ABC):
         results = self.in_batches(
             classifier, x, targets=targets, budget=budget, verbose=verbose, **options
         )
-        whole: AttackResult = tf.nest.map_structure(lambda *rows: np.concatenate(rows), *results)
-        return whole
+        result: AttackResult = tf.nest.map_structure(lambda *rows: np.concatenate(rows), *results)
+        return result
 
     def in_batches(
         self,
@@ -148,15 +149,15 @@ class Attack(abc.ABC):
         verbose: int = 0,
         **options: Any,
     ) -> Iterator[AttackResult]:
-        """Attack inputs, and give the results a batch at a time, so that nothing piles up.
+        """Attack inputs, and yield the results batch by batch, to limit memory.
 
         Args:
             classifier: As for a call of the attack.
-            x: Likewise.
-            targets: Likewise.
-            budget: Likewise.
-            verbose: Likewise.
-            **options: Likewise.
+            x: As for a call of the attack.
+            targets: As for a call of the attack.
+            budget: As for a call of the attack.
+            verbose: As for a call of the attack.
+            **options: As for a call of the attack.
 
         Yields:
             An `AttackResult` of NumPy arrays for each batch of inputs, in their order.
@@ -206,7 +207,7 @@ class Attack(abc.ABC):
             require_whole("budget", budget)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the parameters, as Keras's serialization asks.
+        """Return the parameters, for Keras's serialization.
 
         Returns:
             The constructor's arguments.
@@ -230,14 +231,14 @@ class Attack(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepAttack(Attack):
-    """An attack that is a step: it says how to start and how to take one step, and never loops.
+    """An attack that the slot loop runs: it defines how to start and how to take one step.
 
-    Both are graph code as it stands, without AutoGraph: `tf.where` decides, not `if`.
+    Both are graph code without AutoGraph: `tf.where` decides, not `if`.
 
     Attributes:
-        traced: Names of the parameters that `start` and `step` see as tensors, int64 where they
-            are declared `int` and float64 elsewhere, so that another value needs no other graph.
-            They must be used in tensor arithmetic alone. By default no parameter is.
+        traced: Names of the parameters that `start` and `step` see as tensors, int64 if they are
+            declared `int` and float64 otherwise, so that a new value reuses the graph. Such a
+            parameter may be used in tensor arithmetic only. Empty by default.
 
     Examples:
         >>> class Brighten(StepAttack):
@@ -259,7 +260,7 @@ class StepAttack(Attack):
     traced: ClassVar[tuple[str, ...]] = ()
 
     def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
-        """Make what the attack must remember of each input between its steps.
+        """Return what the attack must remember about each input between its steps.
 
         Args:
             classifier: The `Classifier`.
@@ -272,34 +273,35 @@ class StepAttack(Attack):
 
     @abc.abstractmethod
     def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
-        """Take one step in every slot, and tell which had arrived before it.
+        """Take one step in every slot, and return which slots had succeeded before it.
 
         Args:
             classifier: The `Classifier`.
             slots: The `Slots`.
 
         Returns:
-            The slots after the step: `inputs` are as received, all else is the attack's to set
-            (`labels` only where it chooses them itself, at step 0). And whether `slots.x`, as
+            The slots after the step: `inputs` stay as received, and the attack sets the rest
+            (`labels` only if it chooses them itself, at step 0). Also whether `slots.x`, as
             received, was a success already; bool, (slots,), ignored at step 0.
         """
 
     def max_queries(self, classifier: Classifier, budget: int) -> int:
-        """Tell how many queries an input can take at most, whatever it holds.
+        """Return the largest number of queries that any input can take.
 
-        An attack that asks more than once in a pass, or has passes that are no step, says so here.
+        An attack that makes several queries in a pass, or has passes that are not steps, overrides
+        this.
 
         Args:
             classifier: The `Classifier` under attack.
-            budget: Steps the input may take.
+            budget: The largest number of steps on the input.
 
         Returns:
-            By default one query for each step, and one that finds the last step over.
+            By default one query for each step, and one after the last step.
         """
         return budget + 1
 
     def kind(self) -> Hashable:
-        """Tell attacks that need different graphs apart.
+        """Return a key that is equal for attacks with the same graph.
 
         Returns:
             The class, and all parameters that are not `traced`.
@@ -308,19 +310,19 @@ class StepAttack(Attack):
         return type(self), *((f, getattr(self, f)) for f in fields if f not in self.traced)
 
     def parameters(self, classifier: Classifier) -> dict[str, tf.Tensor]:
-        """Give the `traced` parameters; see `Attack.parameters`."""
+        """Return the `traced` parameters; see `Attack.parameters`."""
         declared = {field.name: field.type for field in dataclasses.fields(self)}
         return {
             name: tf.constant(
                 getattr(self, name),
-                # As declared, since 1 and 1.0 are one parameter, and share a graph.
+                # The declared type, since 1 and 1.0 are one parameter, and share a graph.
                 tf.int64 if declared[name] in (int, "int") else tf.float64,
             )
             for name in self.traced
         }
 
     def with_parameters(self, parameters: dict[str, tf.Tensor]) -> "Self":
-        """Take tensors for parameters.
+        """Return a copy of this attack with tensors as parameters.
 
         Args:
             parameters: A dict from the parameters' names to tensors.
@@ -334,11 +336,11 @@ class StepAttack(Attack):
         return attack
 
     def best_slots(self, classifier: Classifier) -> int:
-        """Find the count with which the attack's step is fastest; see `Attack.best_slots`."""
+        """Find the number of slots at which a step is fastest; see `Attack.best_slots`."""
         return calibration.best_slots(self, classifier)
 
     def runner(self, classifier: Classifier, run: RunOptions) -> Runner:
-        """Make what runs the attack: the slot loop; see `Attack.runner`."""
+        """Return the slot loop for this attack; see `Attack.runner`."""
         return functools.partial(run_loop, self, classifier, run)
 
 

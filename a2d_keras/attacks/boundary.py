@@ -1,4 +1,4 @@
-"""DBA: the boundary attack, which asks for labels alone."""
+"""DBA: the boundary attack, which needs labels only."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -16,30 +16,30 @@ from a2d_keras.inputs import checked
 from a2d_keras.validation import require_fraction, require_positive, require_whole
 
 _AT_ONCE = 4  # queries of one input in a pass
-_CHECKED_STEP = 10  # every tenth step tests its proposals on the sphere first, to adapt both steps
-_MAX_NOISE = 1000  # images of noise, until one is misclassified
+_CHECKED_STEP = 10  # every tenth step tests its proposals on the sphere first, to adapt lengths
+_MAX_NOISE = 1000  # images of noise to try until one is misclassified
 _FINEST_BLEND = 0.001
 _MAX_BLENDS = 5  # passes: each narrows the shares to a fifth
 _SPHERICAL_WINDOW, _FULL_WINDOW = 100, 30
-_CONVERGED = 1e-7  # source step
+_CONVERGED = 1e-7  # a source step below this ends the walk
 _UNKNOWN = -1.0  # in a window that is not full
 
 _DRAW, _BLEND, _SPHERE, _WALK = range(4)
 
 
 class _Path(NamedTuple):
-    """Where each slot is on its way."""
+    """The progress of each slot."""
 
-    key: tf.Tensor  # of its random draws
+    key: tf.Tensor  # of its random numbers
     phase: tf.Tensor  # draw noise, blend it with the input, try proposals on the sphere, walk
-    blend: tf.Tensor  # shares of noise: the largest known to be too little, the smallest that does
-    tried: tf.Tensor  # proposals of this step
+    blend: tf.Tensor  # shares of noise: the largest that fails and the smallest that succeeds
+    tried: tf.Tensor  # the number of proposals of this step
     on_sphere: tf.Tensor  # which proposals of this pass may still be taken
     moved: tf.Tensor  # whether any step was taken
     spherical_step: tf.Tensor
     source_step: tf.Tensor
     spherical_window: tf.Tensor  # which of the last proposals were adversarial on the sphere
-    full_window: tf.Tensor  # and which, of these, after the step towards the source
+    full_window: tf.Tensor  # which of these still were after the step towards the source
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -47,28 +47,31 @@ class _Path(NamedTuple):
 class DBA(StepAttack):
     """Decision-Based Attack, the boundary attack (Brendel et al. 2018), L2. It needs no gradient.
 
-    It starts from uniform noise, blended with the input as far as it stays misclassified, and
-    walks along the boundary towards the input. Each step tries proposals, a random direction on
-    the sphere around the input and then a little towards it, and takes the first that is
-    adversarial and nearer. It ends when the mean squared distance falls below `distance`; so the
-    cost tells how far from the boundary, and how crooked that is. The defaults are the defence
-    DBA_d of Zhao et al. 2021 on MNIST. Proposals are evaluated four at a time.
+    It starts from uniform noise, blended with the input while it stays misclassified, and walks
+    along the boundary towards the input. Each step tries proposals: a random direction on the
+    sphere around the input, and then a little towards the input. It takes the first proposal that
+    is adversarial and nearer. The walk ends when the mean squared distance falls below
+    `distance`, so the cost grows with the distance from the boundary and with its curvature. The
+    defaults are the defence DBA_d of Zhao et al. 2021 on MNIST. Proposals are evaluated four at a
+    time.
 
-    Where 1,000 images of noise are all classified as the input is, as a classifier of two classes
-    may do, it tries to start from `starts`. An input without a start resists, and so does one
-    whose walk has converged: its source step is below 1e-7.
+    A classifier, often one of two classes, may classify 1,000 images of noise like the input. Then
+    the walk starts from one of `starts`. An input without a start resists. So does one whose walk
+    has converged, with a source step below 1e-7.
 
     Args:
         distance: Mean squared distance at which the walk ends, as a fraction of the squared input
             range. Defaults to 0.02.
-        proposals: Proposals a step may try. Defaults to 25.
+        proposals: The largest number of proposals in a step. Defaults to 25.
         spherical_step: First length of a proposal on the sphere, as a fraction of the distance.
             Defaults to 0.01.
-        source_step: First length of a step towards the input, likewise. Defaults to 0.01.
-        step_adaptation: Factor by which both are adapted to their success. Defaults to 1.5.
-        seed: Seed of the random draws, which belong to each input. Defaults to 0.
-        starts: Inputs of several classes to start from, float32, (n, *input_shape). A guard
-            without them takes some of the benign inputs that it is adapted on. Defaults to None.
+        source_step: First length of a step towards the input, as a fraction of the distance.
+            Defaults to 0.01.
+        step_adaptation: Factor of the adaptation of both lengths. Defaults to 1.5.
+        seed: Seed of the random numbers, which depend on the input and not on its batch. Defaults
+            to 0.
+        starts: Inputs of several classes to start from, float32, (n, *input_shape). By default a
+            guarded model takes some of the benign inputs of `adapt`. Defaults to None.
         max_iterations: Steps after which an input counts as resisting. Defaults to 5000.
 
     Examples:
@@ -106,7 +109,7 @@ class DBA(StepAttack):
         require_positive("step_adaptation", self.step_adaptation)
 
     def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
-        """Stand at the beginning of a path; see `StepAttack.start`."""
+        """Begin a path; see `StepAttack.start`."""
         count = tf.shape(inputs)[0]
 
         def fill(value: Any, *shape: int) -> tf.Tensor:
@@ -126,7 +129,7 @@ class DBA(StepAttack):
         )
 
     def parameters(self, classifier: Classifier) -> dict[str, tf.Tensor]:
-        """Give the traced parameters, and the inputs to start from; see `Attack.parameters`."""
+        """Return the traced parameters, and the inputs to start from; see `Attack.parameters`."""
         if self.starts is None:
             starts = tf.zeros([0, *(side or 1 for side in classifier.input_shape)])
         else:
@@ -136,14 +139,14 @@ class DBA(StepAttack):
     def max_queries(self, classifier: Classifier, budget: int) -> int:
         """Count all noise, starts, blends and proposals; see `StepAttack.max_queries`."""
         walks = -(-self.proposals // _AT_ONCE)
-        checked_steps = budget // _CHECKED_STEP  # which may try each proposal twice
+        checked_steps = budget // _CHECKED_STEP  # these may try each proposal twice
         starts = 0 if self.starts is None else -(-len(self.starts) // _AT_ONCE)
         draws = _MAX_NOISE // _AT_ONCE + starts
         passes = draws + _MAX_BLENDS + walks * (budget + checked_steps) + 1
         return _AT_ONCE * passes
 
     def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
-        """Evaluate a few images of every slot: a whole step, or a part of one."""
+        """Evaluate a few images of every slot: a complete step, or a part of one."""
         path, shape = slots.state, tf.shape(slots.x)
         source, x = flat(slots.inputs), flat(slots.x)
         images = self._images(classifier, slots, source, x)
@@ -185,7 +188,7 @@ class DBA(StepAttack):
     def _images(
         self, classifier: Classifier, slots: Slots, source: tf.Tensor, x: tf.Tensor
     ) -> tf.Tensor:
-        """Make the images to ask about, as the phase wants them; (slots, _AT_ONCE, pixels)."""
+        """Make the images to classify in each slot's phase; (slots, _AT_ONCE, pixels)."""
         path = slots.state
         walking = path.phase >= _SPHERE
         draw = tf.where(walking, slots.steps * self.proposals + path.tried, -1 - slots.queries)
@@ -200,7 +203,7 @@ class DBA(StepAttack):
         return _by_phase(path.phase, options)
 
     def _given(self, queries: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
-        """Take the next of the inputs to start from; the first source where none are given."""
+        """Return the next inputs to start from, or the first source if there are none."""
         count = tf.shape(self.starts, tf.int64)[0]
         starts = tf.reshape(self.starts, [count, tf.shape(source, tf.int64)[1]])
         number = queries[:, None] - _MAX_NOISE + tf.range(_AT_ONCE, dtype=tf.int64)
@@ -208,7 +211,7 @@ class DBA(StepAttack):
         return tf.gather(tf.concat([starts, source[:1]], axis=0), number)
 
     def _finish(self, slots: Slots, path: _Path, found: tf.Tensor) -> tuple[_Path, tf.Tensor]:
-        """Finish the steps that found their way, or have tried enough, and prepare the next."""
+        """Finish the steps that succeeded or have tried all proposals, and prepare the next."""
         walking = slots.state.phase >= _SPHERE
         taken = walking & found
         done = taken | (path.tried >= self.proposals)
@@ -240,13 +243,13 @@ class DBA(StepAttack):
 
 
 def _noise(classifier: Classifier, source: tf.Tensor, normal: tf.Tensor) -> tf.Tensor:
-    """Make uniform noise; image 0 is the input itself, whose label is asked for too."""
+    """Make uniform noise. Image 0 is the input itself, since its label is needed too."""
     uniform = classifier.bounds[0] + classifier.range * 0.5 * (1 + tf.math.erf(normal / np.sqrt(2)))
     return tf.where(tf.range(_AT_ONCE)[:, None] == 0, source[:, None], uniform)
 
 
 def _blends(path: _Path, source: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """Blend with shares of noise between the two that are known; `x` holds the larger."""
+    """Blend with shares of noise between the two known ones; `x` holds the larger."""
     low, high = tf.unstack(path.blend[:, :, None], axis=1)
     part = tf.range(1, _AT_ONCE + 1, dtype=tf.float32) / (_AT_ONCE + 1)
     shares = (low + (high - low) * part) / high
@@ -256,7 +259,7 @@ def _blends(path: _Path, source: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 def _proposals(
     classifier: Classifier, path: _Path, source: tf.Tensor, x: tf.Tensor, normal: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Propose: a random direction on the sphere around the source, then a little towards it."""
+    """Propose a random direction on the sphere around the source, then a little towards it."""
     spherical, length = path.spherical_step[:, None, None], path.source_step[:, None, None]
     away = (x - source)[:, None]
     radius = tf.norm(away, axis=2, keepdims=True)
@@ -267,20 +270,20 @@ def _proposals(
     around = tf.clip_by_value(around, *classifier.bounds)
     back = source[:, None] - around
     width = tf.norm(back, axis=2, keepdims=True)
-    # Clipping has changed the radius: the step makes up for it.
+    # Clipping has changed the radius, which this step corrects.
     share = tf.math.divide_no_nan(tf.maximum(length * radius + width - radius, 0), width)
     return around, tf.clip_by_value(around + share * back, *classifier.bounds)
 
 
 def _drawn(path: _Path, adversarial: tf.Tensor) -> tuple[_Path, tf.Tensor]:
-    """Go on to blend once an image of noise is misclassified."""
+    """Continue with blending once an image of noise is misclassified."""
     found = tf.reduce_any(adversarial, axis=1)
     phase = tf.where(found, np.int64(_BLEND), np.int64(_DRAW))
     return path._replace(phase=phase), adversarial
 
 
 def _blended(path: _Path, adversarial: tf.Tensor) -> tuple[_Path, tf.Tensor]:
-    """Narrow the share of noise down to where the prediction changes."""
+    """Narrow the interval of the share of noise at which the prediction changes."""
     found = tf.reduce_any(adversarial, axis=1)
     low, high = tf.unstack(path.blend, axis=1)
     part = (high - low) / (_AT_ONCE + 1)
@@ -294,7 +297,7 @@ def _blended(path: _Path, adversarial: tf.Tensor) -> tuple[_Path, tf.Tensor]:
 def _tried_on_sphere(
     path: _Path, adversarial: tf.Tensor, within: tf.Tensor
 ) -> tuple[_Path, tf.Tensor]:
-    """Let those that are adversarial on the sphere go on towards the source."""
+    """Continue towards the source from proposals that are adversarial on the sphere."""
     some = tf.reduce_any(adversarial, axis=1)
     path = path._replace(
         phase=tf.where(some, np.int64(_WALK), np.int64(_SPHERE)),
@@ -318,7 +321,7 @@ def _walked(
 
 
 def _push(window: tf.Tensor, values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Put those values that count into a window, before the older ones."""
+    """Push the values that count into the front of a window."""
     for value, counts in zip(tf.unstack(values, axis=1), tf.unstack(count, axis=1), strict=True):
         pushed = tf.concat([tf.cast(value, tf.float32)[:, None], window[:, :-1]], axis=1)
         window = tf.where(counts[:, None], pushed, window)
@@ -326,7 +329,7 @@ def _push(window: tf.Tensor, values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
 
 
 def _first(mask: tf.Tensor, images: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Find which slots have an image in the mask, and the first one there; else `x`."""
+    """Return which slots have an image in the mask, and the first of these images, or else `x`."""
     found = tf.reduce_any(mask, axis=1)
     first = tf.gather(images, _index(mask), axis=1, batch_dims=1)
     return found, tf.where(found[:, None], first, x)
@@ -337,7 +340,7 @@ def _index(mask: tf.Tensor) -> tf.Tensor:
 
 
 def _by_phase(phase: tf.Tensor, options: list[Any]) -> Any:
-    """Choose, for every slot, what belongs to its phase."""
+    """Select the values of each slot's phase."""
 
     def choose(*values: tf.Tensor) -> tf.Tensor:
         chosen = values[-1]

@@ -14,18 +14,18 @@ from a2d_keras.attacks.engine.slots import Slots
 from a2d_keras.classifier import Classifier
 from a2d_keras.validation import require_positive, require_whole
 
-_INSIDE = 0.999999  # what scales inputs, from -1 to 1, to where arctanh is finite
+_INSIDE = 0.999999  # scales inputs in [-1, 1] so that arctanh is finite
 _LARGEST_C = 1e10
-_CHECKS = 10  # of a search's progress
-_PROGRESS = 0.9999  # what the objective must fall below between two checks, as a share
+_CHECKS = 10  # checks of progress per search
+_PROGRESS = 0.9999  # between two checks, the objective must fall below this share
 _MEAN_DECAY, _SQUARE_DECAY, _EPSILON = 0.9, 0.999, 1e-8
 
 
 class _Descent(NamedTuple):
-    """Adam on each input; images, (slots, *input_shape).
+    """The state of Adam for each input, (slots, *input_shape).
 
     Attributes:
-        shift: What is added to the input in tanh space.
+        shift: The change of the input in tanh space.
         mean: Adam's running mean of the gradient.
         square: Adam's running mean of its square.
     """
@@ -36,16 +36,16 @@ class _Descent(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """Where each input stands among its searches; numbers, (slots,).
+    """The progress of each input's searches, (slots,).
 
     Attributes:
-        done: Searches that are over, int64.
-        iteration: Iterations of the present one, int64.
-        c: Its weight of the margin, float32.
-        lower: The largest weight that is known to fail, float32.
-        upper: The smallest that is known to do, float32.
-        found: Whether the present one does, bool.
-        checked: The objective at the last check of its progress, float32.
+        done: The number of finished searches, int64.
+        iteration: Iterations of this search, int64.
+        c: The weight of the margin in this search, float32.
+        lower: The largest weight known to fail, float32.
+        upper: The smallest weight known to succeed, float32.
+        found: Whether this search has succeeded, bool.
+        checked: The objective at the last check of progress, float32.
         nearest: Squared distance of the best example so far, float32; infinite without one.
     """
 
@@ -60,15 +60,15 @@ class _Search(NamedTuple):
 
 
 class _Iterate(NamedTuple):
-    """What a pass finds out about each input's iterate.
+    """The evaluation of each input's iterate.
 
     Attributes:
         x: The iterate, (slots, *input_shape).
-        labels: The label attacked or aimed at, int64, (slots,).
-        gradient: The objective's, in tanh space, (slots, *input_shape).
+        labels: The label to leave or to reach, int64, (slots,).
+        gradient: The gradient of the objective in tanh space, (slots, *input_shape).
         distance: Squared distance from the input, as a fraction of the input range, (slots,).
-        objective: What the search minimises, (slots,).
-        success: Whether the iterate leads by the confidence asked for, bool, (slots,).
+        objective: The function that the search minimises, (slots,).
+        success: Whether the adversarial logit leads by the confidence, bool, (slots,).
     """
 
     x: tf.Tensor
@@ -84,24 +84,24 @@ class _Iterate(NamedTuple):
 class CarliniWagner(StepAttack):
     """Carlini and Wagner's L2 attack (2017, Section VI.A): the nearest adversarial example.
 
-    Adam minimises, in tanh space, where no bound can be left, the squared L2 distance from the
-    input plus c times the margin by which the logits still fall short. A binary search over c,
-    for each input its own, repeats that `binary_search_steps` times: c grows tenfold until the
-    first success, and is bisected from then on.
+    Adam minimises the squared L2 distance from the input plus c times the margin by which the
+    logits fall short. It works in tanh space, which keeps the iterate within the bounds. Each
+    input has a binary search over c of `binary_search_steps` steps: c grows tenfold until the
+    first success, and is then bisected.
 
-    An input's cost is all the steps of all its searches; it succeeds when they are over, if
-    anything was found, and otherwise costs `max_iterations`. Whatever ends it, `adversarial` is
-    the nearest example so far; a budget that ends the searches early leaves `success` False
-    beside it. Where the input itself is a success, its one step is all.
+    The cost is the number of steps of all searches. Success is decided at their end: an input
+    without an example costs `max_iterations`. `adversarial` is the nearest example found, even if
+    the budget ends the searches early, in which case `success` is False. An input that is
+    adversarial itself costs one step.
 
     Args:
-        confidence: Margin by which an adversarial logit must lead; 0 asks for the prediction
-            alone. Defaults to 0.0.
+        confidence: Margin by which an adversarial logit must lead. 0 requires only that the
+            prediction changes. Defaults to 0.0.
         initial_c: The first weight of the margin, in logits, against the squared distance, as a
             fraction of the input range. Defaults to 0.01.
-        learning_rate: Adam's, in tanh space. Defaults to 0.005.
-        binary_search_steps: Searches, each with its c. Defaults to 5.
-        search_iterations: Most steps of a search. Defaults to 1000.
+        learning_rate: The learning rate of Adam, in tanh space. Defaults to 0.005.
+        binary_search_steps: The number of searches, each with its own c. Defaults to 5.
+        search_iterations: Maximum number of steps of a search. Defaults to 1000.
         early_abort: Whether a search ends once a tenth of `search_iterations` brings no
             progress. Defaults to True.
         targeted: Whether to reach a given target instead. Defaults to False.
@@ -110,7 +110,7 @@ class CarliniWagner(StepAttack):
         max_iterations: `binary_search_steps` times `search_iterations`.
 
     Raises:
-        ValueError: If a number is not as described.
+        ValueError: If a number is out of range.
 
     Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -193,7 +193,7 @@ class CarliniWagner(StepAttack):
         margin = tf.reduce_sum(direction * logits, axis=-1)
         missing = tf.maximum(margin + tf.cast(self.confidence, tf.float32), 0.0)
         weight = tf.where(missing > 0, search.c * classifier.range, 0.0)
-        change = tanh - origin  # twice that of x, as a fraction of the range
+        change = tanh - origin  # twice the change of x, as a fraction of the range
         distance = tf.reduce_sum(flat(change) ** 2, axis=-1) / 4
         return _Iterate(
             x=x,
@@ -216,17 +216,17 @@ class CarliniWagner(StepAttack):
         return _Descent(descent.shift - step, mean, square)
 
     def _record(self, search: _Search, iterate: _Iterate) -> _Search:
-        """Count the iterate, and where its search is over begin the next."""
+        """Record the iterate, and begin the next search if this one is over."""
         found = search.found | iterate.success
         ended, checked = self._check(search, iterate.objective)
         lower = tf.where(ended & ~found, search.c, search.lower)
         upper = tf.where(ended & found, search.c, search.upper)
-        itself = iterate.success & (search.iteration == 0)  # no example is nearer than the input
+        itself = iterate.success & (search.iteration == 0)  # the input itself is the nearest
         done = search.done + tf.cast(ended, tf.int64)
         return _Search(
             done=tf.where(itself, tf.constant(self.binary_search_steps, tf.int64), done),
             iteration=tf.where(ended, tf.zeros_like(done), search.iteration + 1),
-            # Before the first success, `upper` is too large to matter here.
+            # Before the first success, `upper` is too large to have an effect here.
             c=tf.where(ended, tf.minimum(10 * search.c, (lower + upper) / 2), search.c),
             lower=lower,
             upper=upper,
@@ -238,7 +238,7 @@ class CarliniWagner(StepAttack):
         )
 
     def _check(self, search: _Search, objective: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Tell which searches end with this iteration, and keep the objective to check against."""
+        """Return which searches end with this iteration, and the objective for the next check."""
         last = search.iteration + 1 >= self.search_iterations
         if not self.early_abort:
             return last, search.checked
@@ -250,7 +250,8 @@ class CarliniWagner(StepAttack):
 def _margin_direction(logits: tf.Tensor, labels: tf.Tensor, targeted: bool) -> tf.Tensor:
     """Compute the gradient, at the logits, of the margin that keeps the attack from success.
 
-    Untargeted, that is the lead of the label over the largest other logit; targeted, its lag.
+    Untargeted, that is the lead of the label over the largest other logit. Targeted, it is the
+    lead of the largest other logit over the target's.
     """
     label = tf.one_hot(labels, tf.shape(logits)[-1])
     rival = tf.argmax(tf.where(label > 0, logits.dtype.min, logits), axis=-1)
@@ -259,7 +260,7 @@ def _margin_direction(logits: tf.Tensor, labels: tf.Tensor, targeted: bool) -> t
 
 
 def _restart(descent: _Descent, restarts: tf.Tensor) -> _Descent:
-    """Take the inputs whose next search begins back to where they began."""
+    """Reset the inputs whose next search begins."""
     return _Descent(*(tf.where(column(restarts, values), 0.0, values) for values in descent))
 
 

@@ -1,4 +1,4 @@
-"""DeepFool: the nearest boundary, were the classifier linear."""
+"""DeepFool: step to the nearest boundary of a linearised classifier."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from a2d_keras.attacks.engine.slots import Slots
 from a2d_keras.classifier import Classifier
 from a2d_keras.validation import require_positive, require_whole
 
-_MIN_MOVE = 1e-4  # as a fraction of the input range, to leave a boundary
+_MIN_MOVE = 1e-4  # shortest move that leaves a boundary, as a fraction of the input range
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -22,17 +22,18 @@ _MIN_MOVE = 1e-4  # as a fraction of the input range, to leave a boundary
 class DeepFool(StepAttack):
     """DeepFool (Moosavi-Dezfooli et al. 2016, Algorithm 2 and Section 3.3), L2 or L-inf.
 
-    Each step takes the classifier for linear and moves to the nearest boundary between the label
-    and another class, by the shortest way in the norm. The iterate is the input plus the sum of
-    the moves, overshot a little so as to cross, and clipped to the bounds. No move is shorter than
-    1e-4 of the input range, or an input on a boundary, or one that clipping holds back, would
-    never cross. An input where no gap between logits has a gradient cannot move, and resists.
+    Each step linearises the classifier and moves to the nearest boundary between the label and
+    another class, by the shortest way in the norm. The iterate is the input plus the sum of the
+    moves, overshot a little in order to cross, and clipped to the bounds. No move is shorter than
+    1e-4 of the input range, since an input on a boundary, or one that clipping holds back, would
+    never cross it. An input cannot move, and resists, if no gap between logits has a gradient.
 
     Args:
-        norm: The norm that is kept small: 2 or `np.inf`. Defaults to 2.
+        norm: The norm to keep small: 2 or `np.inf`. Defaults to 2.
         overshoot: Share by which the sum of the moves is overshot. Defaults to 0.02.
-        candidates: Classes considered, with the label: those most likely for the input, at most
-            all. A step runs a backward pass for each but the label. Defaults to 10.
+        candidates: The number of classes to consider, the most likely ones for the input, with the
+            label. If there are fewer, all are considered. A step runs a backward pass for each
+            class except the label. Defaults to 10.
         max_iterations: Steps after which an input counts as resisting. Defaults to 50.
 
     Examples:
@@ -58,7 +59,7 @@ class DeepFool(StepAttack):
         require_whole("candidates", self.candidates, minimum=2)
 
     def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
-        """Make room for the sum of the moves, and for the classes that the first step finds."""
+        """Begin with no moves, and with zeros for the classes that the first step finds."""
         others = tf.zeros([tf.shape(inputs)[0], self.candidates - 1], tf.int64)
         return {"total": tf.zeros_like(inputs), "others": others}
 
@@ -95,15 +96,15 @@ class DeepFool(StepAttack):
         return after, predicted != labels
 
     def _boundary(self, gap: tf.Tensor, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Find where a gap between two logits closes, were it linear.
+        """Find where a gap between two logits would close if it were linear.
 
         Args:
             gap: The gap, (slots,).
             gradient: Its gradient, (slots, *input_shape).
 
         Returns:
-            The distance, (slots,), infinite where the gradient is zero; and the direction, of
-            length one in the norm, like `gradient`.
+            The distance, (slots,), infinite if the gradient is zero; and the direction, of length
+            one in the norm, like `gradient`.
         """
         axes = list(range(1, len(gradient.shape)))
         largest = tf.reduce_max(tf.abs(gradient), axes, keepdims=True)

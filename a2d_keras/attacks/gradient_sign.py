@@ -1,4 +1,4 @@
-"""FGSM, BIM and BIM2: steps of one length along the gradient of the cross-entropy."""
+"""FGSM, BIM and BIM2: steps of a fixed length along the gradient of the cross-entropy."""
 
 import dataclasses
 from typing import Any
@@ -19,8 +19,8 @@ from a2d_keras.validation import require_fraction
 class FGSM(StepAttack):
     """Fast Gradient Sign Method (Goodfellow et al. 2015): one step of length `eps`, L-inf.
 
-    Equal to CleverHans's `fast_gradient_method`, whose `eps` is ours times the input range,
-    wherever the gradient of the cross-entropy does not underflow.
+    It equals CleverHans's `fast_gradient_method` if the gradient of the cross-entropy does not
+    underflow. CleverHans's `eps` is ours times the input range.
 
     Args:
         eps: Length of the step in every pixel, as a fraction of the input range. Defaults to 0.3.
@@ -54,15 +54,15 @@ class BIM(StepAttack):
 
     The defaults are the defence BIM_d of Zhao et al. 2021 on MNIST. With `eps_iter` 0.01 and
     `max_iterations` 50 it crafts the examples that they call BIM-a (Table 5): the first iterate
-    that fools, else the last; with `stop_at_success=False` as well, those called BIM-b: the last
-    iterate. With a fixed number of steps it equals CleverHans's `basic_iterative_method`, whose
-    `eps` and `eps_iter` are ours times the input range.
+    that fools, or else the last. With `stop_at_success=False` as well, it crafts those called
+    BIM-b: the last iterate. With a fixed number of steps it equals CleverHans's
+    `basic_iterative_method`, whose `eps` and `eps_iter` are ours times the input range.
 
     Args:
         eps: Largest change of a pixel, as a fraction of the input range. Defaults to 0.3.
-        eps_iter: Length of a step, likewise. Defaults to 0.0006.
+        eps_iter: Length of a step, as a fraction of the input range. Defaults to 0.0006.
         stop_at_success: Whether to stop at the first iterate that succeeds. If not, all inputs
-            take `max_iterations` steps, and success is that of the last. Defaults to True.
+            take `max_iterations` steps, and the last one decides success. Defaults to True.
         max_iterations: Steps after which an input counts as resisting. Defaults to 500.
         targeted: Whether to step towards a target. Defaults to False.
 
@@ -91,7 +91,7 @@ class BIM(StepAttack):
         return after, self._counts(slots, success)
 
     def _counts(self, slots: Slots, success: tf.Tensor) -> tf.Tensor:
-        """Count success at any step, or at the last alone."""
+        """Count success at any step, or only at the last."""
         return success if self.stop_at_success else success & (slots.steps >= self.max_iterations)
 
 
@@ -105,7 +105,7 @@ class BIM2(BIM):
     Args:
         eps: Largest root mean square of the change (its L2 norm divided by the root of the
             number of pixels), as a fraction of the input range. Defaults to 0.1.
-        eps_iter: Root mean square of a step, likewise. Defaults to 0.0002.
+        eps_iter: Root mean square of a step, as a fraction of the input range. Defaults to 0.0002.
         stop_at_success: Whether to stop at the first iterate that succeeds. Defaults to True.
         max_iterations: Steps after which an input counts as resisting. Defaults to 500.
         targeted: Whether to step towards a target. Defaults to False.
@@ -131,9 +131,9 @@ class BIM2(BIM):
 def cross_entropy_direction(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Compute the direction, at the logits, in which the cross-entropy of a label rises.
 
-    The gradient softmax - onehot all but vanishes where the classifier is sure, and its size
-    carries nothing that an attack needs. Divided by 1 - p_label it is -1 at the label and the
-    softmax over the other classes elsewhere: as large on the surest input as on any other.
+    The gradient softmax - onehot nearly vanishes where the classifier is sure, and attacks do not
+    need its size. Divided by 1 - p_label it is -1 at the label and the softmax over the other
+    classes elsewhere, so it is as large on the surest input as on any other.
 
     Args:
         logits: Logits, float32, (batch, classes).
@@ -178,6 +178,6 @@ def _ascend(
 
 
 def _unit_maximum(gradient: tf.Tensor) -> tf.Tensor:
-    """Scale each input's gradient so that no norm of it underflows."""
+    """Scale each input's gradient to a maximum of 1. Otherwise its norm may underflow."""
     axes = list(range(1, len(gradient.shape)))
     return tf.math.divide_no_nan(gradient, tf.reduce_max(tf.abs(gradient), axes, keepdims=True))

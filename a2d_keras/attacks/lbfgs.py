@@ -19,7 +19,7 @@ from a2d_keras.validation import require_positive, require_whole
 
 CrossEntropy = Callable[[tf.Tensor, Any], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 
-_CORRECTIONS = 15  # past gradients that the optimiser remembers, as in Foolbox
+_CORRECTIONS = 15  # past gradients that the optimiser keeps, as in Foolbox
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -27,20 +27,21 @@ _CORRECTIONS = 15  # past gradients that the optimiser remembers, as in Foolbox
 class LBFGS(Attack):
     """L-BFGS attack (Szegedy et al. 2014, Section 4.1; Tabacof and Valle 2016, Algorithm 1), L2.
 
-    Minimises the mean squared change, in units of the input range, plus `c` times the
+    It minimises the mean squared change, in units of the input range, plus `c` times the
     cross-entropy of the target, within the bounds. The target is the second most likely class. A
-    step is an iteration of SciPy's L-BFGS-B, and the first iterate at the target ends the attack;
-    an input resists where SciPy finds nothing lower before. One already at its target costs 1.
+    step is an iteration of SciPy's L-BFGS-B, and the first iterate at the target ends the attack.
+    An input resists if SciPy finds no lower value before that. An input that starts at its target
+    costs 1.
 
-    It runs on the host, one input at a time, so `slots` changes nothing, and a `DetectorLayer`,
-    which takes `StepAttack`s alone, cannot guard with it.
+    It runs on the host, one input at a time, so `slots` has no effect. A `DetectorLayer` cannot
+    use it, since it takes `StepAttack`s only.
 
     Args:
         c: Weight of the cross-entropy. A smaller one finds nearer examples, or none. Defaults to
             0.01.
-        binary_search_steps: How often to halve the interval of weights between 0 and `c`, after
-            a success, in search of a nearer example. The cost stays that of the first. Defaults
-            to 0: what costs are measured with.
+        binary_search_steps: How many times to halve the interval of weights between 0 and `c`,
+            after a success, in search of a nearer example. The cost stays that of the first.
+            Defaults to 0, as for measuring costs.
         max_iterations: Steps after which an input counts as resisting, and of each minimisation.
             Defaults to 150.
         targeted: Whether to reach a given target instead. Defaults to False.
@@ -61,7 +62,7 @@ class LBFGS(Attack):
         require_whole("binary_search_steps", self.binary_search_steps, minimum=0)
 
     def runner(self, classifier: Classifier, run: RunOptions) -> Runner:
-        """Make what runs the attack, of which the gradient is compiled; see `Attack.runner`."""
+        """Return the function that runs the attack; see `Attack.runner`. The gradient is compiled."""
         cross_entropy = cached_for(
             classifier,
             ("cross-entropy", run.jit_compile),
@@ -105,7 +106,7 @@ class LBFGS(Attack):
 
 
 class _Search:
-    """The way from one input to its target, as SciPy sees it: flat, float64, from 0 to 1.
+    """The search from one input to its target, in SciPy's form: flat, float64, from 0 to 1.
 
     Args:
         classifier: The `Classifier`.
@@ -131,7 +132,7 @@ class _Search:
 
         Args:
             c: Weight of the cross-entropy.
-            iterations: How many to take at most.
+            iterations: The largest number of iterations.
 
         Returns:
             The last iterate, whether it is at the target, and the iterations taken.
@@ -140,7 +141,7 @@ class _Search:
 
         def stop_at_target(pixels: np.ndarray) -> None:
             nonlocal success
-            success = self.label == self.target  # an iterate is what SciPy evaluated last
+            success = self.label == self.target  # SciPy evaluated the iterate last
             if success:
                 raise StopIteration
 
@@ -156,7 +157,7 @@ class _Search:
                 "maxcor": _CORRECTIONS,
                 "maxiter": iterations,
                 "maxfun": math.inf,
-                "gtol": 0.0,  # a limit for each pixel: a large image would end at once
+                "gtol": 0.0,  # a limit per pixel would end the search of a large image at once
             },
         )
         return found.x, success, found.nit
@@ -166,7 +167,7 @@ class _Search:
         return float(np.mean((pixels - self.start) ** 2))
 
     def image(self, pixels: np.ndarray) -> np.ndarray:
-        """Turn what SciPy sees into an input of the classifier."""
+        """Turn SciPy's form into an input of the classifier."""
         low, high = self.classifier.bounds
         x = np.asarray(low + self.classifier.range * pixels, "float32")
         image: np.ndarray = np.clip(x, low, high).reshape(self.shape)

@@ -1,4 +1,4 @@
-"""LSA: the local search attack, which asks for probabilities and no gradient."""
+"""LSA: the local search attack, which needs probabilities and no gradient."""
 
 import dataclasses
 import numbers
@@ -16,18 +16,18 @@ from a2d_keras.validation import require_fraction, require_whole
 
 _AT_ONCE = 8  # images of one input in a pass
 _MAX_CANDIDATES = 128
-_NONE = np.int64(-1)  # in the place of a pixel
+_NONE = np.int64(-1)  # instead of a pixel
 _NO_DOUBT = np.float32(-np.inf)
 
 
 class _Search(NamedTuple):
-    """Where each slot is in its round."""
+    """The progress of each slot in its round."""
 
-    key: tf.Tensor  # of its random draws
+    key: tf.Tensor  # of its random numbers
     nearby: tf.Tensor  # pixels that may be candidates, bool, (slots, height, width)
     asked: tf.Tensor  # images of this round that were classified
-    best: tf.Tensor  # of them, the candidates that cast most doubt on the label, (slots, t)
-    doubt: tf.Tensor  # and how much
+    best: tf.Tensor  # their candidates that lower the label's probability most, (slots, t)
+    doubt: tf.Tensor  # the log-odds of these against the label
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -35,22 +35,24 @@ class _Search(NamedTuple):
 class LSA(StepAttack):
     """Local Search Attack (Narodytska & Kasiviswanathan 2016, LocSearchAdv). It needs no gradient.
 
-    The form and the defaults are Foolbox 1.8's. Values count from the middle of the input range,
-    as fractions of it: from -1/2 to 1/2. Each step is a round. It sets candidate pixels, one at a
-    time, to `p` times their sign, far out of bounds, and multiplies by `r` the `t` pixels that
-    took most from the probability of the label; what leaves the range comes back in at the other
-    end. The next candidates are the pixels at most `d` rows and `d` columns from these, up to 128
-    of them, chosen at random. In the first round they are a tenth of all pixels.
+    The form and the defaults are Foolbox 1.8's. Values are measured from the middle of the input
+    range, as fractions of it: from -1/2 to 1/2. Each step is a round. It sets candidate pixels,
+    one at a time, to `p` times their sign, far out of bounds. Then it multiplies the `t` pixels
+    that lowered the probability of the label most by `r`; values that leave the range wrap
+    around. The next candidates are the pixels at most `d` rows and `d` columns from these, up to
+    128 of them, chosen at random. In the first round they are a tenth of all pixels.
 
-    A pixel is all channels of one place. An input that is nowhere off the middle of the range
-    cannot move, and resists. A round is classified eight images at a time, its own first.
+    A pixel is all channels of one place. An input at the middle of the range everywhere cannot
+    move, and resists. A round is classified eight images at a time, beginning with the unchanged
+    image.
 
     Args:
-        r: Factor by which a pixel is changed, at most 2. Defaults to 1.5.
+        r: Factor by which a pixel is multiplied, at most 2. Defaults to 1.5.
         p: Size of a candidate pixel, as a fraction of the input range. Defaults to 10.0.
-        d: Rows and columns around a changed pixel in which to go on. Defaults to 5.
+        d: Rows and columns around a changed pixel to search next. Defaults to 5.
         t: Pixels changed in a step. Defaults to 5.
-        seed: Seed of the random draws, which belong to each input. Defaults to 0.
+        seed: Seed of the random numbers, which depend on the input and not on its batch. Defaults
+            to 0.
         max_iterations: Steps after which an input counts as resisting. Defaults to 150.
 
     Examples:
@@ -79,15 +81,15 @@ class LSA(StepAttack):
         require_whole("seed", self.seed, minimum=0)
 
     def require(self, classifier: Classifier) -> None:
-        """Refuse a classifier of anything but images."""
+        """Refuse a classifier whose inputs are not images."""
         if len(classifier.input_shape) not in (2, 3):
             raise ValueError(
-                "LSA needs a classifier of images, of the shape (height, width) or (height, "
+                "LSA needs a classifier of images, with the shape (height, width) or (height, "
                 f"width, channels). Received: inputs of the shape {classifier.input_shape}"
             )
 
     def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
-        """Stand at the beginning of the first round; see `StepAttack.start`."""
+        """Begin the first round; see `StepAttack.start`."""
         images = _images(classifier, inputs)
         shape = tf.shape(images)
         return _Search(
@@ -104,7 +106,7 @@ class LSA(StepAttack):
         return _AT_ONCE * (passes * budget + 1)
 
     def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
-        """Classify a few images of every slot: a whole round, or a part of one."""
+        """Classify a few images of every slot: a complete round, or a part of one."""
         search, x = slots.state, _pixels(classifier, slots.x)
         value = (x - _middle(classifier)) / classifier.range
         candidates = _candidates(slots)
@@ -131,14 +133,14 @@ class LSA(StepAttack):
         return after, (slots.state.asked == 0) & (predicted != labels)
 
     def _moved(self, classifier: Classifier, value: tf.Tensor) -> tf.Tensor:
-        """Multiply values by `r`, on the circle that the input range makes."""
+        """Multiply values by `r`, and wrap around the ends of the input range."""
         value = tf.cast(self.r, tf.float32) * value
         return tf.clip_by_value(
             _from_middle(classifier, value - tf.round(value)), *classifier.bounds
         )
 
     def _next_round(self, search: _Search, changed: tf.Tensor, done: tf.Tensor) -> _Search:
-        """Begin another round, near the changed pixels, where one is done."""
+        """Begin another round, near the changed pixels, in slots whose round is done."""
         image = tf.reshape(tf.cast(changed, tf.float32), tf.shape(search.nearby))
         nearby = tf.nn.max_pool2d(image[..., None], 2 * self.d + 1, 1, "SAME")[..., 0] > 0
         return search._replace(
@@ -150,7 +152,7 @@ class LSA(StepAttack):
 
 
 def _candidates(slots: Slots) -> tf.Tensor:
-    """Choose the pixels to try in the round, the same in every pass of it; int64, (slots, some)."""
+    """Choose the pixels to try in a round, the same in every pass; int64, (slots, some)."""
     shape = tf.shape(slots.state.nearby)
     pixels = shape[1] * shape[2]
     nearby = tf.reshape(slots.state.nearby, [shape[0], pixels])
@@ -163,7 +165,7 @@ def _candidates(slots: Slots) -> tf.Tensor:
 
 
 def _part(candidates: tf.Tensor, asked: tf.Tensor) -> tf.Tensor:
-    """Take the pixels of the next images, after the round's own, which changes none."""
+    """Return the pixels of the next images. The first image of a round changes none."""
     images = tf.pad(candidates, [[0, 0], [1, _AT_ONCE]], constant_values=_NONE)
     return tf.gather(images, asked[:, None] + tf.range(_AT_ONCE, dtype=tf.int64), batch_dims=1)
 
@@ -176,14 +178,14 @@ def _ask(classifier: Classifier, images: tf.Tensor, like: tf.Tensor) -> tf.Tenso
 
 
 def _doubt(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Compute the log-odds against the label: unlike its probability, they never saturate."""
+    """Compute the log-odds against the label. Unlike its probability, they never saturate."""
     label = tf.one_hot(labels, tf.shape(logits)[-1], on_value=True, off_value=False)[:, None]
     others = tf.reduce_logsumexp(tf.where(label, logits.dtype.min, logits), axis=-1)
     return others - tf.reduce_sum(tf.where(label, logits, 0.0), axis=-1)
 
 
 def _remember(search: _Search, pixels: tf.Tensor, doubt: tf.Tensor) -> _Search:
-    """Keep those that cast most doubt, the earlier where equal."""
+    """Keep the pixels with the most doubt, and of equal ones the earlier."""
     doubt = tf.where(pixels == _NONE, _NO_DOUBT, doubt)
     doubt = tf.concat([search.doubt, doubt], axis=1)
     doubt, order = tf.math.top_k(doubt, tf.shape(search.doubt)[1])
@@ -192,7 +194,7 @@ def _remember(search: _Search, pixels: tf.Tensor, doubt: tf.Tensor) -> _Search:
 
 
 def _marks(pixels: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """Mark each of some pixels in an image of its own, bool, (slots, some, pixels)."""
+    """Mark each of some pixels in its own image, bool, (slots, some, pixels)."""
     return pixels[:, :, None] == tf.range(tf.shape(x, tf.int64)[1])
 
 

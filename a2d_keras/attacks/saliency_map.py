@@ -1,4 +1,4 @@
-"""JSMA: the few pixels that count most for the target, changed by much."""
+"""JSMA: change the few pixels that matter most for the target."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ from a2d_keras.attacks.gradient_sign import cross_entropy_direction
 from a2d_keras.classifier import Classifier
 from a2d_keras.validation import require_fraction, require_positive, require_whole
 
-_PAIRS_AT_ONCE = 2**15  # of one input, so that the scores of a batch stay in the cache
+_PAIRS_AT_ONCE = 2**15  # per input, so that the scores of a batch fit into the cache
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -26,16 +26,17 @@ _PAIRS_AT_ONCE = 2**15  # of one input, so that the scores of a batch stay in th
 class JSMA(StepAttack):
     """Jacobian-based Saliency Map Attack, one pixel a step (Papernot et al. 2016), L0.
 
-    The form that Zhao et al. 2021 defend with (JSMA_d; their defaults are ours). The target is
-    the second most likely class. Each step moves, against its sign, the largest component of the
-    gradient of the target's cross-entropy (the largest, not the largest in size: so the authors'
-    code has it, and pixels are nearly always lowered). A pixel that a step takes to a bound, or
-    that was changed `max_changes` times, leaves the search and counts as 0; where 0 is the
-    largest, nothing can move, and the input resists. A pixel is one channel of one place.
+    This is the form of the defence JSMA_d of Zhao et al. 2021, with their defaults. The target is
+    the second most likely class. Each step moves one pixel, that with the largest component of
+    the gradient of the target's cross-entropy, against the sign of the gradient (the largest
+    signed value, as in the authors' code, so pixels are nearly always lowered). A pixel leaves
+    the search when it reaches a bound or was changed `max_changes` times, and then counts as 0.
+    If 0 is the largest component, nothing can move, and the input resists. A pixel is one channel
+    of one place.
 
     Args:
         theta: Length of a step in its pixel, as a fraction of the input range. Defaults to 0.1.
-        max_changes: How often a pixel may be changed. Defaults to 7.
+        max_changes: How many times a pixel may be changed. Defaults to 7.
         max_iterations: Steps after which an input counts as resisting. Defaults to 2000.
         targeted: Whether to reach a given target instead. Defaults to False.
 
@@ -57,10 +58,10 @@ class JSMA(StepAttack):
         require_whole("max_changes", self.max_changes)
 
     def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
-        """Let all pixels into the search, and keep their values in float64.
+        """Begin with all pixels in the search, and keep their values in float64.
 
-        As in the authors' code, whether a pixel has come to a bound must not depend on the rounding
-        of float32.
+        As in the authors' code, whether a pixel has reached a bound must not depend on the
+        rounding of float32.
         """
         searched = tf.ones_like(inputs, tf.bool)
         return {
@@ -104,21 +105,22 @@ class JSMA(StepAttack):
 class PairJSMA(StepAttack):
     """Jacobian-based Saliency Map Attack, two pixels a step (Papernot et al. 2016), L0.
 
-    The published algorithm, as CleverHans 3 had it; with `probabilities` the JSMA that crafts in
-    Zhao et al. 2021 (Table 5). Each step changes, by `theta`, the pair of pixels with the largest
-    saliency: the product of what the pair adds to the target's logit and of what it takes from the
-    sum of the others. A changed pixel leaves the search, as does one at the bound. The target is a
-    random other class, the same for equal inputs, or a given one.
+    This is the published algorithm, as in CleverHans 3. With `probabilities` it is the JSMA that
+    crafts in Zhao et al. 2021 (Table 5). Each step changes the pair of pixels with the largest
+    saliency by `theta`. The saliency is the increase of the target's logit times the decrease of
+    the sum of the others. A changed pixel leaves the search, and so does one at the bound. The
+    target is a random other class, the same for equal inputs, or a given one.
 
     Args:
-        theta: Change of a pixel, as a fraction of the input range; it falls where negative.
+        theta: Change of a pixel, as a fraction of the input range. Negative values lower pixels.
             Defaults to 1.0.
         gamma: Share of the pixels that may be changed. Defaults to 0.1.
-        probabilities: Whether the saliency is of the class probabilities, whose sum is fixed: what
-            the target gains the others lose, those most that are likely. So it comes out in the
-            code of KD+BU, which crafts Env1. Defaults to False, the logits.
+        probabilities: Whether the saliency is that of the class probabilities instead of the
+            logits. Their sum is fixed, so the other classes lose what the target gains, and the
+            likely ones lose most. The code of KD+BU, which crafts Env1, does the same. Defaults
+            to False.
         seed: Seed of the random targets. Defaults to 0.
-        max_iterations: Steps that an input which resists counts. Defaults to 2000.
+        max_iterations: Steps after which an input counts as resisting. Defaults to 2000.
         targeted: Whether the targets are given. Defaults to False.
 
     Examples:
@@ -143,7 +145,7 @@ class PairJSMA(StepAttack):
         require_whole("seed", self.seed, minimum=0)
 
     def require(self, classifier: Classifier) -> None:
-        """Refuse a classifier with so few pixels that not one pair may be changed."""
+        """Refuse a classifier with too few pixels for one pair."""
         sizes = [size for size in classifier.input_shape if size]
         if len(sizes) == len(classifier.input_shape):
             pixels = math.prod(sizes)
@@ -154,7 +156,7 @@ class PairJSMA(StepAttack):
                 )
 
     def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
-        """Let all pixels into the search, and remember the key of the random target."""
+        """Begin with all pixels in the search, and keep the key of the random target."""
         searched = tf.ones_like(inputs, tf.bool)
         return {"searched": searched, "key": randomness.keys(inputs, self.seed)}
 
@@ -193,7 +195,7 @@ class PairJSMA(StepAttack):
         pullback: Callable[[tf.Tensor], tf.Tensor],
         searched: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, int]:
-        """Find the best pair of pixels: its saliency, the pair, and the backward passes taken."""
+        """Find the best pair of pixels; return its saliency, the pair, and the backward passes."""
         sign = 1.0 if self.theta > 0 else -1.0
         if self.probabilities:
             gains = flat(-sign * pullback(cross_entropy_direction(logits, labels)))
@@ -212,7 +214,7 @@ def _second_most_likely(logits: tf.Tensor) -> tf.Tensor:
 
 
 def _random_other(logits: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-    """Choose, for every slot, one of the classes that are not predicted."""
+    """Choose a class other than the predicted one for every slot."""
     predicted, classes = tf.argmax(logits, axis=-1), tf.shape(logits, tf.int64)[-1]
     share = randomness.uniform(keys, tf.zeros_like(predicted), ())
     further = 1 + tf.cast(share * tf.cast(classes - 1, tf.float32), tf.int64)
@@ -220,7 +222,7 @@ def _random_other(logits: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
 
 
 def _best_two(gains: tf.Tensor, searched: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Find the best pair where what the target gains is what the others lose: see `_best_pair`."""
+    """Find the best pair if the others lose what the target gains; see `_best_pair`."""
     best, pair = tf.math.top_k(tf.where(searched, gains, -np.inf), 2, index_type=tf.int64)
     return tf.maximum(tf.reduce_sum(best, axis=-1), 0.0), pair
 
@@ -228,15 +230,15 @@ def _best_two(gains: tf.Tensor, searched: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
 def _best_pair(
     gains: tf.Tensor, losses: tf.Tensor, searched: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Find the pair of pixels with the largest saliency, some first pixels at a time.
+    """Find the pair of pixels with the largest saliency, for some first pixels at a time.
 
     Args:
-        gains: What a change of each pixel gives the target, (slots, pixels).
-        losses: What it takes from the other classes, likewise.
-        searched: Which pixels may be chosen, bool, likewise.
+        gains: How much a change of each pixel adds to the target, (slots, pixels).
+        losses: How much it takes from the other classes, (slots, pixels).
+        searched: Which pixels may be chosen, bool, (slots, pixels).
 
     Returns:
-        The saliency of the best pair, float32, (slots,), 0 where there is none; and its pixels,
+        The saliency of the best pair, float32, (slots,), 0 if there is none; and its pixels,
         int64, (slots, 2).
     """
     pixels = tf.shape(gains, tf.int64)[-1]

@@ -1,4 +1,4 @@
-"""The substitute-model attack: only the target's labels are known, and a stand-in is attacked."""
+"""The substitute-model attack: attack a stand-in, knowing only the labels of the target."""
 
 import dataclasses
 from collections.abc import Callable
@@ -32,20 +32,20 @@ def train_substitute(
     seed: int = 0,
     verbose: int = 0,
 ) -> Classifier:
-    """Train a substitute on nothing but the labels that a classifier gives.
+    """Train a substitute on a classifier's labels alone.
 
     Jacobian-based dataset augmentation (Papernot et al. 2017, Section 4.2): train, then move a
-    copy of every input along the sign of the substitute's gradient at the label, ask for the label
-    of each copy, and train on all of them. The classifier is asked len(x) * 2**rounds times.
+    copy of every input along the sign of the substitute's gradient at the label, get the label of
+    each copy, and train on all of them. It makes len(x) * 2**rounds queries to the classifier.
 
     Args:
         classifier: The `Classifier` to imitate, which needs no gradient.
-        x: Inputs to begin with, a hundred or so, not those to be attacked: an array or tensor
+        x: Inputs to begin with, a hundred or so, not those to attack: an array or tensor
             (n, *input_shape), or a `tf.data.Dataset` of batches of them, alone or as the first of
             a tuple.
-        model: The `keras.Model` to train, compiled for whole-number labels; it is changed.
+        model: The `keras.Model` to train, compiled for whole-number labels. It is changed.
             Defaults to a perceptron with two layers of 200 units, and Adam.
-        rounds: How often to double the inputs. Defaults to 5.
+        rounds: How many times to double the inputs. Defaults to 5.
         epochs: Passes over the inputs in each training. Defaults to 10.
         step: Change of a pixel from an input to its copy, as a fraction of the input range.
             Defaults to 0.1.
@@ -54,11 +54,11 @@ def train_substitute(
         verbose: 1 shows a progress bar for each training, 0 is silent. Defaults to 0.
 
     Returns:
-        The substitute, a `Classifier` with the bounds of the other.
+        The substitute, a `Classifier` with the bounds of `classifier`.
 
     Raises:
-        ValueError: If an argument is out of its range, an input is not what the classifier takes,
-            or `model` is not compiled or does not fit the classifier.
+        ValueError: If an argument is out of range, the classifier does not take an input, or
+            `model` is not compiled or does not fit the classifier.
 
     Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -95,14 +95,15 @@ def train_substitute(
 class Transfer(Attack):
     """An attack on a substitute, tried once on the classifier under attack.
 
-    With `train_substitute` and `FGSM`, the attack that Zhao et al. 2021 call BB (Papernot et al.
-    2017). The classifier under attack gives labels, never a gradient. What ends just across the
-    boundary of the substitute, as `BIM` does, seldom transfers. Every input costs 1, so this
-    crafts but cannot guard. The configuration holds the substitute and its weights.
+    With `train_substitute` and `FGSM`, it is the attack that Zhao et al. 2021 call BB (Papernot et
+    al. 2017). The classifier under attack returns labels only, and no gradient. Examples that end
+    just across the substitute's boundary, such as those of `BIM`, seldom transfer. Every input
+    costs 1, so this attack can craft, but it cannot guard. The configuration holds the substitute
+    and its weights.
 
     Args:
-        substitute: The `Classifier` attacked, with the bounds of the one under attack.
-        attack: What attacks it; whether that is targeted, so is this. Defaults to
+        substitute: The `Classifier` to craft on, with the bounds of the one under attack.
+        attack: The attack on the substitute. `targeted` follows it. Defaults to
             `FGSM(eps=0.35)`.
 
     Examples:
@@ -124,16 +125,16 @@ class Transfer(Attack):
         object.__setattr__(self, "targeted", self.attack.targeted)
 
     def require(self, classifier: Classifier) -> None:
-        """Refuse a classifier that the substitute cannot stand in for; see `Attack.require`."""
+        """Refuse a classifier that the substitute cannot replace; see `Attack.require`."""
         _require_fit(self.substitute, classifier)
         self.attack.require(self.substitute)
 
     def best_slots(self, classifier: Classifier) -> int:
-        """Find the best count of the attack on the substitute; see `Attack.best_slots`."""
+        """Find the best slots of the attack on the substitute; see `Attack.best_slots`."""
         return self.attack.best_slots(self.substitute)
 
     def runner(self, classifier: Classifier, run: RunOptions) -> Runner:
-        """Make what runs the attack; see `Attack.runner`."""
+        """Return the function that runs the attack; see `Attack.runner`."""
         run = dataclasses.replace(run, images=True)
         attack = self.attack.runner(self.substitute.unit, run)
         limit = tf.constant(self.attack.max_iterations, tf.int64)
@@ -188,7 +189,7 @@ def _perceptron(classifier: Classifier, generator: np.random.Generator) -> keras
 def _copies(
     substitute: Classifier, images: tf.Tensor, labels: tf.Tensor, step: float, size: int
 ) -> tf.Tensor:
-    """Move every input to where the substitute's logit of its label changes most."""
+    """Move every input in the direction that changes the substitute's logit of its label most."""
 
     def moved(x: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
         _, pullback = substitute.vjp(x)
@@ -199,7 +200,7 @@ def _copies(
 
 
 def _labels(classifier: Classifier, x: tf.Tensor, size: int) -> tf.Tensor:
-    """Ask a classifier for its labels, and for nothing else."""
+    """Return a classifier's labels."""
     parts = _in_batches(lambda images: tf.argmax(classifier.logits(images), axis=-1), size, x)
     return tf.concat([tf.zeros(0, tf.int64), *parts], axis=0)
 
@@ -214,7 +215,7 @@ def _in_batches(
 def _in_order(
     images: tf.Tensor, labels: tf.Tensor, order: np.ndarray, size: int
 ) -> tf.data.Dataset:
-    """Make a dataset of all epochs: Keras's own shuffling would depend on global seeds."""
+    """Make a dataset of all epochs, since Keras's own shuffling depends on global seeds."""
     rows = tf.data.Dataset.from_tensor_slices(order).batch(size)
     return rows.map(lambda row: (tf.gather(images, row), tf.gather(labels, row)))
 

@@ -1,1 +1,1 @@
-"""The engine: the slot loop that runs every attack, compiled, and what its steps share."""
+"""The engine: the compiled slot loop that runs attacks, and the code that their steps share."""

@@ -13,17 +13,17 @@ from a2d_keras.classifier import Classifier
 Step = Callable[[tf.Tensor], tuple[Slots, tf.Tensor]]
 
 _COUNTS = (32, 64, 128, 256, 512)
-_SECONDS = 8.0  # that one step of every count may take together, and that all turns may take
+_SECONDS = 8.0  # seconds for one step of every count, and for all turns
 _TURNS = 4
-_NEARLY = 1.03  # times the fastest that still count as fast
+_NEARLY = 1.03  # a time within this factor of the fastest counts as fast
 
 
 def best_slots(attack: SteppedAttack, classifier: Classifier) -> int:
-    """Find the number of slots with the least time for each input, by timing the attack's step.
+    """Find the number of slots with the smallest time per input, by timing the attack's step.
 
-    Counts are tried upwards, while steps are short; of those that are as fast, the smallest is
-    taken. Which is best depends on the classifier, the passes that a step takes, and the device;
-    so the classifier remembers it for each kind of attack and device.
+    Counts are tried in increasing order while steps are short, and the smallest of the fast ones
+    wins. The best count depends on the classifier, the passes of a step, and the device. So it is
+    kept with the classifier for each kind of attack and device.
 
     Args:
         attack: The `StepAttack`.
@@ -32,7 +32,7 @@ def best_slots(attack: SteppedAttack, classifier: Classifier) -> int:
     Returns:
         32, 64, 128, 256 or 512.
     """
-    # Where a graph is being traced, a thread of its own stands outside.
+    # If a graph is being traced, another thread is outside of it.
     with futures.ThreadPoolExecutor(1) as outside:
         return outside.submit(_remembered, attack, classifier).result()
 
@@ -47,11 +47,11 @@ def _fastest(attack: SteppedAttack, classifier: Classifier) -> int:
     step, batches, seconds = _compiled_step(attack, classifier), {}, {}
     for count in _COUNTS:
         batches[count] = classifier.unit.random_inputs(count)
-        step(batches[count])  # compiles, and fills caches, which is not timed
+        step(batches[count])  # not timed: compiles, and fills caches
         seconds[count] = _seconds(step, batches[count])
-        if sum(seconds.values()) + 2 * seconds[count] > _SECONDS:  # with twice as many
+        if sum(seconds.values()) + 2 * seconds[count] > _SECONDS:  # the next count is twice this
             break
-    # As many inputs in each turn: a lucky moment would be long enough for small batches alone.
+    # The same number of inputs per turn, or else lucky moments would favour small batches.
     steps = {count: max(seconds) // count for count in seconds}
     turns = min(_TURNS, int(_SECONDS / sum(seconds[count] * steps[count] for count in steps)))
     taken = [
@@ -60,7 +60,7 @@ def _fastest(attack: SteppedAttack, classifier: Classifier) -> int:
     ]
     per_input = {c: min(turn[c] for turn in taken or [seconds]) / c for c in seconds}
     fast = _NEARLY * min(per_input.values())
-    # More slots stand empty for longer once nothing waits.
+    # With more slots, more of them are empty once no input waits.
     return min(count for count in per_input if per_input[count] <= fast)
 
 
@@ -79,7 +79,7 @@ def _compiled_step(attack: SteppedAttack, classifier: Classifier) -> Step:
 
 
 def _seconds(step: Step, x: tf.Tensor, steps: int = 1) -> float:
-    """Time so many steps: the mean of them, in seconds."""
+    """Return the mean seconds of the given number of steps."""
     start = time.perf_counter()
     for _ in range(steps):
         _, success = step(x)

@@ -1,4 +1,4 @@
-"""The slot loop compiled, to be called from Python, once for each kind of attack."""
+"""The slot loop, compiled once for each kind of attack, to be called from Python."""
 
 import weakref
 from collections.abc import Callable, Hashable
@@ -11,14 +11,14 @@ from a2d_keras.attacks.engine.slots import AttackResult, SlotLoop, SteppedAttack
 from a2d_keras.classifier import Classifier
 from a2d_keras.options import RunOptions
 
-_REPORTS = 50  # how often a run that reports does so
+_REPORTS = 50  # how many times a run reports
 
 Report = Callable[[int], None]
 Made = TypeVar("Made")
 
 
 class _Cache(NamedTuple):
-    """What was made for one version of a classifier."""
+    """What belongs to one version of a classifier."""
 
     version: int
     made: dict[Hashable, Any]
@@ -60,7 +60,7 @@ class CompiledLoop:
 
         Args:
             task: The `Task`.
-            report: Called now and then with the number of inputs that have their result.
+            report: Called from time to time with the number of finished inputs.
 
         Returns:
             An `AttackResult` of tensors.
@@ -85,7 +85,7 @@ class XLALoop:
         self._run = tf.function(loop.run_static, jit_compile=True, autograph=False)
 
     def __call__(self, task: Task, report: Report | None = None) -> AttackResult:
-        """Attack all inputs: as `CompiledLoop`, but report once, at the end."""
+        """Attack all inputs like `CompiledLoop`, but report only once, at the end."""
         result: AttackResult = self._run(task)
         if report:
             report(len(task.x))
@@ -99,14 +99,14 @@ def run_loop(
     task: Task,
     report: Report | None,
 ) -> AttackResult:
-    """Run an attack on the loop that was compiled for its kind, or compile that first.
+    """Run an attack in the loop compiled for its kind. The first time, compile it.
 
     Args:
         attack: The `StepAttack`.
         classifier: The `Classifier`.
         run: The `RunOptions`, with a number of slots.
         task: The `Task`.
-        report: Called now and then with the number of inputs that have their result, or None.
+        report: Called from time to time with the number of finished inputs, or None.
 
     Returns:
         An `AttackResult` of tensors.
@@ -120,15 +120,15 @@ def run_loop(
 
 
 def cached_for(classifier: Classifier, key: Hashable, make: Callable[[Classifier], Made]) -> Made:
-    """Find what was made for a classifier as it is now, or make it.
+    """Return what was made for a classifier's current version, or make it.
 
-    It is kept as long as the classifier lives and stays at this `version`.
+    It is kept while the classifier is alive and has this `version`.
 
     Args:
         classifier: The `Classifier`.
-        key: What tells one thing from another.
-        make: A function of the classifier, given as a weak proxy, so that what it makes does not
-            keep the classifier alive.
+        key: What identifies it.
+        make: A function that takes the classifier and makes it. The argument is a weak proxy, so
+            that the result does not keep the classifier alive.
 
     Returns:
         What `make` returned, now or earlier.

@@ -1,7 +1,8 @@
-"""Random numbers that belong to an input: the same whatever it is batched with.
+"""Random numbers that belong to an input: the same in any batch.
 
-TensorFlow's stateless generators take one seed a call, and give other numbers under XLA. So these
-come from SplitMix64 (Steele, Lea, Flood 2014), in integer arithmetic that is exact everywhere.
+TensorFlow's stateless generators take one seed per call, and return other numbers under XLA. So
+these come from SplitMix64 (Steele, Lea, Flood 2014), in integer arithmetic, which is exact
+everywhere.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ _FIRST, _SECOND = -4658895280553007687, -7723592293110705685  # multipliers of S
 
 
 def keys(inputs: tf.Tensor, seed: Any) -> tf.Tensor:
-    """Give every input a key of its own: a hash of its float32 bits and the seed.
+    """Return a key for every input: a hash of its float32 bits and the seed.
 
     Args:
         inputs: Inputs, float32, (slots, *input_shape).
@@ -31,21 +32,21 @@ def keys(inputs: tf.Tensor, seed: Any) -> tf.Tensor:
 
 
 def uniform(keys: tf.Tensor, counters: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
-    """Draw numbers from (0, 1) for every slot.
+    """Draw uniform numbers from (0, 1) for every slot.
 
     Args:
         keys: The keys, int64, (slots,).
-        counters: Tell one draw of a slot from its others, int64, (slots,).
+        counters: The numbers of the draws, different for each draw of a slot, int64, (slots,).
         shape: Shape of one slot's numbers.
 
     Returns:
-        The numbers, float32, (slots, *shape), odd multiples of 2**-25 as float32 rounds them.
+        The numbers, float32, (slots, *shape): odd multiples of 2**-25, rounded to float32.
     """
     count = tf.reduce_prod(tf.cast(shape, tf.int64))
     streams = _mix(keys + counters * _GOLDEN)
     words = _mix(streams[:, None] + tf.range(1, count + 1) * _GOLDEN)
     numbers = (tf.cast(_shift(words, 40), tf.float32) + 0.5) * 2.0**-24
-    # The largest would round to 1, of which the normal number is infinite.
+    # The largest would round to 1, and its normal number would be infinite.
     return tf.reshape(tf.minimum(numbers, _BELOW_ONE), [-1, *shape])
 
 
@@ -55,7 +56,7 @@ def normal(keys: tf.Tensor, counters: tf.Tensor, shape: Sequence[Any]) -> tf.Ten
 
 
 def _mix(words: tf.Tensor) -> tf.Tensor:
-    """Scramble 64 bits so that each depends on all."""
+    """Mix 64 bits so that each depends on all."""
     words = tf.bitwise.bitwise_xor(words, _shift(words, 30)) * _FIRST
     words = tf.bitwise.bitwise_xor(words, _shift(words, 27)) * _SECOND
     return tf.bitwise.bitwise_xor(words, _shift(words, 31))

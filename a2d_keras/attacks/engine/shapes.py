@@ -1,10 +1,10 @@
-"""Shapes of what slots hold: one value, or one image, for each."""
+"""Shapes of the contents of slots: one value, or one image, per slot."""
 
 import tensorflow as tf
 
 
 def flat(x: tf.Tensor) -> tf.Tensor:
-    """Lay every slot's values out in one row.
+    """Lay out every slot's values in one row.
 
     Args:
         x: Values, (slots, ...).
@@ -20,7 +20,7 @@ def column(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
 
     Args:
         values: Values, (slots,).
-        like: What they must broadcast against, (slots, ...).
+        like: The tensor to broadcast against, (slots, ...).
 
     Returns:
         The same values, (slots, 1, ..., 1).

@@ -1,8 +1,8 @@
 """The slot loop: one compiled loop runs any attack over any number of inputs.
 
-A slot holds one input under attack. When the input gives way, or its budget runs out, its result
-is written and the slot takes the next waiting input, so every pass works on a full batch whatever
-the mix of costs. When nothing waits, the slots shrink with the inputs still running.
+A slot holds one input under attack. When the attack succeeds, or the budget runs out, the result is
+written and the slot takes the next waiting input. So every pass works on a full batch, for any mix
+of costs. When no input waits, the slots shrink with the inputs still running.
 """
 
 from collections.abc import Callable, Hashable
@@ -18,17 +18,18 @@ _COUNT = tf.int64
 
 
 class Slots(NamedTuple):
-    """A batch of inputs under attack, one a slot.
+    """A batch of inputs under attack, one per slot.
 
     Attributes:
-        inputs: The inputs as given, float32, (slots, *input_shape).
-        x: What they have become, likewise.
+        inputs: The original inputs, float32, (slots, *input_shape).
+        x: The current iterates, like `inputs`.
         labels: The label attacked, or the target of a targeted attack, int64, (slots,).
         steps: Steps taken, int64, (slots,).
         queries: Forward passes, with or without a gradient, int64, (slots,).
         gradient_evaluations: Backward passes, int64, (slots,).
         exhausted: Whether the attack has nothing left to try, bool, (slots,).
-        state: What the attack's `start` returned, as its `step` left it; (slots, ...) each.
+        state: The attack's own state: first what its `start` returned, then what its last `step`
+            set; (slots, ...) each.
     """
 
     inputs: tf.Tensor
@@ -42,15 +43,14 @@ class Slots(NamedTuple):
 
 
 class AttackResult(NamedTuple):
-    """What an attack did to each of n inputs.
+    """The results of an attack on n inputs.
 
     Attributes:
-        adversarial: The first iterate that succeeded, else the last; float32, (n, *input_shape).
-            `()` where nobody asked for images.
-        success: Whether the prediction left the label attacked (targeted: reached the target);
-            bool, (n,).
-        cost: Steps taken when success was first seen, else the budget; of an input that left the
-            attack nothing to try, its `max_iterations`; int64, (n,), at least 1.
+        adversarial: The first iterate that succeeded, or else the last; float32,
+            (n, *input_shape). `()` if images were not asked for.
+        success: Whether the prediction left the label (targeted: reached the target); bool, (n,).
+        cost: The number of steps until success, or else the budget. If the attack had nothing
+            left to try, `max_iterations`; int64, (n,), at least 1.
         queries: Forward passes, with or without a gradient; int64, (n,).
         gradient_evaluations: Backward passes; int64, (n,).
     """
@@ -63,13 +63,13 @@ class AttackResult(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a run has to do.
+    """The work of a run.
 
     Attributes:
         x: Inputs, float32, (n, *input_shape).
-        targets: The target of each, int64, (n,); untargeted attacks do not read it.
-        budget: Steps an input may take, int64; at most `max_iterations`.
-        max_iterations: What an input costs that leaves the attack nothing to try, int64.
+        targets: The target of each, int64, (n,); untargeted attacks ignore it.
+        budget: The largest number of steps on an input, int64; at most `max_iterations`.
+        max_iterations: The cost of an input if the attack has nothing left to try, int64.
         parameters: The attack's parameters that are tensors; see `StepAttack.parameters`.
     """
 
@@ -81,13 +81,13 @@ class Task(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where a run stands.
+    """The progress of a run.
 
     Attributes:
         waiting: The first input that no slot has taken yet; int64.
         rows: The input that each slot holds; n in an empty slot; int64, (slots,).
         slots: The `Slots`.
-        result: The `AttackResult` so far, with a last row for what empty slots write.
+        result: The `AttackResult` so far, with a last row that empty slots write to.
     """
 
     waiting: tf.Tensor
@@ -97,22 +97,22 @@ class Progress(NamedTuple):
 
 
 class SteppedAttack(Protocol):
-    """What the loop asks of an attack; `StepAttack` documents each method."""
+    """What the loop needs of an attack; `StepAttack` documents each method."""
 
     def kind(self) -> Hashable:
-        """Tell attacks that need different graphs apart."""
+        """Return a key that is equal for attacks with the same graph."""
 
     def parameters(self, classifier: Classifier) -> dict[str, tf.Tensor]:
-        """Give the parameters that enter the graph as tensors."""
+        """Return the parameters that enter the graph as tensors."""
 
     def with_parameters(self, parameters: dict[str, tf.Tensor]) -> "SteppedAttack":
-        """Take tensors for parameters."""
+        """Return a copy of the attack with tensors as parameters."""
 
     def start(self, classifier: Classifier, inputs: tf.Tensor) -> Any:
-        """Make what the attack must remember of each input between its steps."""
+        """Return what the attack must remember about each input between its steps."""
 
     def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
-        """Take one step in every slot, and tell which had arrived before it."""
+        """Take one step in every slot, and return which slots had succeeded before it."""
 
 
 class SlotLoop:
@@ -121,9 +121,9 @@ class SlotLoop:
     Args:
         attack: The `StepAttack`.
         classifier: The `Classifier`.
-        slots: How many inputs are under attack at once.
-        images: Whether the result holds the adversarial images. Defaults to True. On the CPU,
-            TensorFlow copies all of them to write one, which costs do not need.
+        slots: The number of inputs under attack at once.
+        images: Whether the result holds the adversarial images. Costs do not need them, and on
+            the CPU, TensorFlow copies all of them to write one. Defaults to True.
     """
 
     def __init__(
@@ -146,10 +146,10 @@ class SlotLoop:
         return self.result(self.advance(task, self.begin(task), _length(task.x)))
 
     def run_static(self, task: Task) -> AttackResult:
-        """Attack all inputs, with shapes known when traced, as XLA asks: slots shrink by quarters.
+        """Attack all inputs with static shapes, as XLA requires. Slots shrink to a quarter at a time.
 
         Args:
-            task: The `Task`, the number of its inputs known when traced.
+            task: The `Task`, with a number of inputs that is known when the graph is traced.
 
         Returns:
             An `AttackResult` of tensors.
@@ -168,7 +168,7 @@ class SlotLoop:
 
     @staticmethod
     def result(progress: Progress) -> AttackResult:
-        """Take the result out of a run that is done.
+        """Return the result of a finished run.
 
         Args:
             progress: The `Progress` at the end.
@@ -198,15 +198,15 @@ class SlotLoop:
         return Progress(taken, rows, self._load(task, rows), result)
 
     def advance(self, task: Task, progress: Progress, goal: tf.Tensor) -> Progress:
-        """Go on until `goal` inputs have their result.
+        """Run until `goal` inputs have a result.
 
         Args:
-            task: The `Task`, as given to `begin`.
-            progress: Where the run stands.
-            goal: How many results to reach, int64, at most n.
+            task: The `Task`, as for `begin`.
+            progress: The `Progress` so far.
+            goal: The number of results to reach, int64, at most n.
 
         Returns:
-            The `Progress` at that point.
+            The `Progress` then.
         """
 
         def unfinished(progress: Progress) -> tf.Tensor:
@@ -222,7 +222,7 @@ class SlotLoop:
         return _while(unfinished, shrink_and_go_on, progress, any_width=True)
 
     def _pass(self, task: Task) -> Callable[[Progress], Progress]:
-        # A function of its own: in a loop's graph TensorFlow leaves oneDNN's best kernels unused.
+        # A separate function, since TensorFlow lacks oneDNN's best kernels in a loop's graph.
         attack = self.attack.with_parameters(task.parameters)
 
         def finite_step(slots: Slots) -> tuple[Slots, tf.Tensor]:
@@ -259,7 +259,7 @@ class SlotLoop:
     def _refill(
         self, task: Task, progress: Progress, ended: tf.Tensor, found: AttackResult
     ) -> Progress:
-        """Write what ended slots have found, and give them the next waiting inputs."""
+        """Write the results of ended slots, and give them the next waiting inputs."""
         count, nobody = tf.cast(ended, _COUNT), _length(task.x)
         written = tf.where(ended, progress.rows, nobody)[:, None]
         result = tf.nest.map_structure(
@@ -270,7 +270,7 @@ class SlotLoop:
         fresh = progress.waiting + tf.cumsum(count, exclusive=True)
         rows = tf.where(ended, tf.minimum(fresh, nobody), progress.rows)
         loaded = self._load(task, tf.minimum(rows, nobody - 1))
-        # Unlike its successor, this `where` selects whole rows, and need not broadcast.
+        # Unlike `tf.where`, this one selects rows without broadcasting.
         slots = tf.nest.map_structure(
             lambda new, old: tf.compat.v1.where(ended, new, old), loaded, progress.slots
         )
@@ -285,7 +285,7 @@ class SlotLoop:
 
 
 def _keep_finite(before: Slots, after: Slots) -> Slots:
-    """Stay where a step would leave finite numbers: nothing else is left to try."""
+    """Undo a step that leaves finite numbers, and mark the slot exhausted."""
     pixels = list(range(1, len(after.x.shape)))
     finite = tf.reduce_all(tf.math.is_finite(after.x), axis=pixels)
     x = tf.where(column(finite, after.x), after.x, before.x)
@@ -305,19 +305,19 @@ def _live(progress: Progress) -> tf.Tensor:
 
 
 def _fewer(progress: Progress) -> tf.Tensor:
-    """Tell the next width. Widths are few, as devices prepare their kernels for each."""
+    """Return the next width. Widths are few, since devices prepare kernels for each."""
     return 7 * _length(progress.rows) // 8
 
 
 def _shrink(progress: Progress) -> Progress:
-    """Go to the next width, if that holds the inputs still running."""
+    """Shrink to the next width, if that holds the inputs still running."""
     fewer = _fewer(progress)
     enough = _live(progress) <= fewer
     return _narrow(progress, tf.where(enough, fewer, _length(progress.rows)))
 
 
 def _narrow(progress: Progress, width: int | tf.Tensor) -> Progress:
-    """Keep the first `width` slots, those that hold an input before the empty ones."""
+    """Keep `width` slots: first those that hold an input, then empty ones."""
     kept = tf.argsort(progress.rows, stable=True)[:width]
     rows, slots = tf.nest.map_structure(
         lambda values: tf.gather(values, kept), (progress.rows, progress.slots)
@@ -331,7 +331,7 @@ def _while(
     progress: Progress,
     any_width: bool = False,
 ) -> Progress:
-    """Loop over slots, whose number may change where any width is allowed."""
+    """Loop over slots. With `any_width` their number may change."""
     shapes = tf.nest.map_structure(lambda tensor: tensor.shape, progress)
     if any_width:
         rows, slots = tf.nest.map_structure(
