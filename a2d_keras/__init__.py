@@ -10,16 +10,16 @@ from a2d_keras.version import __version__ as __version__
 
 
 def _starts_command() -> bool:
-    """Tell whether this import is the first one of the command `a2d-keras`.
+    """Return whether this import is the first one of the command `a2d-keras`.
 
     `import a2d_keras` imports everything, because Keras finds registered classes only once they
     are imported. With TensorFlow that takes seconds, and `a2d-keras --help` needs none of it. So
-    the command starts with the version alone; `a2d_keras.cli.main` reads the arguments and then
+    the command first imports the version only. `a2d_keras.cli.main` reads the arguments and then
     reloads this package, which finds `a2d_keras.cli` imported.
     """
     if not sys.argv or "a2d_keras.cli" in sys.modules:
         return False
-    if sys.argv[0] == "-m":  # Python has yet to find the module that it is to run
+    if sys.argv[0] == "-m":  # Python has not found the module to run yet
         return ("-m", "a2d_keras") in zip(sys.orig_argv, sys.orig_argv[1:], strict=False)
     scripts = ("a2d-keras", "a2d-keras.exe", "a2d-keras-script.py")
     return pathlib.PurePath(sys.argv[0]).name in scripts

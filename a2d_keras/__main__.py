@@ -1,4 +1,4 @@
-"""`python -m a2d_keras` is the command line, as `a2d-keras`."""
+"""`python -m a2d_keras` runs the command line, like `a2d-keras`."""
 
 import sys
 

@@ -1,6 +1,6 @@
 """`GuardedModelHandler`: verdicts in Apache Beam pipelines, on one machine or many.
 
-It needs an extra: `pip install "a2d-keras[beam]"`.
+It needs the extra `beam`: `pip install "a2d-keras[beam]"`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,20 +21,20 @@ except ImportError as error:
 
 
 class _Judge:
-    """A guarded model, behind the one method that Beam shares among processes."""
+    """A guarded model with one method, the only kind of object that Beam shares among processes."""
 
     def __init__(self, path: str) -> None:
         model = keras.models.load_model(path)
         if not isinstance(model, GuardedModel):
             raise ValueError(
-                "The file must hold a guarded model, which `a2d_keras.guard` makes. "
+                "The file must hold a guarded model, made by `a2d_keras.guard`. "
                 f"Received: {type(model).__name__} in {path}"
             )
         model.detector.check(np.empty((0, *model.detector.classifier.input_shape)))  # is adapted
         self._model = model
 
     def judge(self, batch: Sequence[np.ndarray]) -> list[dict[str, Any]]:
-        """Give for each input the model's outputs, or the reason why it refuses that input."""
+        """Return the model's outputs for each input, or the reason why it refuses the input."""
         all_valid = self._reason(batch) is None
         reasons = [None if all_valid else self._reason([x]) for x in batch]
         valid = [x for x, reason in zip(batch, reasons, strict=True) if reason is None]
@@ -59,15 +59,15 @@ class GuardedModelHandler(ModelHandler[np.ndarray, PredictionResult, _Judge]):
     """Let Beam's `RunInference` judge inputs with a guarded model.
 
     An example is one input, an array of the classifier's input shape. The `inference` of its
-    `PredictionResult` is a dict: the outputs of `DetectorLayer` for that input, as NumPy values; or
-    `{"error": reason}` where the model refuses the input, which costs the rest of the batch
-    nothing. Any other failure is raised, for the runner to try again.
+    `PredictionResult` is a dict. It holds the outputs of `DetectorLayer` for that input as NumPy
+    values, or `{"error": reason}` if the model refuses the input. The rest of the batch is judged
+    all the same. Any other failure is raised, so that the runner tries again.
 
     Args:
         path: The `.keras` file of an adapted guarded model, where every worker can read it.
-        batch_size: Inputs in a batch, where Beam makes the batches. Defaults to 1024.
-        **kwargs: As for Beam's `ModelHandler`, such as `large_model=True`, which keeps one copy
-            of the model for all processes of a machine.
+        batch_size: Inputs in a batch, if Beam makes the batches. Defaults to 1024.
+        **kwargs: Arguments of Beam's `ModelHandler`, such as `large_model=True`, which keeps one
+            copy of the model for all processes of a machine.
 
     Raises:
         ValueError: On the workers, if the file does not hold an adapted guarded model.
@@ -89,7 +89,7 @@ class GuardedModelHandler(ModelHandler[np.ndarray, PredictionResult, _Judge]):
     """
 
     def __init__(self, path: str, batch_size: int = 1024, **kwargs: Any) -> None:
-        # Of one size, as Beam's own choice of sizes would depend on the speed of the machine.
+        # One size: Beam's own choice depends on the speed of the machine.
         super().__init__(min_batch_size=batch_size, max_batch_size=batch_size, **kwargs)
         self._path = path
 
@@ -105,7 +105,7 @@ class GuardedModelHandler(ModelHandler[np.ndarray, PredictionResult, _Judge]):
         Args:
             batch: Inputs, arrays of the classifier's input shape.
             model: What `load_model` returned.
-            inference_args: Nothing.
+            inference_args: Ignored; must be empty.
 
         Returns:
             A `PredictionResult` for each input, in their order.
@@ -117,20 +117,20 @@ class GuardedModelHandler(ModelHandler[np.ndarray, PredictionResult, _Judge]):
         ]
 
     def get_num_bytes(self, batch: Sequence[np.ndarray]) -> int:
-        """Count the bytes of a batch, for Beam's metrics."""
+        """Return the number of bytes of a batch, for Beam's metrics."""
         return sum(np.asarray(example).nbytes for example in batch)
 
     def get_metrics_namespace(self) -> str:
-        """Name the namespace of Beam's metrics."""
+        """Return the namespace of Beam's metrics."""
         return "a2d_keras"
 
     def validate_inference_args(self, inference_args: Any) -> None:
-        """Refuse arguments, as a guarded model takes none."""
+        """Refuse arguments, since a guarded model takes none."""
         if inference_args:
             raise ValueError(
                 f"A guarded model takes no `inference_args`. Received: {inference_args}"
             )
 
     def update_model_path(self, model_path: str | None = None) -> None:
-        """Take another file, where `RunInference` watches for newer models."""
+        """Use another file, if `RunInference` watches for newer models."""
         self._path = model_path or self._path

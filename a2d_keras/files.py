@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def replace_atomically(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Write a file beside another, which it replaces when all has gone well.
+    """Write a file under a temporary name, and rename it once it is complete.
 
     Args:
         path: The file to write or to replace.
@@ -17,29 +17,32 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         The path to write to, in the same folder and with the same suffix.
 
     Raises:
-        ValueError: If the folder is missing or cannot be written to: before any work is done.
+        ValueError: Before any work is done, if the folder is missing or cannot be written to.
 
     Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with replace_atomically(os.path.join(folder, "words.txt")) as beside:
-        ...         _ = beside.write_text("whole")
+        ...     with replace_atomically(os.path.join(folder, "words.txt")) as temporary:
+        ...         _ = temporary.write_text("complete")
         ...     os.listdir(folder)
         ['words.txt']
     """
     path = pathlib.Path(path)
     if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise ValueError(f"A file must go into a folder that can be written to. Received: {path}")
-    beside = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
-        yield beside
-        _flush(beside)
-        os.replace(beside, path)
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _flush(path: pathlib.Path) -> None:
-    """Have the disk hold all of it before the old file goes, lest a power cut leave neither."""
+    """Flush a file to the disk before it replaces the old one.
+
+    Otherwise a power cut could destroy both.
+    """
     with open(path, "rb+") as file:
         os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""What may go into a classifier: arrays and datasets of numbers within its bounds."""
+"""Validation of inputs: arrays and datasets of numbers within a classifier's bounds."""
 
 import math
 from collections.abc import Iterator
@@ -11,19 +11,19 @@ import tensorflow as tf
 from a2d_keras.classifier import Classifier
 from a2d_keras.validation import require
 
-_TOLERANCE = 1e-6  # how far outside its bounds an input may lie, as a fraction of their range
-_AT_ONCE = 2**22  # values of an array that are looked at at once, to take little memory
-_DARK, _BRIGHT = 32, 255  # numbers up to between these look like pixels that were never scaled
+_TOLERANCE = 1e-6  # how far an input may exceed its bounds, as a fraction of their range
+_AT_ONCE = 2**22  # values validated at once, to limit memory
+_DARK, _BRIGHT = 32, 255  # a maximum between these looks like pixels that were not scaled
 
 
 class Summary(NamedTuple):
-    """What some inputs hold that no classifier input can.
+    """What is wrong with some inputs.
 
     Attributes:
-        counts: How many values are not finite, how many lie outside the bounds, in how many
-            inputs, and of how many; int64, (4,).
+        counts: The numbers of values that are not finite, of values outside the bounds, of
+            inputs with such values, and of all inputs; int64, (4,).
         min: The smallest finite value, float32.
-        max: The largest, likewise.
+        max: The largest finite value, float32.
     """
 
     counts: Any
@@ -32,20 +32,21 @@ class Summary(NamedTuple):
 
 
 def as_inputs(x: Any, classifier: Classifier) -> Any:
-    """Take what holds inputs as an array, a tensor or a dataset, or refuse it.
+    """Convert inputs to an array, a tensor or a dataset, or refuse them.
 
     Args:
-        x: Numbers, (n, *input_shape), alone or in a dict or list of one, as the model names its
-            input; or a `tf.data.Dataset` of batches of them, alone or as the first of a tuple.
+        x: Numbers, (n, *input_shape); or a list with this one array; or a dict with it under the
+            name of the model's input; or a `tf.data.Dataset` of such batches, alone or as the
+            first of a tuple.
         classifier: The `Classifier`.
 
     Returns:
-        A NumPy array, a tensor, or a dataset of batches of inputs alone. Values are as given:
-        see `validate`.
+        A NumPy array, a tensor, or a dataset whose elements are batches of inputs. Values are not
+        checked; see `validate`.
 
     Raises:
-        ValueError: If `x` does not hold real numbers, or not of that shape; in a graph, where a
-            dataset or an exported model brings it, `tf.errors.InvalidArgumentError`.
+        ValueError: If `x` does not hold real numbers of that shape. In a graph, as of a dataset
+            or an exported model, `tf.errors.InvalidArgumentError`.
     """
     if is_dataset(x):
         require_dataset(x, classifier)
@@ -59,29 +60,29 @@ def to_images(x: Any, classifier: Classifier) -> tf.Tensor:
     """Turn an array or tensor into the float32 tensor that attacks take.
 
     Args:
-        x: Numbers, as for `as_inputs`, no dataset.
+        x: Numbers, as for `as_inputs`, but not a dataset.
         classifier: The `Classifier`.
 
     Returns:
         The same numbers, float32.
 
     Raises:
-        ValueError: As `as_inputs`.
+        ValueError: As for `as_inputs`.
     """
     images = tf.cast(as_inputs(x, classifier), tf.float32)
     return tf.ensure_shape(images, (None, *classifier.input_shape))
 
 
 def validity(images: tf.Tensor, classifier: Classifier) -> tuple[tf.Tensor, Summary]:
-    """Find the rows that a classifier can take. Graph code.
+    """Find the valid rows. Graph code.
 
     Args:
         images: Inputs, float32, (n, *input_shape).
-        classifier: The `Classifier`, whose bounds count.
+        classifier: The `Classifier`.
 
     Returns:
-        Which rows hold finite values alone, all of them within the bounds, which may be passed by
-        1e-6 of their range, bool, (n,); and a `Summary`.
+        Which rows hold only finite values within the bounds, with a tolerance of 1e-6 of their
+        range, bool, (n,); and a `Summary`.
     """
     low, high = classifier.bounds
     slack = _TOLERANCE * classifier.range
@@ -97,40 +98,41 @@ def validity(images: tf.Tensor, classifier: Classifier) -> tuple[tf.Tensor, Summ
 
 
 def require_valid(summary: Summary, classifier: Classifier) -> None:
-    """Refuse inputs of which any is invalid.
+    """Refuse inputs if any of them is invalid.
 
     Args:
         summary: Their `Summary`.
         classifier: The `Classifier`.
 
     Raises:
-        ValueError: If any is; in a graph, when that runs, `tf.errors.InvalidArgumentError`.
+        ValueError: If an input is invalid. In a graph, `tf.errors.InvalidArgumentError` when it
+            runs.
     """
     require(summary.counts[2] == 0, _sentence(summary, classifier))
 
 
 def validate(x: Any, classifier: Classifier, *, refuse: bool = True) -> tf.Tensor:
-    """Look at every value: of an array in parts, whatever its size; in a graph at once.
+    """Validate every value: an array in parts, to limit memory, and a tensor in a graph at once.
 
     Args:
-        x: What `as_inputs` returns, no dataset.
+        x: What `as_inputs` returns, but not a dataset.
         classifier: The `Classifier`.
-        refuse: Whether an invalid input is refused. Defaults to True.
+        refuse: Whether to refuse invalid inputs. Defaults to True.
 
     Returns:
         Which rows are valid, bool, (n,).
 
     Raises:
-        ValueError: If a value is not a finite number within the bounds, unless `refuse` is False;
-            in a graph, when that runs, `tf.errors.InvalidArgumentError`.
+        ValueError: If a value is not a finite number within the bounds, unless `refuse` is False.
+            In a graph, `tf.errors.InvalidArgumentError` when it runs.
     """
     parts = [x] if not tf.executing_eagerly() else _parts(x)
     found = [validity(to_images(part, classifier), classifier) for part in parts]
     valid, summaries = zip(*found, strict=True)
     counts, low, high = zip(*summaries, strict=True)
-    whole = Summary(tf.add_n(counts), tf.reduce_min(low), tf.reduce_max(high))
+    total = Summary(tf.add_n(counts), tf.reduce_min(low), tf.reduce_max(high))
     if refuse:
-        require_valid(whole, classifier)
+        require_valid(total, classifier)
     return tf.concat(valid, axis=0)
 
 
@@ -163,15 +165,15 @@ def _sentence(summary: Summary, classifier: Classifier) -> tf.Tensor:
 
 
 def clip(images: tf.Tensor, classifier: Classifier) -> tf.Tensor:
-    """Make valid inputs those that the model sees. Graph code.
+    """Convert valid inputs to what the model sees. Graph code.
 
     Args:
-        images: Inputs that are valid, float32.
+        images: Valid inputs, float32.
         classifier: The `Classifier`.
 
     Returns:
-        The inputs, clipped to the bounds, which takes away less than 1e-6 of their range; and for
-        a model that declares whole numbers without fractions, as Keras casts them.
+        The inputs, clipped to the bounds, which changes them by less than 1e-6 of their range,
+        and truncated if the model declares whole numbers, as Keras does.
     """
     images = tf.clip_by_value(images, *classifier.bounds)
     if classifier.dtype.is_floating:
@@ -183,15 +185,15 @@ def checked(x: Any, classifier: Classifier) -> tf.Tensor:
     """Turn an array or tensor into inputs that attacks can take, or refuse it.
 
     Args:
-        x: Numbers, as for `as_inputs`, no dataset.
+        x: Numbers, as for `as_inputs`, but not a dataset.
         classifier: The `Classifier`.
 
     Returns:
-        The inputs, float32, as `clip` makes them.
+        The inputs, float32, as `clip` returns them.
 
     Raises:
-        ValueError: If a value is not a finite number within the bounds, or the shape is wrong;
-            in a graph `tf.errors.InvalidArgumentError`.
+        ValueError: If a value is not a finite number within the bounds, or the shape is wrong. In
+            a graph, `tf.errors.InvalidArgumentError`.
     """
     images = to_images(x, classifier)
     require_valid(validity(images, classifier)[1], classifier)
@@ -201,7 +203,7 @@ def checked(x: Any, classifier: Classifier) -> tf.Tensor:
 def batches(
     x: Any, classifier: Classifier, size: int, *, validated: bool = False
 ) -> Iterator[tf.Tensor]:
-    """Go through inputs in batches of one size, the last one smaller.
+    """Yield inputs in batches of one size. The last batch may be smaller.
 
     Args:
         x: Inputs, as for `as_inputs`.
@@ -213,8 +215,8 @@ def batches(
         Checked inputs, float32, (size, *input_shape).
 
     Raises:
-        ValueError: As `checked`, for arrays.
-        tf.errors.InvalidArgumentError: As `checked`, for datasets.
+        ValueError: As for `checked`, if `x` is an array.
+        tf.errors.InvalidArgumentError: As for `checked`, if `x` is a dataset.
     """
 
     def ready(part: Any) -> tf.Tensor:
@@ -237,27 +239,27 @@ def batches(
 
 
 def first(x: Any, classifier: Classifier, max_count: int) -> np.ndarray:
-    """Take the first inputs.
+    """Return the first inputs.
 
     Args:
         x: Inputs, as for `as_inputs`.
         classifier: The `Classifier`.
-        max_count: How many to take at most.
+        max_count: The largest number of inputs to return.
 
     Returns:
-        Checked inputs, float32, (n, *input_shape), n up to `max_count`.
+        Checked inputs, float32, (at most `max_count`, *input_shape).
     """
     if not is_dataset(x):
-        return checked(_to_array(_only(x, classifier))[:max_count], classifier).numpy()
-    return next(batches(x, classifier, max_count)).numpy()
+        return np.asarray(checked(_to_array(_only(x, classifier))[:max_count], classifier))
+    return np.asarray(next(batches(x, classifier, max_count)))
 
 
 class Checked(NamedTuple):
-    """Inputs that were validated, and what was found.
+    """Inputs that were validated, and the result.
 
     Attributes:
         x: Inputs, an array or tensor, (n, *input_shape).
-        invalid: Which of them no classifier input can be, bool, (n,).
+        invalid: Which of them are invalid, bool, (n,).
     """
 
     x: Any
@@ -267,16 +269,16 @@ class Checked(NamedTuple):
 def to_dataset(checked: Checked, size: int) -> tf.data.Dataset:
     """Cut inputs into batches, as `keras.Model.predict` would, but without its wait.
 
-    Dropping the dataset that Keras makes can take as long again as going through it did: it waits
-    for tf.data's autotuning to wake. Here nothing is tuned.
+    Keras's own dataset can double the time: at its end it waits for the thread of tf.data's
+    autotuning. This one is not tuned.
 
     Args:
         checked: The inputs.
         size: Inputs in a batch, at least 1.
 
     Returns:
-        The dataset, of `Checked` batches. Floating-point numbers become Keras's `floatx`, others
-        stay as they are.
+        A dataset of `Checked` batches. Floating-point numbers are cast to Keras's `floatx`, and
+        others are not changed.
     """
     x = checked.x
     if tf.as_dtype(x.dtype).is_floating:
@@ -288,25 +290,25 @@ def to_dataset(checked: Checked, size: int) -> tf.data.Dataset:
 
 
 def is_dataset(x: Any) -> bool:
-    """Tell whether inputs come as a `tf.data.Dataset`.
+    """Return whether inputs are a `tf.data.Dataset`.
 
     Args:
         x: The inputs.
 
     Returns:
-        Whether they do.
+        Whether `x` is a dataset.
     """
     return isinstance(x, tf.data.Dataset)
 
 
 def count(x: Any) -> int | None:
-    """Count inputs, without going through them.
+    """Return the number of inputs, without reading them.
 
     Args:
         x: An array, a tensor or a `tf.data.Dataset`.
 
     Returns:
-        Their number, or None for a dataset, which may not know.
+        The number, or None for a dataset, whose length may be unknown.
     """
     return None if is_dataset(x) else len(x)
 
@@ -322,12 +324,12 @@ def require_dataset(x: tf.data.Dataset, classifier: Classifier) -> None:
         tf.errors.InvalidArgumentError: If their dtype or shape does not fit.
     """
     spec = _first_of(x.element_spec)
-    if isinstance(spec, dict) and len(spec) == 1:
-        _require_names(spec, classifier, in_graph=True)
+    if isinstance(spec, dict) and _is_named(spec, classifier):
         (spec,) = spec.values()
     if not isinstance(spec, tf.TensorSpec):
         sentence = (
-            "A dataset must hold batches of inputs, alone or as the first of a tuple. "
+            "A dataset must hold batches of inputs, alone, as the first of a tuple, or in a dict "
+            f"under the name of the model's input, {sorted(classifier.input_names)}. "
             f"Received: {spec}"
         )
         raise tf.errors.InvalidArgumentError(None, None, sentence)
@@ -335,7 +337,7 @@ def require_dataset(x: tf.data.Dataset, classifier: Classifier) -> None:
 
 
 def require_spec(x: Any, classifier: Classifier, in_graph: bool) -> None:
-    """Refuse what does not hold real numbers, or not in the shape of a classifier's inputs.
+    """Refuse inputs that are not real numbers of a classifier's input shape.
 
     Args:
         x: Anything with a `dtype` and a `shape`.
@@ -343,7 +345,7 @@ def require_spec(x: Any, classifier: Classifier, in_graph: bool) -> None:
         in_graph: Whether the inputs come through a graph.
 
     Raises:
-        ValueError: If `x` does not fit; in a graph `tf.errors.InvalidArgumentError`.
+        ValueError: If `x` does not fit. In a graph, `tf.errors.InvalidArgumentError`.
     """
     shape = tf.TensorShape([None, *classifier.input_shape])
     if not _is_real(x.dtype):
@@ -371,9 +373,13 @@ def _images_alone(x: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _only(x: Any, classifier: Classifier) -> Any:
-    """Take inputs out of a dict or list of one."""
+    """Take inputs out of a dict or list that holds nothing else."""
     if isinstance(x, dict):
-        _require_names(x, classifier, in_graph=not tf.executing_eagerly())
+        if not _is_named(x, classifier):
+            raise ValueError(
+                "A dict of inputs must have one key, the name of the model's input, "
+                f"{sorted(classifier.input_names)}. Received: {sorted(x)}"
+            )
         (x,) = x.values()
     elif isinstance(x, (list, tuple)) and len(x) == 1:
         is_batch = len(getattr(x[0], "shape", ())) == 1 + len(classifier.input_shape)
@@ -381,15 +387,8 @@ def _only(x: Any, classifier: Classifier) -> Any:
     return x
 
 
-def _require_names(x: dict[str, Any], classifier: Classifier, in_graph: bool) -> None:
-    names = classifier.input_names
-    if len(x) == 1 and (not names or set(x) <= names):
-        return
-    sentence = (
-        f"Inputs in a dict must stand alone, under the name of the model's input, {sorted(names)}. "
-        f"Received: {sorted(x)}"
-    )
-    raise tf.errors.InvalidArgumentError(None, None, sentence) if in_graph else ValueError(sentence)
+def _is_named(x: dict[str, Any], classifier: Classifier) -> bool:
+    return len(x) == 1 and set(x) <= (classifier.input_names or set(x))
 
 
 def _to_array(x: Any) -> Any:
@@ -405,7 +404,7 @@ def _to_array(x: Any) -> Any:
 
 def _is_real(dtype: Any) -> bool:
     try:
-        dtype = tf.as_dtype(dtype)  # of an object array: a string
+        dtype = tf.as_dtype(dtype)  # an object array becomes a string
     except TypeError:  # such as NumPy's dates
         return False
-    return dtype.is_floating or dtype.is_integer or dtype.is_bool
+    return bool(dtype.is_floating or dtype.is_integer or dtype.is_bool)

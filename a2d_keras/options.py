@@ -1,4 +1,4 @@
-"""Options that travel together: how attacks run, and what a guard does in doubt."""
+"""Groups of options: how attacks run, and how a guard treats inputs that it cannot judge."""
 
 import dataclasses
 
@@ -10,15 +10,15 @@ class RunOptions:
     """How an attack runs on this machine. None of it changes what the attack finds.
 
     Args:
-        slots: Inputs under attack at once, or `"auto"`: the fastest number, which a calibration
-            of some seconds finds once for each classifier, kind of attack and device. Defaults
-            to 128.
+        slots: Inputs under attack at once, or `"auto"` for the fastest number. A calibration of
+            some seconds finds that number once for each classifier, kind of attack and device.
+            Defaults to 128.
         jit_compile: Whether to compile with XLA. Defaults to False.
-        images: Whether the adversarial images are wanted; without them counts come faster.
+        images: Whether to return the adversarial images. Counting is faster without them.
             Defaults to True.
 
     Raises:
-        ValueError: If `slots` is no such number.
+        ValueError: If `slots` is neither a number of slots nor `"auto"`.
 
     Examples:
         >>> RunOptions(slots=512)
@@ -35,15 +35,15 @@ class RunOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GuardOptions:
-    """How a guard runs, and what it does with what it cannot judge.
+    """How a guarded model runs, and how it treats what it cannot judge.
 
     Args:
         slots: Inputs under attack at once; see `RunOptions`. Defaults to 128.
         on_invalid: What to do with inputs that are not finite or out of bounds, and with inputs
-            for which the classifier itself gives no finite prediction: `"raise"`, or `"flag"`,
+            for which the classifier itself returns no finite prediction: `"raise"`, or `"flag"`,
             which flags them with score NaN and cost 0. Defaults to `"raise"`.
-        on_changed_weights: What to do when the classifier is not the one that `adapt` saw:
-            `"raise"` or `"warn"`. Defaults to `"raise"`.
+        on_changed_weights: What to do if the classifier has changed since `adapt`: `"raise"` or
+            `"warn"`. Defaults to `"raise"`.
 
     Raises:
         ValueError: If an option is out of its range.

@@ -1,8 +1,9 @@
-"""Below float32: a model's passes in a lower precision, on the weights it has.
+"""Run a model in a lower precision, on its own weights.
 
-While a pass is traced, the model's layers are told to compute in the low precision, all but two:
-the first with weights, as steps of an attack are finer than the low precision resolves, and the
-last, as it gives the logits. A layer without weights computes in what it is given.
+While a pass is traced, the model's layers compute in the low precision. Two layers stay in
+float32: the first with weights, since the steps of an attack are finer than the low precision
+resolves, and the last, which computes the logits. A layer without weights keeps the precision of
+its inputs.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ import keras
 import tensorflow as tf
 
 PRECISIONS = ("float32", "bfloat16", "float16")
-_NATIVE = {"amx_bf16", "avx512_bf16", "bf16"}  # what Linux calls it, on x86 and on ARM
+_NATIVE = {"amx_bf16", "avx512_bf16", "bf16"}  # Linux's names for it, on x86 and on ARM
 _LISTED = pathlib.Path("/proc/cpuinfo")
 _LOCK = threading.RLock()  # one thread at a time changes policies
 
@@ -38,11 +39,11 @@ class _Lowered(_Policy):
 
     @property
     def compute_dtype(self) -> str:
-        return super().compute_dtype if self.here else self.variable_dtype
+        return str(super().compute_dtype if self.here else self.variable_dtype)
 
 
 class _Following(_Policy):
-    """Compute in what is given."""
+    """Compute in the precision of the inputs."""
 
     def convert_input(self, x: Any, autocast: bool, dtype: Any) -> Any:
         return super().convert_input(x, autocast and not self.here, dtype)
@@ -55,8 +56,8 @@ def require_precision(precision: Any) -> None:
         precision: `"float32"`, `"bfloat16"` or `"float16"`.
 
     Raises:
-        ValueError: If it is none of them; without a GPU, if it is `"float16"`, or `"bfloat16"`
-            and the processor has no instructions for it.
+        ValueError: If it is unknown; without a GPU, if it is `"float16"`, or if it is
+            `"bfloat16"` and the processor has no instructions for it.
     """
     if precision not in PRECISIONS:
         raise ValueError(
@@ -66,19 +67,19 @@ def require_precision(precision: Any) -> None:
         return
     if precision == "float16":
         raise ValueError(
-            'float16 needs a GPU, and TensorFlow sees none: take `precision="float32"`, or '
-            '"bfloat16" where the processor has it. Received: "float16"'
+            'float16 needs a GPU, and TensorFlow finds none: use `precision="float32"`, or '
+            '"bfloat16" if the processor supports it. Received: "float16"'
         )
     native = native_bfloat16()
     if not native:
         raise ValueError(
-            "This processor has no bfloat16 of its own, and emulates it more slowly than it "
-            'computes in float32: take `precision="float32"`. Received: "bfloat16"'
+            "This processor lacks bfloat16 and emulates it, which is slower than float32: use "
+            '`precision="float32"`. Received: "bfloat16"'
         )
     if native == {"avx512_bf16"}:
         warnings.warn(
-            "This processor's bfloat16, AVX-512 without AMX, may be slower than its float32: "
-            "on an Intel Xeon convolutions took over 1.5 times as long; compare both before you "
+            "The bfloat16 of this processor, AVX-512 without AMX, may be slower than its float32: "
+            "on an Intel Xeon, convolutions took over 1.5 times as long. Compare both before you "
             'adapt. Received: "bfloat16"',
             stacklevel=3,
         )
@@ -88,23 +89,23 @@ def native_bfloat16() -> set[str]:
     """Find the processor's instructions for bfloat16.
 
     Returns:
-        Their names, as Linux has them; empty where there are none, or no Linux.
+        Their names on Linux. Empty if there are none, or on another system.
     """
     return _NATIVE & set(_LISTED.read_text().split()) if _LISTED.exists() else set()
 
 
 @contextlib.contextmanager
 def lowered(model: keras.Model, precision: str) -> Iterator[None]:
-    """Let a model compute in a lower precision what this thread traces meanwhile.
+    """Trace a model in a lower precision, in this thread, while the context is open.
 
-    Layers whose own policy is not float32 are left alone.
+    Layers whose own policy is not float32 are not changed.
 
     Args:
         model: The built model.
         precision: `"float32"`, which changes nothing, `"bfloat16"` or `"float16"`.
 
     Yields:
-        Nothing. Afterwards every layer has its own policy again.
+        None. Afterwards every layer has its own policy again.
     """
     if precision == "float32":
         yield
@@ -124,14 +125,14 @@ def lowered(model: keras.Model, precision: str) -> Iterator[None]:
 
 
 def _layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
-    """Go through a layer and all within it, in the order in which models list them."""
+    """Yield a layer and all layers inside it, in the order in which models list them."""
     yield layer
     for inner in layer._flatten_layers(include_self=False, recursive=False):
         yield from _layers(inner)
 
 
 def _is_float32(layer: keras.layers.Layer) -> bool:
-    return layer.compute_dtype == layer.variable_dtype == "float32"
+    return bool(layer.compute_dtype == layer.variable_dtype == "float32")
 
 
 def _has_own_weights(layer: keras.layers.Layer) -> bool:

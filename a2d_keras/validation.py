@@ -1,4 +1,4 @@
-"""What arguments must be: each check refuses in one sentence, which ends in what was received."""
+"""Checks of arguments. Each refuses with one sentence that ends with what was received."""
 
 import math
 import numbers
@@ -17,23 +17,23 @@ def require_whole(name: str, value: Any, minimum: int = 1) -> None:
     Args:
         name: The parameter's name.
         value: Its value.
-        minimum: The smallest it may be. Defaults to 1.
+        minimum: The smallest valid value. Defaults to 1.
 
     Raises:
-        ValueError: If `value` is not a whole number, or less.
+        ValueError: If `value` is not a whole number, or is less than `minimum`.
     """
     if not isinstance(value, numbers.Integral) or value < minimum:
         raise ValueError(f"`{name}` must be a whole number, at least {minimum}. Received: {value}")
 
 
 def require_slots(slots: Any) -> None:
-    """Refuse what is no number of slots.
+    """Refuse an invalid number of slots.
 
     Args:
         slots: A whole number, at least 1, or `"auto"`.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If `slots` is neither.
     """
     auto = isinstance(slots, str) and slots == "auto"
     if not auto and (not isinstance(slots, numbers.Integral) or slots < 1):
@@ -57,7 +57,7 @@ def require_positive(name: str, value: Any) -> None:
 
 
 def require_fraction(name: str, value: Any) -> None:
-    """Refuse a parameter that is not a positive number.
+    """Refuse a parameter that is not a positive fraction of the input range.
 
     Args:
         name: The parameter's name.
@@ -89,15 +89,15 @@ def require_rate(false_positive_rate: float) -> None:
 
 
 def require_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Refuse a parameter that is none of a few words.
+    """Refuse a parameter that is not one of the given choices.
 
     Args:
         name: The parameter's name.
         value: Its value.
-        choices: What it may be.
+        choices: The valid values.
 
     Raises:
-        ValueError: If `value` is none of them.
+        ValueError: If `value` is not one of them.
     """
     if not isinstance(value, str) or value not in choices:
         words = " or ".join(f'"{choice}"' for choice in choices)
@@ -108,12 +108,12 @@ def require(condition: tf.Tensor, sentence: Any) -> None:
     """Refuse with one sentence unless a condition holds.
 
     Args:
-        condition: What must hold, bool.
-        sentence: What to say where it does not, a string.
+        condition: The condition, bool.
+        sentence: The sentence, a string.
 
     Raises:
-        ValueError: If the condition does not hold; in a graph, when that runs,
-            `tf.errors.InvalidArgumentError`.
+        ValueError: If the condition does not hold. In a graph,
+            `tf.errors.InvalidArgumentError` when it runs.
     """
     if not tf.executing_eagerly():
         tf.debugging.Assert(condition, [sentence])

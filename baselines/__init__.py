@@ -1,1 +1,1 @@
-"""What A2D is compared with, and the comparison itself: used from a checkout, never installed."""
+"""The baselines, and the comparison with them. Run from a checkout; not installed."""

@@ -1,4 +1,4 @@
-"""Digests, by which kept results are told from damaged ones and from those of something else."""
+"""Digests, which identify kept results and detect damage."""
 
 import hashlib
 

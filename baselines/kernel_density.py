@@ -1,12 +1,11 @@
-"""BL1: kernel density and Bayesian uncertainty (KD+BU), a baseline that knows adversarial examples.
+"""Kernel density and Bayesian uncertainty (KD+BU, the paper's BL1).
 
 Feinman, Curtin, Shintre and Gardner 2017, "Detecting Adversarial Samples from Artifacts", Sections
-3 and 4. An adversarial input lies off the submanifold of the class that it is taken for, or where
-the classifier is unsure.
+3 and 4. An adversarial input lies far from the training inputs of its predicted class, or in a
+region where the classifier is unsure.
 """
 
 import math
-import pathlib
 
 import keras
 import numpy as np
@@ -16,23 +15,24 @@ from scipy.special import expit, logsumexp, softmax
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.preprocessing import StandardScaler
 
+from a2d_keras.classifier import layerwise
 from a2d_keras.validation import require_positive, require_whole
-from baselines import layerwise, learned
+from baselines.base import RegressionBaseline, graph_ends
+from baselines.digests import digest
 
 _BATCH = 256
 _DROPOUTS = (layers.Dropout, layers.GaussianDropout, layers.AlphaDropout)
 _BANDWIDTHS = np.geomspace(0.02, 5, 25)  # in standard deviations of an activation
-_MOST_ACTIVATIONS = 5000  # to choose a bandwidth from
+MAX_ACTIVATIONS = 5000  # to choose a bandwidth from
 _NUMBERS = ("bandwidth", "passes", "seed")
-_LEARNED = ("means", "scales", "coefficients", "intercept")
 
 
 def log_density(x, reference, bandwidth):
     """Compute logarithms of Gaussian kernel densities, exactly.
 
     Args:
-        x: Where, float, (n, dimensions).
-        reference: What the density is made of, float, (points, dimensions).
+        x: The points to evaluate the density at, float, (n, dimensions).
+        reference: The points that form the density, float, (points, dimensions).
         bandwidth: Standard deviation of the kernel, in the units of `x`.
 
     Returns:
@@ -43,7 +43,7 @@ def log_density(x, reference, bandwidth):
         >>> print(np.exp(log_density(points, points, bandwidth=1.0)).round(3))
         [0.267 0.267 0.136]
     """
-    # Far from its points the trees of scikit-learn's `KernelDensity` are wrong by any factor.
+    # Far from the points, the trees of scikit-learn's `KernelDensity` are wrong by any factor.
     squared = _squared_distances(x, reference)
     return _log_kernel_means(squared, len(reference), np.shape(reference)[1], bandwidth)
 
@@ -56,8 +56,8 @@ def choose_bandwidth(activations, classes, bandwidths=None):
     Args:
         activations: Activations, float, (n, dimensions).
         classes: Their classes, int, (n,).
-        bandwidths: What to choose from, float. Defaults to 25, from 0.02 to 5 standard deviations
-            of an activation.
+        bandwidths: The bandwidths to choose from, float. Defaults to 25 of them, from 0.02 to 5
+            standard deviations of an activation.
 
     Returns:
         The bandwidth, a float.
@@ -72,7 +72,7 @@ def choose_bandwidth(activations, classes, bandwidths=None):
     likelihoods = np.zeros(len(bandwidths))
     for label in np.unique(classes):
         members = activations[classes == label]
-        if len(members) > 1:  # or there are no others
+        if len(members) > 1:  # a single member has no others
             squared = _squared_distances(members, members)
             np.fill_diagonal(squared, np.inf)
             shape = len(members) - 1, members.shape[1]
@@ -97,28 +97,29 @@ def mean_variance(predictions):
     return np.var(predictions, axis=0, dtype="float64").mean(axis=-1)
 
 
-class KernelDensityUncertainty:
-    """Tell adversarial inputs by their density in the last hidden layer, and by uncertainty.
+class KernelDensityUncertainty(RegressionBaseline):
+    """KD+BU (Feinman et al. 2017): density in the last hidden layer, and Bayesian uncertainty.
 
     The first characteristic of an input is the logarithm of a Gaussian kernel density at its
-    activations in the last hidden layer: what the last Dense takes, or, in a model without one,
-    the last Dropout. Each class has a density, of the training inputs that truly belong to it;
-    the one of the predicted class counts. The second is the variance of the class probabilities
-    over passes in which every Dropout, and no other layer, behaves as in training, averaged over
-    classes. A logistic regression on the two, each standardised, is the detector.
+    activations in the last hidden layer. These are the inputs of the last Dense, or, in a model
+    without one, of the last Dropout. Each class has a density, formed by the training inputs that
+    truly belong to it, and the density of the predicted class counts. The second characteristic
+    is the variance of the class probabilities over passes in which every Dropout, and no other
+    layer, behaves as in training, averaged over classes. The detector is a logistic regression on
+    both, each standardised.
 
-    What is before the first Dropout runs once for all passes. The random draws of a batch of 256
-    inputs depend on the seed alone, and leave those of the model as they are.
+    Layers before the first Dropout run once for all passes. The random numbers of a batch of 256
+    inputs depend on the seed only, and the state of the model's own generators does not change.
 
     Args:
         model: A built Sequential or Functional classifier with one input, one output of shape
             (batch, classes), probabilities or logits, and a Dropout of any kind. Layers of the
             models inside it count as its own; a Dropout inside a layer of another kind does not.
-        x_train: Inputs that the densities are made of, float32, (n, *input shape).
+        x_train: Inputs that form the densities, float32, (n, *input shape).
         y_train: Their true classes, int, (n,); at least two of every class.
-        bandwidth: Standard deviation of the kernel; the paper has 1.20 for MNIST and 0.26 for
-            CIFAR-10. By default `choose_bandwidth` takes it, from at most 5,000 of the
-            activations, drawn at random.
+        bandwidth: Standard deviation of the kernel. The paper uses 1.20 for MNIST and 0.26 for
+            CIFAR-10. By default `choose_bandwidth` chooses it on at most 5,000 activations, drawn
+            at random.
         passes: Monte Carlo passes, at least 2. Defaults to 50.
         seed: Seed of the dropout, of the choice of the bandwidth and of the regression's
             cross-validation, not negative. Defaults to 0.
@@ -128,7 +129,7 @@ class KernelDensityUncertainty:
 
     Raises:
         ValueError: If the model is not such a classifier, `y_train` does not fit, or a parameter
-            is out of its range.
+            is out of range.
 
     Examples:
         >>> keras.utils.set_random_seed(0)
@@ -141,7 +142,10 @@ class KernelDensityUncertainty:
         True
     """
 
-    def __init__(self, model, x_train, y_train, bandwidth=None, passes=50, seed=0):
+    name = "KD+BU"
+    scaler = StandardScaler
+
+    def __init__(self, model, x_train, y_train, *, bandwidth=None, passes=50, seed=0):
         if bandwidth is not None:
             require_positive("bandwidth", bandwidth)
         self._set_up(model, passes, seed)
@@ -152,13 +156,32 @@ class KernelDensityUncertainty:
         self._from_logits = not _are_probabilities(outputs)
         self._activations, self._classes = activations, y_train
         self.bandwidth = float(bandwidth or self._choose_bandwidth())
-        self._learned = None
 
-    def characteristics(self, x):
+    @classmethod
+    def from_data(cls, model, data, **options):
+        """Make the detector with densities of the training inputs.
+
+        Args:
+            model: The classifier.
+            data: The `models.record.Dataset` that it was trained on.
+            **options: Any of `bandwidth`, `passes` and `seed`.
+
+        Returns:
+            The detector.
+        """
+        return cls(model, data.x_train, data.y_train, **options)
+
+    def parameters(self):
+        """List the bandwidth, passes and seed, and a digest of the reference activations."""
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        return numbers | {"reference": digest(self._activations, self._classes)}
+
+    def characteristics(self, x, *, benign=None):
         """Compute log density and uncertainty.
 
         Args:
             x: Inputs, float32, (n, *input shape).
+            benign: Ignored: an input is judged without its origin.
 
         Returns:
             The characteristics, float64, (n, 2).
@@ -192,8 +215,8 @@ class KernelDensityUncertainty:
         """Predict several times with dropout, and with all other layers in inference mode.
 
         Args:
-            batch: Inputs, float32, (n, *input shape), few enough to be run at once. The same
-                inputs give the same predictions.
+            batch: Inputs, float32, (n, *input shape), few enough to be run at once. Equal inputs
+                have equal predictions.
 
         Returns:
             Class probabilities, float64, (passes, n, classes).
@@ -202,124 +225,30 @@ class KernelDensityUncertainty:
             variable.assign(value)
         return self._probabilities(self._passes(batch))
 
-    def fit(self, benign, noisy, adversarial):
-        """Learn from benign inputs, and from what was made of them.
-
-        Args:
-            benign: Benign inputs, float32, (n, *input shape).
-            noisy: Inputs with noise, (any number, *input shape); negative examples as well.
-            adversarial: Adversarial inputs, (any number, *input shape).
-
-        Returns:
-            This detector.
-
-        Raises:
-            ValueError: If there are fewer than five of a kind.
-        """
-        kinds = (benign, noisy, adversarial)
-        return self.fit_characteristics(*map(self.characteristics, kinds))
-
-    def fit_characteristics(self, benign, noisy, adversarial):
-        """Learn from characteristics that were computed before.
-
-        Args:
-            benign: Characteristics of benign inputs, float64, (n, 2).
-            noisy: Those of noisy inputs, (any number, 2).
-            adversarial: Those of adversarial inputs, (any number, 2).
-
-        Returns:
-            This detector.
-
-        Raises:
-            ValueError: If there are fewer than five of a kind.
-        """
-        scaler = StandardScaler()
-        regression = learned.fit_regression(scaler, self.seed, benign, noisy, adversarial)
-        self._learned = dict(zip(_LEARNED, (scaler.mean_, scaler.scale_, *regression), strict=True))
-        return self
-
-    def score(self, x):
-        """Score inputs.
-
-        Args:
-            x: Inputs, float32, (n, *input shape).
-
-        Returns:
-            The regression's decision function, float64, (n,); higher is more adversarial.
-
-        Raises:
-            ValueError: If there was no `fit`.
-        """
-        self._require_fitted()
-        return self.score_characteristics(self.characteristics(x))
-
-    def score_characteristics(self, characteristics):
-        """Score characteristics.
-
-        Args:
-            characteristics: As from `characteristics`, float64, (n, 2).
-
-        Returns:
-            The regression's decision function, float64, (n,); higher is more adversarial.
-
-        Raises:
-            ValueError: If there was no `fit`.
-        """
-        self._require_fitted()
-        means, scales, coefficients, intercept = self._learned.values()
-        return (characteristics - means) / scales @ coefficients + intercept
-
-    def save(self, path):
-        """Save the densities and what was learned by `fit`; the model is not saved with it.
-
-        Args:
-            path: The file, replaced only when its successor is whole.
-
-        Raises:
-            ValueError: If there was no `fit`.
-        """
-        self._require_fitted()
-        arrays = {
+    def state(self):
+        """List the reference activations, their classes, and the parameters."""
+        return {
             "activations": self._activations,
             "classes": self._classes,
             "from_logits": self._from_logits,
             **{name: getattr(self, name) for name in _NUMBERS},
-            **self._learned,
         }
-        learned.write(pathlib.Path(path), self.model, arrays)
 
     @classmethod
-    def load(cls, path, model):
-        """Load what was saved.
-
-        Args:
-            path: The file.
-            model: The classifier it was fitted on.
-
-        Returns:
-            The detector.
-
-        Raises:
-            FileNotFoundError: If there is no file.
-            ValueError: If the file is damaged, or was fitted on a model with other weights.
-        """
-        names = ("activations", "classes", "from_logits", *_NUMBERS, *_LEARNED)
-        arrays = learned.read(pathlib.Path(path), model, names)
+    def restore(cls, model, state):
+        """Make the detector from the saved activations; see `Baseline.restore`."""
         detector = cls.__new__(cls)
-        detector.bandwidth, passes, seed = (arrays[name].item() for name in _NUMBERS)
+        detector.bandwidth, passes, seed = (state[name].item() for name in _NUMBERS)
         detector._set_up(model, passes, seed)
-        detector._activations, detector._classes = arrays["activations"], arrays["classes"]
-        detector._from_logits = bool(arrays["from_logits"])
-        detector._learned = {name: arrays[name] for name in _LEARNED}
+        detector._activations, detector._classes = state["activations"], state["classes"]
+        detector._from_logits = bool(state["from_logits"])
         return detector
 
     def _set_up(self, model, passes, seed):
+        super().__init__(model, seed=seed)
         require_whole("passes", passes, minimum=2)
-        require_whole("seed", seed, minimum=0)
         _require_classifier(model)
-        self.model = model
         self.passes = passes
-        self.seed = seed
         dropouts = _copies(model, seed)
         self._draws = [(v, v.numpy()) for copy in dropouts.values() for v in copy.variables]
         x = tf.TensorSpec((None, *model.inputs[0].shape[1:]), "float32")
@@ -327,7 +256,7 @@ class KernelDensityUncertainty:
         self._passes = _passes(model, x, dropouts, passes)
 
     def _choose_bandwidth(self):
-        rows = np.random.default_rng(self.seed).permutation(len(self._classes))[:_MOST_ACTIVATIONS]
+        rows = np.random.default_rng(self.seed).permutation(len(self._classes))[:MAX_ACTIVATIONS]
         return choose_bandwidth(self._activations[rows], self._classes[rows])
 
     def _probabilities(self, outputs):
@@ -336,10 +265,6 @@ class KernelDensityUncertainty:
             second = expit(outputs) if self._from_logits else outputs
             return np.concatenate([1 - second, second], axis=-1)
         return softmax(outputs, axis=-1) if self._from_logits else outputs
-
-    def _require_fitted(self):
-        if self._learned is None:
-            raise ValueError("`fit` must come first. Received: a detector that has not learned")
 
 
 def _squared_distances(x, reference):
@@ -362,7 +287,7 @@ def _forward(model, x):
         def call(layer, *args, **kwargs):
             if isinstance(layer, (layers.Dense, *_DROPOUTS)):
                 feeds[isinstance(layer, layers.Dense)] = args[0]
-            return _at_rest(layer, *args, **kwargs)
+            return layerwise.predict_layer(layer, *args, **kwargs)
 
         (outputs,) = layerwise.run(model, [x], call)
         hidden = tf.cast(feeds[max(feeds)], "float32")  # a Dense rather than a dropout
@@ -379,20 +304,20 @@ def _passes(model, x, dropouts, passes):
         at_rest = []
 
         def record(layer, *args, **kwargs):
-            at_rest.append(_at_rest(layer, *args, **kwargs))
+            at_rest.append(layerwise.predict_layer(layer, *args, **kwargs))
             return at_rest[-1]
 
         def run_pass(_):
             recorded, touched = iter(at_rest), set()
 
             def call(layer, *args, **kwargs):
-                result = next(recorded)  # which serves where no dropout has touched the arguments
+                result = next(recorded)  # still right if no dropout has changed the arguments
                 if layer in dropouts:
                     result = dropouts[layer](*args, **kwargs | {"training": True})
                 elif touched.isdisjoint(_references((args, kwargs))):
                     return result
                 else:
-                    result = _at_rest(layer, *args, **kwargs)
+                    result = layerwise.predict_layer(layer, *args, **kwargs)
                 touched.update(_references(result))
                 return result
 
@@ -400,7 +325,7 @@ def _passes(model, x, dropouts, passes):
 
         layerwise.run(model, [x], record)
         signature = tf.TensorSpec(model.outputs[0].shape, "float32")
-        # One after the other, as each pass continues the random draws of the last.
+        # One after the other, since each pass continues the random numbers of the last.
         return tf.map_fn(
             run_pass, tf.range(passes), fn_output_signature=signature, parallel_iterations=1
         )
@@ -408,22 +333,16 @@ def _passes(model, x, dropouts, passes):
     return run_passes
 
 
-def _at_rest(layer, *args, **kwargs):
-    if isinstance(layer, keras.Layer):  # and not an operation
-        kwargs["training"] = False
-    return layer(*args, **kwargs)
-
-
 def _references(structure):
     return {leaf.ref() for leaf in keras.tree.flatten(structure) if tf.is_tensor(leaf)}
 
 
 def _copies(model, seed):
-    """Copy each Dropout, with random draws of its own."""
+    """Copy each Dropout, with random numbers of its own."""
     dropouts = list(dict.fromkeys(_dropouts(model)))
     if not dropouts:
         raise ValueError(
-            "The model must have a Dropout, as its Bayesian uncertainty comes from dropout. "
+            "The model must have a Dropout, since its Bayesian uncertainty comes from dropout. "
             f"Received: {layerwise.describe(model)}"
         )
     seeds = np.random.default_rng(seed).integers(2**31, size=len(dropouts)).tolist()
@@ -447,7 +366,7 @@ def _are_probabilities(outputs):
 
 
 def _require_classifier(model):
-    inputs, outputs = layerwise.ends(model)
+    inputs, outputs = graph_ends(model)
     if not len(inputs) == len(outputs) == 1 or len(outputs[0].shape) != 2:
         raise ValueError(
             "The model must be built, Sequential or Functional, with one input, and one output of "
@@ -458,12 +377,12 @@ def _require_classifier(model):
 def _require_classes(y, inputs, classes):
     if y.shape != (inputs,) or y.dtype.kind not in "iu":
         raise ValueError(
-            "`y_train` must hold the class of each of the training inputs, a whole number. "
+            "`y_train` must hold the class of each training input, a whole number. "
             f"Received: {y.dtype} of shape {y.shape} for {inputs} inputs"
         )
     present, counts = np.unique(y, return_counts=True)
     if not np.array_equal(present, range(classes)) or counts.min() < 2:
         raise ValueError(
             f"`y_train` must hold each class from 0 to {classes - 1} twice or more, and no other. "
-            f"Received: {dict(zip(present.tolist(), counts.tolist(), strict=True))} (how many)"
+            f"Received: the counts {dict(zip(present.tolist(), counts.tolist(), strict=True))}"
         )

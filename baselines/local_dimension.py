@@ -1,11 +1,10 @@
-"""BL2: local intrinsic dimensionality (LID), a baseline that knows adversarial examples.
+"""Local intrinsic dimensionality (LID, the paper's BL2).
 
 Ma et al. 2018, "Characterizing Adversarial Subspaces Using Local Intrinsic Dimensionality",
 Algorithm 1. Around an adversarial input, the activations of a network fill more dimensions.
 """
 
 import math
-import pathlib
 
 import keras
 import numpy as np
@@ -13,25 +12,25 @@ import tensorflow as tf
 from scipy.spatial.distance import cdist
 from sklearn.preprocessing import MinMaxScaler
 
+from a2d_keras.classifier import layerwise
 from a2d_keras.validation import require_whole
-from baselines import layerwise, learned
+from baselines.base import RegressionBaseline, graph_ends
 
-_NEAREST_RATIO = np.finfo(np.float32).tiny  # of two distances; a duplicate's would be zero
-_MOST_DIMENSIONS = 1000.0  # where all neighbours are equally far the estimate is infinite
-_LEARNED = ("scales", "offsets", "coefficients", "intercept")
+_NEAREST_RATIO = np.finfo(np.float32).tiny  # smallest ratio of distances; a duplicate's is zero
+MAX_DIMENSIONS = 1000.0  # the estimate is infinite if all neighbours are equally far
 
 
 def local_dimension(distances):
     """Estimate local intrinsic dimensionality by maximum likelihood: -(1/k Σ log(r_i / r_k))⁻¹.
 
     Args:
-        distances: Distances r_1 ≤ … ≤ r_k of the k nearest neighbours, float, (n, k). A distance
-            of zero, a duplicate's, counts as 1.2e-38 of the largest, so the more of the k are
-            duplicates, the nearer to zero is the estimate.
+        distances: Distances r_1 ≤ … ≤ r_k of the k nearest neighbours, float, (n, k). The
+            distance of a duplicate, zero, counts as 1.2e-38 of the largest. So more duplicates
+            bring the estimate nearer to zero.
 
     Returns:
-        The estimates, float64, (n,), positive and finite: at most 1000, where the neighbours
-        are (almost) equally far.
+        The estimates, float64, (n,), positive and finite. If the neighbours are (almost) equally
+        far, the estimate is 1000, the largest.
 
     Examples:
         >>> print(local_dimension(np.array([[0.25, 0.5, 1.0]])).round(4))  # 3 / (log 4 + log 2)
@@ -41,36 +40,36 @@ def local_dimension(distances):
     farthest = distances[:, -1:]
     ratios = np.divide(distances, farthest, out=np.zeros_like(distances), where=farthest > 0)
     mean_logs = -np.log(np.maximum(ratios, _NEAREST_RATIO)).mean(axis=1)
-    return 1 / np.maximum(mean_logs, 1 / _MOST_DIMENSIONS)
+    return 1 / np.maximum(mean_logs, 1 / MAX_DIMENSIONS)
 
 
-class LocalDimension:
-    """Tell adversarial inputs by the local intrinsic dimensionality of every layer's activations.
+class LocalDimension(RegressionBaseline):
+    """LID (Ma et al. 2018): the local intrinsic dimensionality of every layer's activations.
 
-    The characteristics of an input are its estimated dimensionalities, one for the input itself
-    and one for each layer's output, among a minibatch of benign inputs. Where an input belongs to
-    a minibatch, the nearest of it is dropped and the next `k` are used, as the authors do for
-    every kind: what is dropped is a benign input itself, or, mostly, the one that a noisy or
-    adversarial input was made from.
+    The characteristics of an input are its estimated dimensionalities among a minibatch of benign
+    inputs, one for the input itself and one for each layer's output. If the minibatch holds the
+    input's origin, the nearest neighbour is dropped and the next `k` are used, as the authors do
+    for every kind. A benign input drops itself. A noisy or adversarial input mostly drops the
+    input that it was made from.
 
-    Minibatches are consecutive. A last one that would be smaller is filled up with the benign
-    inputs before it, because the estimates depend on how many there are to be near. A logistic
-    regression on the characteristics, each scaled to [0, 1], is the detector.
+    Minibatches are consecutive. If the last one would be smaller, it also takes the benign inputs
+    before it, because the estimates depend on the size of a minibatch. The detector is a logistic
+    regression on the characteristics, each scaled to [0, 1].
 
     Args:
         model: A built Sequential or Functional classifier with one input. Layers of the models
             inside it count as its own. It runs in inference mode.
-        k: How many neighbours, at least 2 and less than `batch_size`. Defaults to 20.
+        k: The number of neighbours, at least 2 and less than `batch_size`. Defaults to 20.
         batch_size: Benign inputs in a minibatch. Defaults to 100.
         seed: Seed of the regression's cross-validation, not negative. Defaults to 0.
 
     Attributes:
         layers: The number of characteristics.
-        reference: The benign inputs that `score` compares with, float32, (n, *input shape);
-            those of `fit`, or whatever is set after `fit_characteristics`.
+        reference: The benign inputs that `score` compares with, float32, (n, *input shape).
+            `fit` sets it; after `fit_characteristics`, set it yourself.
 
     Raises:
-        ValueError: If the model has no graph of layers, or a parameter is out of its range.
+        ValueError: If the model has no graph of layers, or a parameter is out of range.
 
     Examples:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "softmax")])
@@ -81,159 +80,83 @@ class LocalDimension:
         True
     """
 
-    def __init__(self, model, k=20, batch_size=100, seed=0):
+    name = "LID"
+    scaler = MinMaxScaler
+
+    def __init__(self, model, *, k=20, batch_size=100, seed=0):
+        super().__init__(model, seed=seed)
         require_whole("k", k, minimum=2)
         require_whole("batch_size", batch_size)
-        require_whole("seed", seed, minimum=0)
         if k >= batch_size:
             raise ValueError(
-                f"`k` must be less than `batch_size`, {batch_size}, as no input is its own "
+                f"`k` must be less than `batch_size`, {batch_size}, since no input is its own "
                 f"neighbour. Received: {k}"
             )
-        self.model = model
         self.k = k
         self.batch_size = batch_size
-        self.seed = seed
         self.reference = None
-        self._learned = None
         self._activations = _activations(model)
         self.layers = len(self._activations.get_concrete_function().structured_outputs)
 
-    def characteristics(self, benign, x):
-        """Estimate the dimensionality around inputs that belong to benign ones, layer by layer.
+    @staticmethod
+    def paper_split(count):
+        """Fit on the first four fifths, in minibatches of 100, and score the rest."""
+        first = np.arange(count) < (count * 4 // 5 // 100 * 100 or count * 4 // 5)
+        return first, ~first
+
+    def parameters(self):
+        """List `k`, `batch_size` and `seed`."""
+        return {"k": self.k, "batch_size": self.batch_size, "seed": self.seed}
+
+    def characteristics(self, x, *, benign=None):
+        """Estimate the dimensionality around inputs, layer by layer.
 
         Args:
-            benign: Benign inputs, float32, (n, *input shape), more than `k`.
-            x: Number i is benign number i or was made from it, float32, (n, *input shape). It is
-                compared with the minibatch that holds benign number i, less the nearest.
+            x: Inputs, float32, (n, *input shape).
+            benign: The benign inputs that the inputs are, or were made from, in the same order;
+                more than `k` of them. Input i is compared with the minibatch that holds benign
+                input i, without the nearest neighbour. None compares with the `reference`: input
+                i with minibatch i // batch_size, and after the last one with the first ones
+                again. The nearest neighbour counts then, since it is not the origin of the input.
+                Only an equal input in the minibatch is dropped, so the benign inputs of `fit`, in
+                their order, have the same scores as in `fit`.
 
         Returns:
             The characteristics, float64, (n, layers).
 
         Raises:
-            ValueError: If the two are not equally many, or too few.
+            ValueError: If `benign` does not fit `x`, or if it is None and `fit` was not called.
         """
+        if benign is None:
+            self._require_fitted(self.reference)
+            return self._compare(x, self.reference, has_origin=False)
         if len(x) != len(benign):
             raise ValueError(
-                "There must be as many inputs as benign ones they were made from. "
-                f"Received: {len(x)} and {len(benign)}"
+                f"`x` must hold one input for each benign one. Received: {len(x)} and {len(benign)}"
             )
-        return self._compare(x, benign, made_from_it=True)
+        return self._compare(x, benign, has_origin=True)
 
     def fit(self, benign, noisy, adversarial):
-        """Learn from benign inputs, and from what was made of them.
-
-        Args:
-            benign: Benign inputs, float32, (n, *input shape).
-            noisy: Number i is benign number i with noise, like `benign`; a negative example.
-            adversarial: Number i was made from benign number i, like `benign`. To leave some
-                out, call `fit_characteristics` with the rows of the others.
-
-        Returns:
-            This detector.
-
-        Raises:
-            ValueError: If the three are not equally many, or too few.
-        """
-        kinds = (benign, noisy, adversarial)
-        self.fit_characteristics(*(self.characteristics(benign, x) for x in kinds))
+        """Learn, and keep the benign inputs as the `reference`; see `Baseline.fit`."""
+        super().fit(benign, noisy, adversarial)
         self.reference = np.array(benign, "float32")
         return self
 
-    def fit_characteristics(self, benign, noisy, adversarial):
-        """Learn from characteristics that were computed before.
-
-        Args:
-            benign: Characteristics of benign inputs, float64, (n, layers).
-            noisy: Those of noisy inputs, (any number, layers).
-            adversarial: Those of adversarial inputs, (any number, layers).
-
-        Returns:
-            This detector.
-
-        Raises:
-            ValueError: If there are fewer than five of a kind.
-        """
-        scaler = MinMaxScaler()
-        regression = learned.fit_regression(scaler, self.seed, benign, noisy, adversarial)
-        self._learned = dict(zip(_LEARNED, (scaler.scale_, scaler.min_, *regression), strict=True))
-        return self
-
-    def score(self, x):
-        """Score inputs that belong to no benign ones, against the `reference`.
-
-        The nearest counts, as it is no input's origin, unless the minibatch holds an equal input:
-        then it is dropped, so the benign inputs of `fit`, in their order, score as in `fit`.
-
-        Args:
-            x: Inputs, float32, (n, *input shape). Number i is compared with minibatch
-                i // batch_size of the reference; past the last one, with the first ones again.
-
-        Returns:
-            The regression's decision function, float64, (n,); higher is more adversarial.
-
-        Raises:
-            ValueError: If there was no `fit`.
-        """
+    def state(self):
+        """List the reference and the parameters."""
         self._require_fitted(self.reference)
-        return self.score_characteristics(self._compare(x, self.reference, made_from_it=False))
-
-    def score_characteristics(self, characteristics):
-        """Score characteristics.
-
-        Args:
-            characteristics: As from `characteristics`, float64, (n, layers).
-
-        Returns:
-            The regression's decision function, float64, (n,); higher is more adversarial.
-
-        Raises:
-            ValueError: If there was no `fit` or `fit_characteristics`.
-        """
-        self._require_fitted(self._learned)
-        scales, offsets, coefficients, intercept = self._learned.values()
-        return (characteristics * scales + offsets) @ coefficients + intercept
-
-    def save(self, path):
-        """Save what was learned by `fit`; the model is not saved with it.
-
-        Args:
-            path: The file, replaced only when its successor is whole.
-
-        Raises:
-            ValueError: If there was no `fit`.
-        """
-        self._require_fitted(self.reference)
-        arrays = {
-            "reference": self.reference,
-            "parameters": np.array([self.k, self.batch_size, self.seed]),
-            **self._learned,
-        }
-        learned.write(pathlib.Path(path), self.model, arrays)
+        return {"reference": self.reference, **self.parameters()}
 
     @classmethod
-    def load(cls, path, model):
-        """Load what was saved.
-
-        Args:
-            path: The file.
-            model: The classifier it was fitted on.
-
-        Returns:
-            The detector.
-
-        Raises:
-            FileNotFoundError: If there is no file.
-            ValueError: If the file is damaged, or was fitted on a model with other weights.
-        """
-        arrays = learned.read(pathlib.Path(path), model, ("reference", "parameters", *_LEARNED))
-        detector = cls(model, *arrays["parameters"].tolist())
-        detector.reference = arrays["reference"]
-        detector._learned = {name: arrays[name] for name in _LEARNED}
+    def restore(cls, model, state):
+        """Make the detector with the saved reference; see `Baseline.restore`."""
+        parameters = {name: state[name].item() for name in ("k", "batch_size", "seed")}
+        detector = cls(model, **parameters)
+        detector.reference = state["reference"]
         return detector
 
-    def _compare(self, x, benign, made_from_it):
-        """Compare with minibatches, less the nearest: the origin of an input, or its equal."""
+    def _compare(self, x, benign, has_origin):
+        """Compare with minibatches, without the origin of an input, or an input that equals it."""
         if len(benign) <= self.k:
             raise ValueError(
                 f"There must be more benign inputs than `k`, {self.k}. Received: {len(benign)}"
@@ -245,23 +168,19 @@ class LocalDimension:
             stop = min(len(benign), (start // size % minibatches + 1) * size)
             neighbours = self._activations(benign[max(0, stop - size) : stop])
             activations = self._activations(x[start : start + size])
-            # Of the differences: |a|² - 2ab + |b|² has no digits left where a is almost b.
+            # Not as |a|² - 2ab + |b|², which loses all digits if a is almost b.
             distances = [cdist(*pair) for pair in zip(activations, neighbours, strict=True)]
-            dropped = made_from_it | (distances[0] == 0).any(axis=1, keepdims=True)
+            dropped = has_origin | (distances[0] == 0).any(axis=1, keepdims=True)
             kept = dropped + np.arange(self.k)
             for layer, unsorted in enumerate(distances):
                 nearest = np.take_along_axis(np.sort(unsorted, axis=1), kept, axis=1)
                 found[start : start + size, layer] = local_dimension(nearest)
         return found
 
-    def _require_fitted(self, known):
-        if known is None:
-            raise ValueError("`fit` must come first. Received: a detector that has not learned")
-
 
 def _activations(model):
     """Compile the input and every layer's output, flattened, as one function of the input."""
-    inputs, _ = layerwise.ends(model)
+    inputs, _ = graph_ends(model)
     if len(inputs) != 1:
         raise ValueError(
             "The model must be built, Sequential or Functional, with one input. "

@@ -1,24 +1,44 @@
-"""Noisy counterparts: benign inputs changed as much as attacks change them, but at random.
+"""Noisy counterparts: benign inputs changed at random, as much as an attack changes them.
 
 Feinman, Curtin, Shintre and Gardner 2017, "Detecting Adversarial Samples from Artifacts", Section
-5; Ma et al. 2018 do the same. Baselines learn from them not to take noise for an attack.
+5; Ma et al. 2018 do the same. The noise teaches a baseline not to mistake noise for an attack.
 """
 
 import numpy as np
 from scipy.optimize import brentq
 
-_FARTHEST = 1e3  # scale of noise that takes practically every value to a bound, in ranges
+from a2d_keras import JSMA, LSA, PairJSMA
+
+_FEW_PIXELS = (JSMA, LSA, PairJSMA)  # attacks that change a few pixels a lot
+_FARTHEST = 1e3  # scale of noise, in ranges, that moves nearly every value to a bound
 
 
-def gaussian_noise(benign, adversarial, bounds=(0.0, 1.0), seed=0):
+def noise_like(attack):
+    """Choose the kind of noise that resembles an attack.
+
+    Args:
+        attack: The `a2d_keras.Attack`.
+
+    Returns:
+        `flipped_pixels` for attacks that change a few pixels, `gaussian_noise` for others.
+
+    Examples:
+        >>> noise_like(PairJSMA()).__name__
+        'flipped_pixels'
+    """
+    return flipped_pixels if isinstance(attack, _FEW_PIXELS) else gaussian_noise
+
+
+def gaussian_noise(benign, adversarial, *, bounds=(0.0, 1.0), seed=0):
     """Add Gaussian noise of the same mean L2 norm as the perturbations of adversarial inputs.
 
-    Clipping to the bounds shortens the noise, so its scale, one for all inputs, is solved for.
+    Clipping to the bounds shortens the noise, so a root finder finds its scale, one for all
+    inputs.
 
     Args:
         benign: Benign inputs, float32, (n, ...).
-        adversarial: What an attack made of them, like `benign`.
-        bounds: Smallest and largest value an input may hold. Defaults to (0.0, 1.0).
+        adversarial: Their adversarial counterparts, like `benign`.
+        bounds: The smallest and the largest value of an input. Defaults to (0.0, 1.0).
         seed: Seed of the noise. Defaults to 0.
 
     Returns:
@@ -55,16 +75,16 @@ def gaussian_noise(benign, adversarial, bounds=(0.0, 1.0), seed=0):
     return add(brentq(excess, 0, farthest, xtol=1e-4 * target / benign[0].size, rtol=1e-4))
 
 
-def flipped_pixels(benign, adversarial, bounds=(0.0, 1.0), seed=0):
+def flipped_pixels(benign, adversarial, *, bounds=(0.0, 1.0), seed=0):
     """Set as many pixels of each input to a bound as an attack changed in it.
 
-    Pixels are values: a coloured one counts as three. Which are set is random, and to which
-    bound; one that is at a bound already is set to the other.
+    Pixels are single values, so a coloured pixel counts as three. Pixels and bounds are chosen at
+    random, but a pixel at one bound is set to the other.
 
     Args:
         benign: Benign inputs, float32, (n, ...).
-        adversarial: What an attack made of them, like `benign`.
-        bounds: Smallest and largest value an input may hold. Defaults to (0.0, 1.0).
+        adversarial: Their adversarial counterparts, like `benign`.
+        bounds: The smallest and the largest value of an input. Defaults to (0.0, 1.0).
         seed: Seed of the choices. Defaults to 0.
 
     Returns:
@@ -108,6 +128,6 @@ def mean_l2(perturbations):
 def _require_same_shape(benign, adversarial):
     if benign.shape != adversarial.shape:
         raise ValueError(
-            "Adversarial inputs must have the shape of the benign ones they were made from. "
+            "Adversarial inputs must have the shape of the benign ones. "
             f"Received: {adversarial.shape} and {benign.shape}"
         )

@@ -20,7 +20,7 @@ def boxes(path, title, unit, values):
     Args:
         path: The file.
         title: Begins the title of every panel; the defence's name ends it.
-        unit: What the values are.
+        unit: The label of the values.
         values: A dict from the kind of input to a dict (or `pandas.DataFrame`) from the defence
             to an array (n,).
     """
@@ -33,7 +33,7 @@ def histograms(path, title, unit, values):
     Args:
         path: The file.
         title: Begins the title of every panel; the defence's name ends it.
-        unit: What the values are.
+        unit: The label of the values.
         values: As for `boxes`.
     """
     _by_defence(path, title, unit, values, _histogram)
@@ -81,12 +81,12 @@ def distances(path, title, matrix):
 
 
 def pictures(path, rows, captions):
-    """Draw benign inputs, what attacks made of them, and the perturbation, side by side.
+    """Draw benign inputs, their adversarial counterparts, and the perturbations, side by side.
 
     Args:
         path: The file.
-        rows: A list of benign inputs with what one attack made of each: pairs of float32 arrays
-            in [0, 1], (height, width, channels).
+        rows: A list of pairs, a benign input and its adversarial counterpart, float32 in [0, 1],
+            (height, width, channels).
         captions: Two strings for each row, below the two inputs.
     """
     figure, axes = plt.subplots(
@@ -94,9 +94,9 @@ def pictures(path, rows, captions):
     )
     for (benign, adversarial), names, three in zip(rows, captions, axes, strict=True):
         change = adversarial - benign
-        most = max(float(abs(change).max()), 1e-6)
-        images = (benign, adversarial, 0.5 + change / (2 * most))
-        texts = (*names, f"the perturbation, × {0.5 / most:.1f} on grey")
+        largest = max(float(abs(change).max()), 1e-6)
+        images = (benign, adversarial, 0.5 + change / (2 * largest))
+        texts = (*names, f"the perturbation, × {0.5 / largest:.1f} on grey")
         for axis, image, text in zip(three, images, texts, strict=True):
             axis.imshow(np.clip(image, 0, 1).squeeze(), cmap="gray", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
@@ -134,7 +134,7 @@ def _histogram(axis, unit, values):
 
 @contextlib.contextmanager
 def _panels(path, count, height):
-    """Lay panels out in two columns, and save them once drawn."""
+    """Lay panels out in two columns, and save them once they are drawn."""
     rows = -(-count // 2)
     figure, axes = plt.subplots(
         rows, 2, figsize=(9, height * rows), squeeze=False, layout="constrained"

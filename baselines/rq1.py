@@ -1,8 +1,8 @@
-"""RQ1: which attacks make a defence: what each of eight costs on benign and adversarial inputs.
+"""RQ1: which attacks make good defences: the costs of eight on benign and adversarial inputs.
 
 Zhao et al. 2021, Section 5.1, Figures 4 and 5. `python -m baselines.rq1 --dataset mnist` draws
-both: time, and iterations. Attacks run in batches, so an input's time is its share of its run's,
-by queries; the machine's speed is in it, and in nothing else.
+time and iterations. Attacks run in batches, so the time of an input is its share of the run's
+time, by queries. Only the times depend on the speed of the machine.
 """
 
 import argparse
@@ -15,9 +15,8 @@ import numpy as np
 
 from a2d_keras import FGSM, LBFGS, LSA, CarliniWagner, Classifier
 from baselines import plots
-from baselines.env1.measurements import correctly_classified
-from baselines.env1.settings import SETTINGS
-from models import datasets, zoo
+from baselines.comparison.measurements import correctly_classified
+from models import datasets, registry, zoo
 
 
 def main(argv=None):
@@ -34,7 +33,7 @@ def main(argv=None):
     print(f"{name}: {len(benign)} correctly classified test inputs")
     classifier, verbose = Classifier(model), int(sys.stdout.isatty())
     kinds = {"benign": benign}
-    for kind, attack in SETTINGS[name].attacks.items():
+    for kind, attack in registry.find(name).settings.attacks.items():
         kinds[kind] = attack(classifier, benign, verbose=verbose).adversarial
     seconds, steps = measure(classifier, kinds, defences(name), verbose)
     rows = medians(seconds, steps)
@@ -52,7 +51,7 @@ def main(argv=None):
 
 
 def defences(name):
-    """Make the eight attacks that are tried as defences.
+    """Make the eight attacks to try as defences.
 
     Args:
         name: The data set.
@@ -60,9 +59,9 @@ def defences(name):
     Returns:
         A dict from their names to the attacks.
     """
-    env1 = SETTINGS[name].defences
+    env1 = registry.find(name).settings.defences
     return {
-        "FGSM_d": FGSM(eps=SETTINGS[name].attacks["FGSM"].eps),
+        "FGSM_d": FGSM(eps=registry.find(name).settings.attacks["FGSM"].eps),
         "BIM_d": env1["BIM_d"],
         "BIM2_d": env1["BIM2_d"],
         "JSMA_d": env1["JSMA_d"],
@@ -101,11 +100,11 @@ def measure(classifier, kinds, attacks, verbose=0):
 
 
 def medians(seconds, steps):
-    """Take the medians.
+    """Compute the medians.
 
     Args:
-        seconds: As from `measure`.
-        steps: As from `measure`.
+        seconds: As returned by `measure`.
+        steps: As returned by `measure`.
 
     Returns:
         A list of dicts, one for each defence and kind: `defence`, `kind`, `steps`, `seconds`.
@@ -126,8 +125,8 @@ def _parse(argv):
     parser = argparse.ArgumentParser(
         prog="python -m baselines.rq1", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--dataset", choices=datasets.NAMES, default="digits")
-    parser.add_argument("--limit", type=int, default=100, help="test inputs, at most (100)")
+    parser.add_argument("--dataset", choices=registry.RECORDS, default="digits")
+    parser.add_argument("--limit", type=int, default=100, help="maximum test inputs (100)")
     parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
     parser.add_argument("--out", help="folder for results (results/rq1/<dataset>)")
     return parser.parse_args(argv)

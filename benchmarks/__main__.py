@@ -1,8 +1,8 @@
-"""Measure what detection costs in time: `python -m benchmarks --data-dir D`.
+"""Measure the time that detection takes: `python -m benchmarks --data-dir D`.
 
 One command runs every comparison, part after part, and writes each once it is done. D holds
-`mnist.npz`, `cifar10.npz`, and what `benchmarks/imagenet.py` reads; where something is missing, the
-table says so.
+`mnist.npz`, `cifar10.npz`, and the files that `benchmarks/imagenet.py` reads. If something is
+missing, the table says so.
 """
 
 import argparse
@@ -15,21 +15,21 @@ import platform
 import sys
 
 from a2d_keras.version import __version__
-from benchmarks import report
+from benchmarks import results
 from benchmarks.rows import Row
 from benchmarks.subjects import FULL, QUICK, Bench
 from benchmarks.timing import timed
 
-PARTS = {  # imported one by one, as peers may not be installed
-    "verdicts": "benchmarks.verdicts",
-    "loop": "benchmarks.loop",
-    "precision": "benchmarks.precision",
+PARTS = {  # imported one by one, since peers may not be installed
+    "verdicts": "benchmarks.verdict_gradients",
+    "loop": "benchmarks.loop_overhead",
+    "precision": "benchmarks.reduced_precision",
     "reference": "benchmarks.peers.reference",
     "cleverhans": "benchmarks.peers.cleverhans",
     "art": "benchmarks.peers.art",
     "foolbox": "benchmarks.peers.foolbox",
-    "inputs": "benchmarks.inputs",
-    "size": "benchmarks.size",
+    "inputs": "benchmarks.scaling_inputs",
+    "size": "benchmarks.scaling_size",
     "first_call": "benchmarks.first_call",
 }
 _PACKAGES = ("tensorflow", "keras", "numpy", "cleverhans")
@@ -50,17 +50,17 @@ def main(argv=None):
     about = _about(" ".join([*_settings(), "python -m benchmarks", *words]))
     for part in arguments.only or PARTS:
         seconds, rows = timed(lambda part=part: list(_printed(part, bench)))
-        kept = report.read(out) | {part: {"about": {**about, "seconds": seconds}, "rows": rows}}
-        report.write(out, {name: kept[name] for name in PARTS if name in kept})
-    print(f"\n{report.table(report.read(out))}")
+        kept = results.read(out) | {part: {"about": {**about, "seconds": seconds}, "rows": rows}}
+        results.write(out, {name: kept[name] for name in PARTS if name in kept})
+    print(f"\n{results.table(results.read(out))}")
     print(f"Written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
 
 
 def _printed(part, bench):
-    """Run a part, and give its records, each printed as it comes."""
+    """Run a part, and yield its records, printing each."""
     for row in _rows(part, bench):
-        record = report.record(row)
-        print(f"{part}: {report.sentence(record)}", flush=True)
+        record = results.record(row)
+        print(f"{part}: {results.sentence(record)}", flush=True)
         yield record
 
 
@@ -74,7 +74,7 @@ def _rows(part, bench):
 
 
 def _settings():
-    """List what of the environment changes TensorFlow's kernels, and so every time."""
+    """List the environment variables that change TensorFlow's kernels, and so the times."""
     name = "TF_ENABLE_ONEDNN_OPTS"
     return [f"{name}={os.environ[name]}"] if name in os.environ else []
 
@@ -118,11 +118,11 @@ def _parse(words):
         default=os.environ.get("A2D_DATA_DIR"),
         help="folder of the data (the environment variable A2D_DATA_DIR)",
     )
-    parser.add_argument("--out", default="results/benchmarks", help="for results (%(default)s)")
+    parser.add_argument("--out", default="results/benchmarks", help="the folder (%(default)s)")
     parser.add_argument(
         "--only", nargs="+", choices=PARTS, metavar="PART", help=f"some of {', '.join(PARTS)}"
     )
-    parser.add_argument("--quick", action="store_true", help="a look, on digits, in minutes")
+    parser.add_argument("--quick", action="store_true", help="measure digits only, in minutes")
     return parser.parse_args(words)
 
 

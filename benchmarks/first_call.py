@@ -1,4 +1,4 @@
-"""What the first call takes beside later ones, and what importing takes."""
+"""The time of the first call, of later calls, and of the import."""
 
 from benchmarks.fresh import python
 from benchmarks.rows import Row, exactly, spread

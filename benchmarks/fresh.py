@@ -8,7 +8,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def python(*words):
-    """Run Python, and read the number that it prints last.
+    """Run Python, and read the last number that it prints.
 
     Args:
         *words: Its command line.

@@ -2,7 +2,8 @@
 
 D holds `imagenet1000.npz` (`x`, uint8, (n, 224, 224, 3), and `y`, the labels, (n,)) and the
 ImageNet weights `mobilenet_075_224.weights.h5` of `keras.applications.MobileNet(alpha=0.75)`.
-As in Env1, only photographs that the classifier gets right count as benign, unless `--all`.
+As in Env1, only photographs that the classifier gets right count as benign, unless `--all` is
+given.
 """
 
 import argparse
@@ -59,7 +60,8 @@ def mobilenet(data_dir, side=224):
 
     Args:
         data_dir: The folder of `mobilenet_075_224.weights.h5`, a `pathlib.Path`.
-        side: Pixels of an input's side, at least 32. Defaults to 224, of which the weights are.
+        side: Height and width of an input in pixels, at least 32. Defaults to 224, the size that
+            the weights were trained on.
 
     Returns:
         The `keras.Model`.
@@ -69,25 +71,25 @@ def mobilenet(data_dir, side=224):
     """
     path = data_dir / "mobilenet_075_224.weights.h5"
     if not path.is_file():
-        raise FileNotFoundError(f"There are no weights of MobileNet. Received: {path}")
+        raise FileNotFoundError(f"The weights of MobileNet are missing. Received: {path}")
     model = keras.applications.MobileNet((side, side, 3), alpha=0.75, weights=None)
     model.load_weights(path)
     return model
 
 
-def load(data_dir, most=None):
+def load(data_dir, max_count=None):
     """Load photographs in a seeded order.
 
     Args:
         data_dir: The folder of `imagenet1000.npz`, a `pathlib.Path`.
-        most: How many at most. Defaults to all.
+        max_count: The largest number of photographs to load. Defaults to all.
 
     Returns:
         The photographs, float32 in [-1, 1], (n, 224, 224, 3), and their labels, int, (n,).
     """
     with np.load(data_dir / "imagenet1000.npz", allow_pickle=False) as arrays:
         x, y = arrays["x"], arrays["y"]
-    order = np.random.default_rng(0).permutation(len(x))[:most]
+    order = np.random.default_rng(0).permutation(len(x))[:max_count]
     return x[order].astype("float32") / 127.5 - 1, y[order]
 
 
@@ -96,7 +98,7 @@ def judge(guarded, name, x):
 
     Args:
         guarded: The `GuardedModel`.
-        name: What the inputs are.
+        name: The name of the inputs.
         x: Inputs, float32, (n, 224, 224, 3).
 
     Returns:

@@ -1,7 +1,7 @@
 """The peak memory of a process that judges, or measures, inputs from a `tf.data.Dataset`.
 
 `python -m benchmarks.memory verdicts 1000` prints it, in MiB. An input has 32×32 pixels of three
-colours, so that 10,000 of them would take 117 MiB; the classifier is small and has random weights.
+colours, so 10,000 of them would take 117 MiB. The classifier is small and has random weights.
 """
 
 import argparse
@@ -16,12 +16,12 @@ import a2d_keras as a2d
 _SHAPE = (32, 32, 3)
 _BATCH = 100
 _ATTACK = a2d.BIM(eps_iter=1e-4, max_iterations=10)
-_SLOTS = 2  # costs are measured 32 inputs a slot at once, and 100 inputs are to be more than that
+_SLOTS = 2  # costs hold 32 inputs per slot at once, which must be fewer than 100 inputs
 _STATUS = pathlib.Path("/proc/self/status")
 
 
 def main(argv=None):
-    """Judge or measure, and print the most memory that the process had.
+    """Judge or measure, and print the peak memory of the process.
 
     Args:
         argv: Command line words. Defaults to those of the process.
@@ -39,15 +39,15 @@ def main(argv=None):
         guarded.adapt(_batch(tf.constant(-1, tf.int64)), verbose=0)
         guarded.predict(dataset, verbose=0)
     else:
-        a2d.AttackCosts(model, attacks=[_ATTACK], slots=_SLOTS).transform(dataset)
+        options = a2d.RunOptions(slots=_SLOTS)
+        a2d.AttackCosts(model, attacks=[_ATTACK], options=options).transform(dataset)
     print(peak())
 
 
 def peak():
-    """Read the most memory that this process has had, in MiB.
+    """Read the peak memory of this process, in MiB.
 
-    On Linux `getrusage` does not tell: its figure begins with that of the process that started
-    this one.
+    On Linux, `getrusage` is of no use: its figure begins with that of the parent process.
 
     Returns:
         A float.

@@ -1,4 +1,4 @@
-"""`Row`: one comparison, with its target; and `Measured`, what was found."""
+"""`Row`: one comparison with its target. `Measured`: its result."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ class Measured(NamedTuple):
     Attributes:
         median: The median.
         low: The smallest.
-        high: The largest; all three are equal where there is nothing to repeat, as in a count.
+        high: The largest. All three are equal if there is nothing to repeat, as for a count.
     """
 
     median: float
@@ -24,10 +24,10 @@ class Row(NamedTuple):
 
     Attributes:
         what: What is compared: a ratio, unless it names a unit.
-        measured: The `Measured`, or None where it cannot be had, which the note explains.
-        at_most: The target, where less is better, or None.
-        at_least: The target, where more is better, or None.
-        note: What else must be known to judge it.
+        measured: The `Measured`. None if it could not be measured; the note says why.
+        at_most: The target if less is better, or None.
+        at_least: The target if more is better, or None.
+        note: What a reader must know to judge it.
     """
 
     what: str
@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
     @property
     def met(self):
-        """Whether the median meets the target; None where either is missing.
+        """Whether the median meets the target; None if either is missing.
 
         Examples:
             >>> Row("loop", Measured(1.05, 1.0, 1.2), at_most=1.08).met
@@ -46,13 +46,13 @@ class Row(NamedTuple):
         """
         if self.measured is None or (self.at_most is None and self.at_least is None):
             return None
-        most = np.inf if self.at_most is None else self.at_most
-        least = -np.inf if self.at_least is None else self.at_least
-        return bool(least <= self.measured.median <= most)
+        high = np.inf if self.at_most is None else self.at_most
+        low = -np.inf if self.at_least is None else self.at_least
+        return bool(low <= self.measured.median <= high)
 
 
 def spread(values):
-    """Summarize what repeats have found.
+    """Summarize the results of repeats.
 
     Args:
         values: A sequence of floats.
@@ -68,7 +68,7 @@ def spread(values):
 
 
 def exactly(value):
-    """Make a `Measured` of what has no spread: a count, or a ratio of counts.
+    """Make a `Measured` of a value without spread: a count, or a ratio of counts.
 
     Args:
         value: The value.

@@ -1,4 +1,4 @@
-"""The classifiers that are measured, and their inputs."""
+"""The classifiers to measure, and their inputs."""
 
 import functools
 from typing import NamedTuple
@@ -7,27 +7,27 @@ import numpy as np
 
 import a2d_keras as a2d
 from a2d_keras.statistics.attack_cost import measure
-from baselines.env1.measurements import correctly_classified
-from baselines.env1.settings import SETTINGS
-from models import datasets, zoo
+from baselines.comparison.measurements import correctly_classified
+from models import datasets, registry, zoo
 
 
 class Sizes(NamedTuple):
-    """How much is run.
+    """The sizes of a run.
 
     Attributes:
-        inputs: Inputs of each kind, a dict from the data set; verdicts are counted, and the loop's
-            time is taken, on all of them.
+        datasets: Names of the data sets. Measurements on a single one take the first.
+        inputs: Inputs of each kind, for the counts of verdicts and the time of the loop.
         adapt: Benign inputs to adapt on.
-        peers: Benign inputs that peers are compared on.
-        few: Inputs of each kind for what takes thousands of queries.
+        peers: Benign inputs to compare peers on.
+        few: Inputs of each kind for attacks that take thousands of queries.
         single: Inputs that are attacked one at a time.
-        scaling: Numbers of inputs over which time and memory are followed.
-        photographs: How many to adapt on, and how many to judge.
-        repeats: How many turns everything takes.
+        scaling: Numbers of inputs at which time and memory are measured.
+        photographs: The numbers of photographs to adapt on and to judge.
+        repeats: The number of repeats.
     """
 
-    inputs: dict
+    datasets: tuple
+    inputs: int
     adapt: int
     peers: int
     few: int
@@ -38,7 +38,8 @@ class Sizes(NamedTuple):
 
 
 FULL = Sizes(
-    inputs={"mnist": 1000, "cifar10": 1000},
+    datasets=tuple(name for name, record in registry.RECORDS.items() if not record.bundled),
+    inputs=1000,
     adapt=200,
     peers=100,
     few=50,
@@ -48,7 +49,8 @@ FULL = Sizes(
     repeats=3,
 )
 QUICK = Sizes(
-    inputs={"digits": 200},
+    datasets=tuple(name for name, record in registry.RECORDS.items() if record.bundled),
+    inputs=200,
     adapt=100,
     peers=40,
     few=40,
@@ -60,7 +62,7 @@ QUICK = Sizes(
 
 
 class Bench(NamedTuple):
-    """What every part is given.
+    """The setting of every part.
 
     Attributes:
         sizes: The `Sizes`.
@@ -79,13 +81,13 @@ class Bench(NamedTuple):
             A `Subject` for each data set.
 
         Raises:
-            FileNotFoundError: If a data set is not at hand.
+            FileNotFoundError: If a data set is not available.
         """
-        for name in self.sizes.inputs:
+        for name in self.sizes.datasets:
             yield Subject(name, self.sizes, self.data_dir)
 
     def first_subject(self):
-        """Load the first of the classifiers, for what is measured on one alone."""
+        """Load the first classifier, for measurements on a single one."""
         return next(self.subjects())
 
 
@@ -100,9 +102,9 @@ class Subject:
     Attributes:
         model: The `keras.Model`.
         classifier: The `a2d_keras.Classifier`.
-        setting: Its `baselines.env1.settings.Setting`.
+        settings: Its `models.record.Settings`.
         benign: Test inputs that it gets right, float32, (inputs, height, width, channels).
-        held_out: Others, to adapt on, (adapt, height, width, channels).
+        held_out: Other such inputs, to adapt on, (adapt, height, width, channels).
     """
 
     def __init__(self, name, sizes, data_dir):
@@ -110,20 +112,21 @@ class Subject:
         self.name = name
         self.model = zoo.load(name)
         self.classifier = a2d.Classifier(self.model)
-        self.setting = SETTINGS[name]
-        inputs = sizes.inputs[name]
+        self.settings = registry.find(name).settings
+        inputs = sizes.inputs
         right = correctly_classified(self.model, data.x_test, data.y_test, inputs + sizes.adapt)
         self.benign, self.held_out = right[:inputs], right[inputs:]
 
     @property
     def bim(self):
         """The defence BIM_d."""
-        return self.setting.defences["BIM_d"]
+        return self.settings.defences["BIM_d"]
 
     @functools.cached_property
     def kinds(self):
-        """The benign inputs, and what FGSM and BIM-a make of them: a dict."""
-        crafted = {kind: self.craft(kind, self.benign) for kind in ("FGSM", "BIM-a")}
+        """The benign inputs, and the examples of the first two attacks: a dict."""
+        chosen = list(self.settings.attacks)[:2]
+        crafted = {kind: self.craft(kind, self.benign) for kind in chosen}
         return {"benign": self.benign, **crafted}
 
     @functools.cached_property
@@ -132,8 +135,10 @@ class Subject:
         return np.random.default_rng(0).permutation(np.concatenate(list(self.kinds.values())))
 
     def costs(self, x):
-        """Measure what BIM_d costs on inputs, int64, (n,)."""
-        return measure(self.classifier, [self.bim], x, "auto", verbose=0)[0][:, 0]
+        """Measure the costs of BIM_d on inputs, int64, (n,)."""
+        return measure(self.classifier, [self.bim], x, options=a2d.RunOptions(slots="auto")).costs[
+            :, 0
+        ]
 
     def labels(self, x):
         """Predict the classes of inputs, int64, (n,)."""
@@ -147,22 +152,22 @@ class Subject:
             x: Inputs.
 
         Returns:
-            What became of them, an array like `x`.
+            The adversarial counterparts, an array like `x`.
         """
-        return self.setting.attacks[kind](self.classifier, x).adversarial
+        return self.settings.attacks[kind](self.classifier, x).adversarial
 
     def guarded(self, benign=None, **parameters):
-        """Guard the classifier by BIM_d alone, the slots found by calibration, and adapt it.
+        """Guard the classifier with BIM_d, in calibrated slots, and adapt it.
 
         Args:
             benign: Inputs to adapt on. Defaults to `held_out`.
-            **parameters: Others of `a2d_keras.guard`.
+            **parameters: Other parameters of `a2d_keras.guard`.
 
         Returns:
             The `a2d_keras.GuardedModel`.
         """
         benign = self.held_out if benign is None else benign
         guarded = a2d.guard(self.model, **{"attacks": [self.bim], "slots": "auto", **parameters})
-        knn = guarded.detector.detector == "knn"
-        guarded.adapt(benign, self.craft("FGSM", benign) if knn else None, verbose=0)
+        attacked = guarded.detector.rule.needs_adversarial
+        guarded.adapt(benign, self.craft("FGSM", benign) if attacked else None, verbose=0)
         return guarded

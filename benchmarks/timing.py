@@ -1,4 +1,4 @@
-"""How time is taken: what is compared takes turns, so that a slow moment meets all of it."""
+"""Timing: the sides of a comparison take turns, so that a slow moment affects all of them."""
 
 import time
 
@@ -8,17 +8,17 @@ import tensorflow as tf
 from a2d_keras.attacks.gradient_sign import cross_entropy_direction
 from benchmarks.rows import spread
 
-BATCHES = (32, 64, 128, 256, 512)  # of which the best is taken
-_TURNS = 3  # that batches take, to find the best
-_INPUTS_TRIED = 1024  # in each turn of each batch
-_INPUTS_TIMED = 4096  # in the best of them
+BATCHES = (32, 64, 128, 256, 512)  # sizes to find the best of
+_TURNS = 3  # turns of each batch size, to find the best
+_INPUTS_TRIED = 1024  # inputs in a turn
+_INPUTS_TIMED = 4096  # inputs to time the best size with
 
 
 def timed(function):
     """Time one call.
 
     Args:
-        function: A function of nothing.
+        function: A function without arguments.
 
     Returns:
         Its seconds, and what it returned.
@@ -29,13 +29,13 @@ def timed(function):
 
 
 def warm_up(run, x):
-    """Run on a few inputs, so that what is timed later has been compiled.
+    """Run on a few inputs, so that compilation does not count later.
 
     Args:
-        run: A function of inputs.
+        run: A function that takes inputs.
         x: The inputs.
     """
-    for count in (2, 3):  # Keras traces `predict` for one number of inputs, then for any
+    for count in (2, 3):  # Keras traces `predict` for one number of inputs, then for any number
         run(x[:count])
 
 
@@ -43,11 +43,13 @@ def in_turns(functions, repeats):
     """Time several functions, turn by turn.
 
     Args:
-        functions: Functions of nothing, which have run before, lest compiling count.
-        repeats: How many turns each takes.
+        functions: Functions without arguments. They must have run before, so that compilation
+            does not count.
+        repeats: The number of turns.
 
     Returns:
-        For each function its seconds, float64, (repeats,), and for each what it returned last.
+        The seconds, float64, (functions, repeats), and a list of what each function returned
+        last.
     """
     turns = [[timed(function) for function in functions] for _ in range(repeats)]
     seconds = np.array([[elapsed for elapsed, _ in turn] for turn in turns])
@@ -58,9 +60,10 @@ def share_of_passes(run, unit, repeats):
     """Compare the time of a run with that of its passes through the classifier alone.
 
     Args:
-        run: A function of nothing, to the number of passes; it has run before.
-        unit: A function of nothing, to the seconds of one pass.
-        repeats: How many turns both take.
+        run: A function without arguments that returns the number of passes. It must have run
+            before.
+        unit: A function without arguments that returns the seconds of one pass.
+        repeats: The number of turns.
 
     Returns:
         The `Measured` ratio, and the passes and the seconds of the last run.
@@ -75,14 +78,14 @@ def share_of_passes(run, unit, repeats):
 
 
 def gradient_seconds(classifier, x):
-    """Make a measurement of one input's gradient, as attacks take it, in the best batch.
+    """Make a function that times the gradient of one input, as attacks take it, in the best batch.
 
     Args:
         classifier: The `a2d_keras.Classifier`.
-        x: Inputs to take gradients at, repeated where a batch is larger.
+        x: Inputs to take gradients at, repeated if a batch is larger.
 
     Returns:
-        A function of nothing, to the seconds.
+        A function without arguments that returns the seconds.
     """
 
     def evaluate(batch):
@@ -93,17 +96,17 @@ def gradient_seconds(classifier, x):
 
 
 def query_seconds(classifier, x):
-    """Make a measurement of one input's forward pass in the best batch; see `gradient_seconds`."""
+    """Make a function that times the forward pass of one input; see `gradient_seconds`."""
     return _unit(classifier.logits, x)
 
 
 def best_batch(run, x, sizes=BATCHES):
-    """Find the batch in which an input takes least time.
+    """Find the batch size at which an input takes the least time.
 
     Args:
-        run: A function of inputs.
+        run: A function that takes inputs.
         x: The inputs.
-        sizes: The sizes to try; those above the number of inputs count as all of them.
+        sizes: The sizes to try. One above the number of inputs means all inputs.
 
     Returns:
         The size.

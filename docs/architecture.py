@@ -1,10 +1,10 @@
 """Draw the rooms of the plugin and what they import: `python -m docs.architecture`.
 
-It reads the imports of `a2d_keras` from its source, so the picture is what the code is. A room is a
-package, or a module outside of any. A module that only one room imports is part of that room, and
-one that a package inside its own imports is a room of its own. An import that others imply is not
-drawn: where cli imports detection and detection imports attacks, cli may import attacks too.
-Every room may import the floor, which is drawn without arrows.
+It reads the imports of `a2d_keras` from its source, so the picture always matches the code. A room
+is a package, or a module outside of any. A module that only one room imports is part of that room.
+A module of a package is a room of its own if a package inside that package imports it. Imports that
+follow from others are not drawn: if cli imports detection and detection imports attacks, cli may
+import attacks too. Every room may import the floor, which is drawn without arrows.
 """
 
 import ast
@@ -44,7 +44,7 @@ def rooms(root=ROOT / PACKAGE):
         root: The folder of the package. Defaults to that of the plugin.
 
     Returns:
-        The rooms that each room imports: a dict of sets by name, itself left out.
+        The other rooms that each room imports: a dict of sets by name.
     """
     imports = _module_imports(root)
     shared = {
@@ -67,7 +67,7 @@ def rooms(root=ROOT / PACKAGE):
 
 
 def reduced(graph):
-    """Leave out every import that others imply.
+    """Leave out every import that follows from others.
 
     Args:
         graph: The rooms that each room imports.
@@ -120,7 +120,7 @@ def main():
 
 
 def described(graph):
-    """Write the graph as text, which the picture keeps, so that a test sees when it is stale.
+    """Write the graph as text. The picture keeps it, so that a test can find a stale picture.
 
     Args:
         graph: The rooms that each room imports.
@@ -150,7 +150,7 @@ def _module_imports(root):
 
 
 def _module(name, modules):
-    """Find the module that an imported name is, or lies in."""
+    """Find the module that an imported name is, or belongs to."""
     for parts in (name, (*name, "__init__"), name[:-1], (*name[:-1], "__init__")):
         if parts in modules:
             return parts
@@ -162,7 +162,7 @@ def _inside(inner, outer):
 
 
 def _module_of_one_room(graph, modules):
-    """Find a module outside of any package that one room alone imports, and that room."""
+    """Find a module outside of any package that only one room imports, and that room."""
     for room in graph:
         users = [user for user, others in graph.items() if room in others]
         if room in modules and len(room) == 1 and len(users) == 1 and users[0] not in graph[room]:
@@ -171,7 +171,7 @@ def _module_of_one_room(graph, modules):
 
 
 def _rows(graph):
-    """Place every room in a row below all that import it, near those."""
+    """Place every room in a row below all rooms that import it, and near them."""
     users = {room: [r for r, direct in graph.items() if room in direct] for room in graph}
     levels = {}
 

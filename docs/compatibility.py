@@ -1,9 +1,9 @@
 """Run the tests with every version, and write `compatibility.md`: `python -m docs.compatibility`.
 
-It runs one tox environment after another, so tox must be installed and find every Python. What a
-run prints is kept in `results/compatibility/`, and the page reports the runs kept there: `--only`
-repeats some of them. An environment takes 2 GB and is removed after its run, unless it existed
-before.
+It runs one tox environment after another, so tox must be installed and find every Python. The
+output of each run is kept in `results/compatibility/`, and the page reports the runs kept there.
+`--only` repeats some of them. An environment takes 2 GB and is removed after its run, unless it
+existed before.
 """
 
 import argparse
@@ -37,27 +37,27 @@ _INTRODUCTION = """\
 Each row is a tox environment, and its name is the command: `.venv/bin/tox run -e py311-tf216`. It
 installs the newest Keras that its TensorFlow allows, except `tf216-keras33`, which installs the
 oldest Keras that is supported. `test` has the newest version of everything, and also tests the
-baselines, the benchmarks, the examples and this documentation. The tests that take long
-(`tox run -e slow`) are not part of it.
+baselines, the benchmarks, the examples and this documentation. Slow tests (`tox run -e slow`) are
+not included.
 """
 
 _CONCLUSION = """\
-Weights travel between versions of Keras: those in `models/weights/` were written by Keras 3.15 and
-load in 3.3. `.keras` files written by 3.15 do not load in 3.3.
+Weights work across Keras versions: those in `models/weights/` were written by Keras 3.15 and load
+in 3.3. `.keras` files written by 3.15 do not load in 3.3.
 
 This page is written by `python -m docs.compatibility`, which runs one environment after another.
 """
 
 
 class Run(NamedTuple):
-    """What one run printed.
+    """The output of one run.
 
     Attributes:
         about: Its date and processor, by name.
-        versions: Of Python, TensorFlow, Keras and NumPy; None if it did not come to tests.
-        command: How pytest was called; None likewise.
-        outcome: How many tests passed, failed and so on; None if pytest did not finish.
-        seconds: How long the tests took; None likewise.
+        versions: The versions of Python, TensorFlow, Keras and NumPy, or None if no tests ran.
+        command: The pytest command, or None if no tests ran.
+        outcome: How many tests passed, failed and so on, or None if pytest did not finish.
+        seconds: How long the tests took, or None if pytest did not finish.
         skipped: How many tests were skipped, by the reason.
     """
 
@@ -87,7 +87,7 @@ def main(argv=None):
     every = cells()
     chosen = arguments.only or every
     if unknown := [cell for cell in chosen if cell not in every]:
-        sys.exit(f"Environments must be of {', '.join(every)}. Received: {', '.join(unknown)}")
+        sys.exit(f"Environments must be among {', '.join(every)}. Received: {', '.join(unknown)}")
     for cell in chosen:
         print(shlex.join(_command(cell)), flush=True)
         if not arguments.dry_run:
@@ -101,7 +101,7 @@ def main(argv=None):
 
 
 def cells():
-    """Name the environments that run tests, as tox.ini lists them.
+    """List the environments that run tests, as in tox.ini.
 
     Returns:
         A list of str.
@@ -117,7 +117,7 @@ def cells():
 
 
 def read(log):
-    """Read what a run printed.
+    """Parse the output of a run.
 
     Args:
         log: The text.
@@ -169,7 +169,7 @@ def _table(cells, runs):
 
 
 def _how(runs):
-    """Say when, where and by what commands."""
+    """Describe when, where and by what commands the tests were run."""
     dates = sorted({run.about["date"] for run in runs.values()})
     processors = sorted({run.about["processor"] for run in runs.values()})
     lines = [f"Run on {', '.join(dates)}.", f"Processor: {', '.join(processors)}."]
@@ -183,7 +183,7 @@ def _how(runs):
 
 
 def _skipped(runs):
-    """Say why tests were skipped, and where if not everywhere."""
+    """List why tests were skipped, and in which environments if not in all."""
     reasons = sorted({reason for run in runs.values() for reason in run.skipped})
     if not reasons:
         return ""
@@ -202,7 +202,7 @@ def _without_warnings(outcome):
 
 
 def _run(cell):
-    """Run an environment, and keep what it prints."""
+    """Run an environment, and keep its output."""
     LOGS.mkdir(parents=True, exist_ok=True)
     folder = ROOT / ".tox" / cell
     keep = folder.exists()

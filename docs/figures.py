@@ -19,8 +19,8 @@ from models import datasets, zoo
 
 FIGURES = pathlib.Path(__file__).parent / "figures"
 BENIGN, ADVERSARIAL = "#3b6fb6", "#d1495b"
-DEFENCE = a2d.BIM2(eps=1.0, eps_iter=0.005)  # small steps, to count
-ATTACK = a2d.BIM2(eps=1.0, eps_iter=0.035)  # the attacker's are larger
+DEFENCE = a2d.BIM2(eps=1.0, eps_iter=0.005)  # small steps, for fine costs
+ATTACK = a2d.BIM2(eps=1.0, eps_iter=0.035)  # the attacker takes larger steps
 
 
 def main():
@@ -94,9 +94,7 @@ def explain(path):
     attack = a2d.BIM(eps_iter=0.01, max_iterations=50)
     suspect = attack(guarded.detector.classifier, digits[:1]).adversarial[0]
     with tempfile.TemporaryDirectory() as folder:
-        images = (
-            pathlib.Path(folder) / "images"
-        )  # a folder: names of its images are shown without their path
+        images = pathlib.Path(folder) / "images"  # images of a folder are shown without its path
         images.mkdir()
         keras.utils.save_img(images / "suspect.png", 255 * suspect, scale=False)
         guarded.save(f"{folder}/guarded.keras")

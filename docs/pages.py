@@ -1,9 +1,9 @@
 """Fill pages from the registries: a hook that MkDocs runs while it builds.
 
-A registry is a module with one line for each thing: it imports it, or lists the name of its module
-in `NAMES`. In a page, `<!-- table: attacks -->` becomes a table of the attacks, and
-`<!-- reference: attacks -->` their reference. The source is read and not run, so that pages build
-without TensorFlow.
+A registry is a module with one line for each entry: an import, or the name of a module in `NAMES`.
+In a page, `<!-- table: attacks -->` becomes a table of the attacks, and
+`<!-- reference: attacks -->` becomes their reference. The source is read and not run, so pages
+build without TensorFlow.
 """
 
 import ast
@@ -37,13 +37,13 @@ def on_page_markdown(markdown, **kwargs):
 
 
 def table(registry):
-    """Write the table of what a registry holds: a name and the first line about it.
+    """Write the table of a registry: each name, and the first line of its docstring.
 
     Args:
         registry: A key of `REGISTRIES`.
 
     Returns:
-        The table, Markdown. Classes and functions are linked to their reference.
+        The table, Markdown. Classes and functions link to their reference.
     """
     package = REGISTRIES[registry]
     rows = ["| name | what it is |", "|---|---|"]
@@ -54,7 +54,7 @@ def table(registry):
 
 
 def reference(registry):
-    """Write what mkdocstrings turns into the reference of each thing that a registry holds.
+    """Write the directives that mkdocstrings turns into the reference of each entry.
 
     Args:
         registry: A key of `REGISTRIES`.
@@ -65,22 +65,22 @@ def reference(registry):
     package = REGISTRIES[registry]
     return "\n\n".join(
         f"::: {package}.{name}\n    options:\n      heading_level: 3\n"
-        "      members: false"  # which the base class documents
+        "      members: false"  # the base class documents them
         for name, (_, has_reference) in registered(package).items()
         if has_reference
     )
 
 
 def registered(registry, root=ROOT):
-    """Read what a registry holds from its text.
+    """Read the entries of a registry from its source.
 
     Args:
         registry: The dotted name of its module.
         root: The folder of the packages. Defaults to the checkout.
 
     Returns:
-        A dict by name, sorted: the first line of documentation, and whether the thing is a class
-        or function, with a reference of its own.
+        A dict by name, sorted: the first line of the docstring, and whether the entry is a class
+        or function, which has its own reference.
     """
     path = _source(registry, root)
     package = registry if path.name == "__init__.py" else registry.rpartition(".")[0]
@@ -96,7 +96,7 @@ def registered(registry, root=ROOT):
 
 
 def _describe(module, name, root):
-    """Read the first line about a class or function, or that of the module of a value."""
+    """Read the first line of the docstring of a class or function, or else of its module."""
     tree = ast.parse(_source(module, root).read_text())
     node = next((node for node in tree.body if getattr(node, "name", None) == name), tree)
     line = (ast.get_docstring(node) or "").partition("\n\n")[0]

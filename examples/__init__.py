@@ -1,1 +1,1 @@
-"""Examples, run from a checkout. The first line of each, or the README beside it, says how."""
+"""Examples, run from a checkout. The first line of each, or the README next to it, says how."""

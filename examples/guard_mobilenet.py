@@ -1,7 +1,8 @@
 """Guard an ImageNet MobileNet: `python -m examples.guard_mobilenet PHOTOS`.
 
-PHOTOS is a folder of photographs. The detector learns from one half and judges the other. Forty are
-enough to try it, a few hundred to rely on it. Weights are downloaded, unless you name a file.
+PHOTOS is a folder of photographs. The detector learns from one half and judges the other. Forty
+photographs are enough to try it, and a few hundred to rely on it. Weights are downloaded, unless
+you name a file.
 """
 
 import argparse

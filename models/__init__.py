@@ -1,1 +1,1 @@
-"""The classifiers under test and their data: used from a checkout, never installed."""
+"""The classifiers under test, and their data. Run from a checkout; not installed."""

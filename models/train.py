@@ -1,11 +1,11 @@
-"""Train a classifier of Env1 and keep its weights: `python -m models.train mnist`."""
+"""Train the classifier of a data set and save its weights: `python -m models.train mnist`."""
 
 import argparse
 
 import keras
 import tensorflow as tf
 
-from models import datasets, zoo
+from models import datasets, registry, zoo
 
 
 def main(argv=None):
@@ -15,7 +15,7 @@ def main(argv=None):
         argv: Command line words. Defaults to those of the process.
     """
     parser = argparse.ArgumentParser(prog="python -m models.train", description=__doc__)
-    parser.add_argument("dataset", choices=datasets.NAMES)
+    parser.add_argument("dataset", choices=registry.RECORDS)
     parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
     arguments = parser.parse_args(argv)
     tf.config.experimental.enable_op_determinism()

@@ -1,33 +1,32 @@
-"""The classifiers of Env1: build, train, save and load them.
+"""The classifiers: build, train, save and load them by name.
 
-Trained weights live in `models/weights/`, beside a manifest that records how they were made,
-what they score, and the SHA-256 of each file.
+Trained weights are in `models/weights/`, with a manifest that records how they were trained, their
+accuracy, and the SHA-256 of each file.
 """
 
 import hashlib
 import json
 import math
 import pathlib
+from typing import Any
 
 import keras
-from keras import layers
+
+from models import registry
+from models.record import Dataset
 
 WEIGHTS = pathlib.Path(__file__).parent / "weights"
 MANIFEST = WEIGHTS / "manifest.json"
 
 
-EPOCHS = {"digits": 100, "mnist": 8, "cifar10": 32}
-
-
-def build(name):
+def build(name: str) -> keras.Sequential:
     """Build the untrained classifier of one data set.
 
     Args:
-        name: `"digits"`, `"mnist"` or `"cifar10"`.
+        name: The data set, one of `models.datasets.NAMES`.
 
     Returns:
-        A `keras.Sequential` with images in [0, 1] as inputs and ten probabilities as
-        outputs. MNIST and CIFAR-10 are the classifiers of Env1 (Zhao et al. 2021, Section 5.2).
+        A `keras.Sequential` with images in [0, 1] as inputs and class probabilities as outputs.
 
     Raises:
         ValueError: If `name` is unknown.
@@ -36,29 +35,24 @@ def build(name):
         >>> build("digits").output_shape
         (None, 10)
     """
-    if name not in EPOCHS:
-        raise ValueError(f"`name` must be one of {', '.join(EPOCHS)}. Received: {name!r}")
-    return keras.Sequential(_LAYERS[name](), name=name)
+    return keras.Sequential(registry.find(name).layers(), name=name)
 
 
-def train(name, data, seed=0):
-    """Train a classifier of Env1 from scratch: Adam, from 1e-3 on a cosine down to zero.
-
-    CIFAR-10 is trained on images flipped and shifted at random, up to 3 pixels.
+def train(name: str, data: Dataset, *, seed: int = 0) -> keras.Sequential:
+    """Train a classifier from scratch with Adam. The rate falls from 1e-3 to zero on a cosine.
 
     Args:
-        name: `"digits"`, `"mnist"` or `"cifar10"`.
-        data: A `models.datasets.Dataset`; its test half only reports progress.
-        seed: Seed of the weights, the shuffling, the changes of images and the dropout. Defaults
-            to 0.
+        name: The data set, one of `models.datasets.NAMES`.
+        data: A `models.datasets.Dataset`. Its test half only reports progress.
+        seed: Seed of the weights, the shuffling, the augmentation and the dropout. Defaults to 0.
 
     Returns:
         The trained `keras.Sequential`.
     """
     keras.utils.set_random_seed(seed)
-    model = build(name)
-    trained = keras.Sequential([*_changes(name), model])
-    steps = EPOCHS[name] * math.ceil(len(data.x_train) / 128)
+    record, model = registry.find(name), build(name)
+    trained = keras.Sequential([*record.augmentation(), model])
+    steps = record.epochs * math.ceil(len(data.x_train) / 128)
     rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
     optimizer = keras.optimizers.Adam(rate)
     trained.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -66,18 +60,18 @@ def train(name, data, seed=0):
         data.x_train,
         data.y_train,
         batch_size=128,
-        epochs=EPOCHS[name],
+        epochs=record.epochs,
         validation_data=(data.x_test, data.y_test),
         verbose=2,
     )
     return model
 
 
-def save(name, model, data):
-    """Keep a trained classifier: its weights, and its line in the manifest.
+def save(name: str, model: keras.Model, data: Dataset) -> dict[str, Any]:
+    """Save the weights of a trained classifier, and their entry in the manifest.
 
     Args:
-        name: `"digits"`, `"mnist"` or `"cifar10"`.
+        name: The data set, one of `models.datasets.NAMES`.
         model: The trained model.
         data: The `models.datasets.Dataset` it was trained on.
 
@@ -91,7 +85,7 @@ def save(name, model, data):
     bare.save_weights(path)
     entry = {
         "sha256": _sha256(path),
-        "epochs": EPOCHS[name],
+        "epochs": registry.find(name).epochs,
         "train_accuracy": _accuracy(model, data.x_train, data.y_train),
         "test_accuracy": _accuracy(model, data.x_test, data.y_test),
     }
@@ -99,11 +93,11 @@ def save(name, model, data):
     return entry
 
 
-def load(name):
+def load(name: str) -> keras.Sequential:
     """Load a trained classifier from `models/weights/`.
 
     Args:
-        name: `"digits"`, `"mnist"` or `"cifar10"`.
+        name: The data set, one of `models.datasets.NAMES`.
 
     Returns:
         The trained `keras.Sequential`.
@@ -119,7 +113,7 @@ def load(name):
     model, path = build(name), _weights_path(name)
     if not path.is_file():
         raise FileNotFoundError(
-            f"There are no trained weights; make them with `python -m models.train "
+            f"There are no trained weights; train them with `python -m models.train "
             f"{name}`. Received: {name}"
         )
     digest = _sha256(path)
@@ -132,11 +126,11 @@ def load(name):
     return model
 
 
-def load_or_train(name, data):
-    """Load a classifier; where it was never trained, train it first and keep it.
+def load_or_train(name: str, data: Dataset) -> keras.Sequential:
+    """Load a classifier. If it was never trained, train and save it first.
 
     Args:
-        name: `"digits"`, `"mnist"` or `"cifar10"`.
+        name: The data set, one of `models.datasets.NAMES`.
         data: A `models.datasets.Dataset`.
 
     Returns:
@@ -145,63 +139,6 @@ def load_or_train(name, data):
     if not _weights_path(name).is_file():
         save(name, train(name, data), data)
     return load(name)
-
-
-def _digits():
-    return [
-        keras.Input((8, 8, 1)),
-        layers.Conv2D(16, 3, activation="relu"),
-        layers.Conv2D(32, 3, activation="relu"),
-        layers.Flatten(),
-        layers.Dropout(0.5),
-        layers.Dense(64, activation="relu"),
-        layers.Dropout(0.5),
-        layers.Dense(10, activation="softmax"),
-    ]
-
-
-def _mnist():
-    return [
-        keras.Input((28, 28, 1)),
-        layers.Conv2D(64, 3, activation="relu"),
-        layers.Conv2D(64, 3, activation="relu"),
-        layers.MaxPooling2D(),
-        layers.Dropout(0.5),
-        layers.Flatten(),
-        layers.Dense(128, activation="relu"),
-        layers.Dropout(0.5),
-        layers.Dense(10, activation="softmax"),
-    ]
-
-
-def _cifar10():
-    stack = [keras.Input((32, 32, 3))]
-    for filters in (32, 64, 128):
-        stack += [
-            layers.Conv2D(filters, 3, padding="same", activation="relu"),
-            layers.Conv2D(filters, 3, padding="same", activation="relu"),
-            layers.MaxPooling2D(),
-        ]
-    stack += [layers.Flatten(), layers.Dropout(0.5)]
-    for units in (1024, 512):
-        stack += [
-            layers.Dense(units, activation="relu", kernel_regularizer="l2", bias_regularizer="l2"),
-            layers.Dropout(0.5),
-        ]
-    return [*stack, layers.Dense(10, activation="softmax")]
-
-
-_LAYERS = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}
-
-
-def _changes(name):
-    """Make the layers that change images in training, and only there."""
-    if name != "cifar10":
-        return []
-    return [
-        layers.RandomFlip("horizontal"),
-        layers.RandomTranslation(0.1, 0.1, fill_mode="reflect", interpolation="nearest"),
-    ]
 
 
 def _weights_path(name):

@@ -8,11 +8,13 @@ import pytest
 from keras import layers
 
 import a2d_keras as a2d
-from baselines.env1.measurements import Measurements, Split
-from baselines.env1.settings import SETTINGS
+from baselines.comparison import Options, protocols
+from baselines.comparison.core import evaluate
+from baselines.comparison.measurements import Measurements, Split
+from baselines.env1.settings import FIGURE_3
 from baselines.kernel_density import KernelDensityUncertainty
 from baselines.local_dimension import LocalDimension
-from models import datasets, zoo
+from models import datasets, registry, zoo
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +35,7 @@ def classifier(model):
 
 @pytest.fixture(scope="session")
 def benign(digits, model):
-    """Correctly classified test digits, 40 to look at."""
+    """40 correctly classified test digits."""
     predicted = model.predict(digits.x_test, verbose=0).argmax(-1)
     return digits.x_test[predicted == digits.y_test][:40]
 
@@ -50,17 +52,17 @@ def adversarial(classifier, benign):
 
 
 @pytest.fixture(scope="session")
-def guard_digits(model, held_out, adversarial):
+def guard_digits(classifier, held_out, adversarial):
     """Guard digits as `guard` does, adapted; what is learned is learned once a session.
 
     `guard_digits(**options)` is a fresh guarded model, for a test to change as it likes. It takes
     the options of `guard`, `count`, the number of inputs to adapt on (by default all of
-    `held_out`), and in the place of `model` another classifier, such as a copy of it.
+    `held_out`), and in the place of the shared `Classifier` another model, such as a copy of it.
     """
     learned = {}
     run_options = {field.name for field in dataclasses.fields(a2d.GuardOptions)}  # not learned
 
-    def guard_digits(classifier=model, *, count=None, **options):
+    def guard_digits(classifier=classifier, *, count=None, **options):
         guarded = a2d.guard(classifier, **options)
         detector = guarded.detector
         matter = sorted((name, repr(options[name])) for name in {*options} - run_options)
@@ -78,7 +80,7 @@ def guard_digits(model, held_out, adversarial):
 
 @pytest.fixture(scope="session")
 def guarded(guard_digits):
-    """A guarded model to predict with and never to change: its graphs are traced once."""
+    """A guarded model that tests must not change, so that its graphs are traced once."""
     return guard_digits()
 
 
@@ -96,7 +98,7 @@ def _seeded():
 
 @pytest.fixture(scope="session")
 def reference():
-    """What the authors' own code counted, on its classifier: see `tests/data/README.md`."""
+    """The counts of the authors' own code on its classifier: see `tests/data/README.md`."""
     arrays = np.load(pathlib.Path(__file__).parent / "data" / "digits_reference.npz")
     model = zoo.build("digits")
     model.set_weights([arrays[f"weight_{i}"] for i in range(8)])
@@ -109,7 +111,7 @@ def reference():
 
 @pytest.fixture(scope="session")
 def labels_only(model):
-    """A classifier that answers with a label and has no gradient."""
+    """A classifier that returns labels only and has no gradient."""
     inputs = keras.Input((8, 8, 1))
     label = keras.layers.Lambda(lambda p: keras.ops.one_hot(keras.ops.argmax(p, -1), 10))
     return a2d.Classifier(keras.Model(inputs, label(model(inputs))), from_logits=True)
@@ -117,16 +119,16 @@ def labels_only(model):
 
 @pytest.fixture(scope="session")
 def measurements():
-    """What Env1 might measure on 60 inputs, made up, with the real baselines to learn from it."""
-    generator = np.random.default_rng(0)
+    """Made-up measurements of Env1 on 60 inputs, with the real baselines."""
+    generator, settings = np.random.default_rng(0), registry.find("digits").settings
 
     def split(count, each):
         steps = {"benign": generator.integers(60, 400, (count, 4))}
-        for attack in SETTINGS["digits"].attacks:
+        for attack in settings.attacks:
             steps[attack] = generator.integers(1, 160, (each, 4))
-        fooled = {attack: generator.random(each) < 0.8 for attack in SETTINGS["digits"].attacks}
+        fooled = {attack: generator.random(each) < 0.8 for attack in settings.attacks}
         inputs = {kind: generator.random((len(rows), 8, 8, 1)) for kind, rows in steps.items()}
-        frames = {k: pd.DataFrame(v, columns=SETTINGS["digits"].defences) for k, v in steps.items()}
+        frames = {k: pd.DataFrame(v, columns=settings.defences) for k, v in steps.items()}
         return Split(inputs, fooled, frames, {kind: 18 * frame for kind, frame in frames.items()})
 
     test = split(60, 60)
@@ -142,4 +144,13 @@ def measurements():
         for name in baselines
     }
     deepfool = generator.integers(1, 30, 60)
-    return Measurements(test, split(80, 20), deepfool, baselines, characteristics)
+    extra = {"DeepFool": deepfool}
+    return Measurements(test, split(80, 20), extra, baselines, characteristics)
+
+
+@pytest.fixture(scope="session")
+def evaluated(measurements):
+    """The scores and tables of the measurements, with few resamples and so rough intervals."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocols, "RESAMPLES", 30)
+        return evaluate(measurements, Options(halves=FIGURE_3))

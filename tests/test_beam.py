@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def broken(folder):
-    """The model and 4 shards are in the folder; this is where their broken records are."""
+    """Make the model and 4 shards in the folder; return the places of the broken records."""
     return set(example.make(folder, records=400, shards=4, broken=10))
 
 
@@ -48,7 +48,7 @@ def path(folder, broken):
 
 @pytest.fixture(scope="module")
 def scored(folder, shards, path):
-    """What two worker processes counted."""
+    """The counts of two worker processes."""
     command = [sys.executable, "-m", "examples.batch.score", f"{folder}/*.tfrecord"]
     options = ["--model", path, "--out", f"{folder}/scored", "--shape", "8", "8", "1"]
     run = subprocess.run([*command, *options, *TWO_WORKERS], cwd=ROOT, capture_output=True)
@@ -106,7 +106,7 @@ def test_verdicts_are_the_models_own(folder, scored, shards, path):
 def test_a_shard_retried_gives_the_same(folder, scored, shards, path):
     out = folder / "retried"
     assert score.run(shards[1:2], path, str(out), (8, 8, 1))["read"] == 100
-    first = score.run(shards[1:2], path, str(out), (8, 8, 1))  # over files that are there
+    first = score.run(shards[1:2], path, str(out), (8, 8, 1))  # replaces the files
     assert first["read"] == 100
     names = {file.name for file in out.iterdir()}
     assert names == {f"{pathlib.Path(shards[1]).name}{end}" for end in (".csv", ".dead.jsonl")}
@@ -134,7 +134,7 @@ def test_a_lost_record_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("shards", [[], ["a/x.tfrecord", "b/x.tfrecord"]])
 def test_shards_have_names_that_differ(shards, tmp_path):
-    with pytest.raises(ValueError, match="There must be shards, with names that differ. Rec"):
+    with pytest.raises(ValueError, match="must be paths with different file names. Received"):
         score.run(shards, "guarded.keras", str(tmp_path), (8, 8, 1))
 
 

@@ -1,21 +1,36 @@
-"""That the benchmarks run, what they count, and what they write; never what time anything takes."""
+"""The benchmarks run, count and write as they should. Times are not tested."""
 
-import csv
+import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import a2d_keras as a2d
+from a2d_keras.detection.rules import RULES
 from a2d_keras.precision import native_bfloat16
-from baselines.env1.settings import SETTINGS
-from benchmarks import __main__, loop, memory, report, subjects, timing, verdicts
+from benchmarks import (
+    __main__,
+    loop_overhead,
+    memory,
+    reduced_precision,
+    results,
+    scaling_inputs,
+    subjects,
+    timing,
+    verdict_gradients,
+)
 from benchmarks.fresh import python
-from benchmarks.peers import comparison, reference
+from benchmarks.peers import common, reference
 from benchmarks.rows import Measured, Row, exactly, spread
+from models import registry
+
+pytestmark = pytest.mark.checkout
 
 TINY = subjects.Sizes(
-    inputs={"digits": 24},
+    datasets=("digits",),
+    inputs=24,
     adapt=60,
     peers=6,
     few=6,
@@ -26,21 +41,60 @@ TINY = subjects.Sizes(
 )
 
 
+@pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)])
+def subject(request):
+    """A subject that all parts share, and that adapts each guarded model once.
+
+    Fast tests have one attack under two names, and one detector under two.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        few(patch)
+        defences = registry.find("digits").settings.defences
+        names = {"JSMA_d": "JSMA_d" if request.param else "BIM_d", "BIM_d": "BIM_d"}
+        change(patch, defences={name: defences[attack] for name, attack in names.items()})
+        subject = subjects.Subject("digits", TINY, None)
+        adapt, kept = subject.guarded, {}
+
+        def guarded(benign=None, **parameters):
+            if not request.param:
+                parameters.pop("rule", None)
+            key = repr((None if benign is None else len(benign), parameters))
+            if key not in kept:
+                kept[key] = adapt(benign, **parameters)
+            return kept[key]
+
+        subject.guarded = guarded
+        yield subject
+
+
 @pytest.fixture(autouse=True)
-def _few_of_all(monkeypatch):
-    monkeypatch.setattr(timing, "BATCHES", (2, 4))
-    monkeypatch.setattr(timing, "_INPUTS_TRIED", 8)
-    monkeypatch.setattr(timing, "_INPUTS_TIMED", 16)
-    monkeypatch.setattr(loop, "_WALK", a2d.DBA(max_iterations=3))
-    setting = SETTINGS["digits"]
-    attacks = {name: setting.attacks[name] for name in ("FGSM", "BIM-a")}
-    defences = {name: setting.defences[name] for name in ("JSMA_d", "BIM_d")}
-    monkeypatch.setitem(SETTINGS, "digits", setting._replace(attacks=attacks, defences=defences))
+def _few(monkeypatch):
+    few(monkeypatch)
 
 
 @pytest.fixture
-def subject():
-    return subjects.Subject("digits", TINY, None)
+def shared(monkeypatch, subject):
+    """All parts work on the one subject."""
+    monkeypatch.setattr(subjects.Bench, "subjects", lambda bench: iter([subject]))
+    return subject
+
+
+def few(monkeypatch):
+    """Take few inputs and attacks, and always 16 slots, without calibration."""
+    monkeypatch.setattr(a2d.StepAttack, "best_slots", lambda attack, classifier: 16)
+    monkeypatch.setattr(timing, "BATCHES", (2, 4))
+    monkeypatch.setattr(timing, "_INPUTS_TRIED", 8)
+    monkeypatch.setattr(timing, "_INPUTS_TIMED", 16)
+    settings = registry.find("digits").settings
+    change(monkeypatch, attacks={name: settings.attacks[name] for name in ("FGSM", "BIM-a")})
+
+
+def change(monkeypatch, **settings):
+    """Change the settings of digits."""
+    record = registry.RECORDS["digits"]
+    changed = dataclasses.replace(record.settings, **settings)
+    record = dataclasses.replace(record, settings=changed)
+    monkeypatch.setitem(registry.RECORDS, "digits", record)
 
 
 def run(out, monkeypatch, *parts):
@@ -49,27 +103,33 @@ def run(out, monkeypatch, *parts):
     return json.loads((out / "results.json").read_text())
 
 
+@pytest.mark.usefixtures("shared")
 def test_verdicts_are_counted_and_agree(tmp_path, monkeypatch):
     rows = run(tmp_path, monkeypatch, "verdicts")["verdicts"]["rows"]
     gradients, differ = rows[::2], rows[1::2]
     assert [row["median"] for row in differ] == [0, 0, 0]
     assert [row["at_most"] for row in gradients] == [0.5, 0.5, 0.4]
     assert all(0 < row["median"] < 1 for row in gradients)
-    assert gradients[0]["median"] < 0.5
+    assert {row["what"].split(", ")[-1] for row in gradients} == {*RULES}
+    assert next(row for row in gradients if "zscore" in row["what"])["median"] < 0.5
 
 
 def test_gradients_of_a_verdict_are_one_more_than_its_steps(subject):
     full = subject.bim(subject.classifier, subject.benign)
     guarded = subject.guarded()
     out = guarded.predict(subject.benign, verbose=0)
-    spent, whole = verdicts._gradients(
+    spent, whole = verdict_gradients._gradients(
         out["cost"] > 0, guarded.detector.thresholds, full.gradient_evaluations[:, None]
     )
     assert spent == (out["cost"] + 1).mean()
     assert whole == (full.cost + 1).mean()
 
 
-def test_loop_counts_the_same_gradients_in_any_batch(tmp_path, monkeypatch):
+def test_loop_counts_the_same_gradients_in_any_batch(tmp_path, monkeypatch, shared):
+    walk = (
+        a2d.DBA(max_iterations=3) if len({*shared.settings.defences.values()}) > 1 else shared.bim
+    )
+    monkeypatch.setattr(loop_overhead, "_WALK", walk)
     rows = run(tmp_path, monkeypatch, "loop")["loop"]["rows"]
     assert [row["at_most"] for row in rows] == [1.08, 1.15, None, None, None]
     counts = [row["note"].split(" of ")[0] for row in rows]
@@ -77,6 +137,7 @@ def test_loop_counts_the_same_gradients_in_any_batch(tmp_path, monkeypatch):
     assert counts[4].endswith("queries")
 
 
+@pytest.mark.usefixtures("shared")
 def test_peers_agree_and_parts_are_kept(tmp_path, monkeypatch, capsys):
     kept = run(tmp_path, monkeypatch, "cleverhans")
     costs, judged = kept["cleverhans"]["rows"]
@@ -92,19 +153,29 @@ def test_peers_agree_and_parts_are_kept(tmp_path, monkeypatch, capsys):
     table = (tmp_path / "table.md").read_text()
     assert table in capsys.readouterr().out
     assert table.count("\n| ") == 4
-    with open(tmp_path / "results.csv", newline="") as file:
-        assert len(list(csv.DictReader(file))) == 4
 
 
-@pytest.mark.skipif(not native_bfloat16(), reason="the processor has no native bfloat16")
-def test_precision_compares_the_attacks_of_env1(tmp_path, monkeypatch):
+def compares_precisions(tmp_path, monkeypatch):
     rows = run(tmp_path, monkeypatch, "precision")["precision"]["rows"]
-    assert len(rows) == 1 + len(SETTINGS["digits"].attacks)
+    assert len(rows) == 1 + len(registry.find("digits").settings.attacks)
     assert all(row["median"] <= 0.1 for row in rows[1:])
 
 
+def test_precision_compares_the_attacks_of_env1(tmp_path, monkeypatch, shared):
+    monkeypatch.setattr(reduced_precision, "native_bfloat16", lambda: {"fast"})
+    monkeypatch.setattr(reduced_precision.a2d, "Classifier", lambda model, **_: shared.classifier)
+    compares_precisions(tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared")
+@pytest.mark.skipif(not native_bfloat16(), reason="the processor has no native bfloat16")
+def test_bfloat16_finds_nearly_the_same(tmp_path, monkeypatch):
+    compares_precisions(tmp_path, monkeypatch)
+
+
 def test_precision_says_where_the_processor_has_no_bfloat16(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.precision.native_bfloat16", set)
+    monkeypatch.setattr(reduced_precision, "native_bfloat16", set)
     (row,) = run(tmp_path, monkeypatch, "precision")["precision"]["rows"]
     assert (row["median"], row["met"]) == (None, None)
     assert "no native bfloat16" in row["note"]
@@ -127,25 +198,43 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch):
     assert missing["note"].startswith("it needs the extra `benchmarks`")
 
 
-def test_scaling_is_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.inputs.python", lambda *words: float(words[-1]))
-    rows = run(tmp_path, monkeypatch, "inputs", "size")
-    assert len(rows["inputs"]["rows"]) == 3
-    assert rows["inputs"]["rows"][1]["median"] == 2
-    gradients, _, missing = rows["size"]["rows"]
+@pytest.mark.usefixtures("shared")
+def test_price_is_drawn_over_the_size(tmp_path, monkeypatch):
+    gradients, _, missing = run(tmp_path, monkeypatch, "size")["size"]["rows"]
     assert gradients["median"] > 1
     assert "imagenet1000.npz" in missing["note"]
+
+
+def test_scaling_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling_inputs, "python", lambda *words: float(words[-1]))
+    monkeypatch.setattr(scaling_inputs, "_seconds", lambda counts, _: np.array([counts, counts]).T)
+    rows = run(tmp_path, monkeypatch, "inputs")["inputs"]["rows"]
+    assert len(rows) == 3
+    assert rows[0]["median"] == pytest.approx(1)
+    assert rows[1]["median"] == 2
     assert (tmp_path / "scaling_inputs.png").stat().st_size > 10_000
 
 
-def test_memory_is_printed(capsys):
-    for what in ("verdicts", "costs"):
-        memory.main([what, "100"])
-        assert float(capsys.readouterr().out) > 100
+@pytest.mark.slow
+def test_seconds_of_more_inputs_are_more():
+    seconds = scaling_inputs._seconds((100, 2000), 2)
+    assert seconds.shape == (2, 2)
+    assert (seconds[1] > seconds[0]).all()
 
 
+@pytest.mark.parametrize("what", ["verdicts", "costs"])
+def test_memory_is_printed(what, capsys):
+    memory.main([what, "100"])
+    assert float(capsys.readouterr().out) > 100
+
+
+def test_a_process_of_its_own_prints_a_number():
+    assert python("-c", "print('so much:', 3.5)") == 3.5
+
+
+@pytest.mark.slow
 def test_memory_is_that_of_the_process_alone():
-    _large = np.ones(2**26)  # half a GiB, which a process that is started from here has not
+    _large = np.ones(2**26)  # half a GiB, which a process started from here lacks
     alone = python("-c", "from benchmarks.memory import peak; print(peak())")
     assert 100 < alone < memory.peak() - 256
 
@@ -169,9 +258,9 @@ def test_table_tells_what_was_met():
     about = {"command": "c", "date": "d", "processor": "p", "processors": 2, "seeds": "0"}
     part = {
         "about": {**about, "versions": {"keras": "3"}, "seconds": 4},
-        "rows": [report.record(row) for row in rows],
+        "rows": [results.record(row) for row in rows],
     }
-    table = report.table({"x": part, "y": part})
+    table = results.table({"x": part, "y": part})
     assert "| a | 1.05 | 1 to 1.2 | ≤ 1.08 | met |  |" in table
     assert "| b | 3 |  | ≥ 7 | not met | why |" in table
     assert "| c | not measured |  | ≤ 0.75 |  | because |" in table
@@ -181,10 +270,10 @@ def test_table_tells_what_was_met():
 
 def test_time_is_taken_in_turns():
     called = []
-    seconds, results = timing.in_turns([lambda: called.append("a"), lambda: called.append("b")], 3)
+    seconds, found = timing.in_turns([lambda: called.append("a"), lambda: called.append("b")], 3)
     assert called == ["a", "b"] * 3
     assert seconds.shape == (2, 3)
-    assert results == [None, None]
+    assert found == [None, None]
 
 
 def test_share_of_passes_is_time_over_that_of_passes(monkeypatch):
@@ -199,7 +288,7 @@ def test_best_batch_is_no_larger_than_the_inputs():
 
 
 def test_peers_steps_are_counted_as_ours(subject):
-    x = np.concatenate([subject.kinds["FGSM"], subject.benign])[::4]
+    x = np.concatenate([subject.kinds["FGSM"], subject.benign])[::8]
     labels = subject.labels(x)
     ours = subject.bim(subject.classifier, x)
     widths = []
@@ -214,35 +303,54 @@ def test_peers_steps_are_counted_as_ours(subject):
         after, _ = step(x, labels)
         return after, subject.labels(after) != labels
 
-    most = 60
-    found = comparison._costs(stepped, x, labels, most)
-    np.testing.assert_array_equal(found, np.minimum(ours.cost, most))
+    limit = 30
+    found = common._costs(stepped, x, labels, limit)
+    np.testing.assert_array_equal(found, np.minimum(ours.cost, limit))
     assert widths[0] == len(x)
     assert widths == sorted(widths, reverse=True)
 
 
-def test_walks_are_compared_at_equal_distance(subject):
-    taken = 40
-
+def compares_walks(subject, taken):
     def walk(model, x, labels):
         for _ in range(3):
             model(x)
-        return comparison._WALK(subject.classifier, x, budget=taken, slots="auto").adversarial
+        return common._WALK(subject.classifier, x, budget=taken, slots="auto").adversarial
 
-    note = comparison.walks_compared("a peer", walk, subject, 5, repeats=1).note
+    note = common.walks_compared("a peer", walk, subject, 5, repeats=1).note
     steps = int(note.partition("; ")[2].partition(" steps of ours")[0])
     assert abs(steps - taken) <= taken / 8
     assert "queries an input 3, of ours" in note
     assert "fooled 100% and 100%" in note
 
 
+def test_walks_are_compared_at_equal_distance(subject, monkeypatch):
+    class Walk:
+        """Return an input of another class, with an overshoot that shrinks with the steps."""
+
+        max_iterations = 100
+
+        def __call__(self, classifier, x, budget, slots):
+            labels = subject.labels(subject.benign)
+            others = [subject.benign[labels != each][0] for each in subject.labels(x)]
+            adversarial = np.clip(others + (others - x) / budget, 0, 1)
+            return SimpleNamespace(adversarial=adversarial, queries=np.full(len(x), budget))
+
+    monkeypatch.setattr(common, "_WALK", Walk())
+    compares_walks(subject, taken=40)
+
+
+@pytest.mark.slow
+def test_boundary_attacks_are_compared_at_equal_distance(subject):
+    compares_walks(subject, taken=40)
+
+
 def test_reference_costs_are_ours(subject):
     x = np.concatenate([subject.kinds["FGSM"][:3], subject.benign[:2]])
-    way = reference.one_at_a_time(comparison.logits_model(subject.model), subject.bim)
+    way = reference.one_at_a_time(common.logits_model(subject.model), subject.bim)
     np.testing.assert_array_equal(way(x), subject.bim(subject.classifier, x).cost)
 
 
 def test_logits_model_has_the_softmax_of_the_model(subject):
-    logits = comparison.logits_model(subject.model)(subject.benign[:4])
+    logits = common.logits_model(subject.model)(subject.benign[:4])
     expected = subject.classifier.logits(subject.benign[:4])
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)

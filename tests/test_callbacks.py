@@ -59,7 +59,7 @@ def fit(digits):
 
 @pytest.fixture(scope="module")
 def learned(fit):
-    keras.utils.set_random_seed(0)  # as module fixtures come before those of a test
+    keras.utils.set_random_seed(0)  # since module fixtures run before those of a test
     model = dense(keras.Input((8, 8, 1)))
     model.optimizer.learning_rate = 0.01
     fit(model, epochs=10)
@@ -92,7 +92,7 @@ class TestAttackCostMonitor:
         assert len(set(expected.medians)) > 1
 
     def test_tensorboard_stopping_and_checkpoints_see_it(self, trainable, fit, benign, tmp_path):
-        """The first epoch stays the best, as the next ones unlearn all with a wild step."""
+        """The first epoch stays the best, since a wild step ruins the next ones."""
         wild = keras.callbacks.LearningRateScheduler(lambda epoch: 1e-4 if epoch == 0 else 3.0)
         path, options = str(tmp_path / "best.keras"), {"monitor": "val_attack_cost", "mode": "max"}
         history = fit(
@@ -106,7 +106,7 @@ class TestAttackCostMonitor:
         )
         medians = history["val_attack_cost"]
         assert len(medians) < 9
-        # Keras takes "val_" off and writes to the curves of validation.
+        # Keras removes "val_" and writes to the validation curves.
         logged = scalars(tmp_path / "logs" / "validation")["epoch_attack_cost"]
         assert logged == list(enumerate(medians))
         best = a2d.AttackCosts(keras.models.load_model(path), attacks=[QUICK]).transform(benign)
@@ -159,9 +159,9 @@ class TestAttackCostMonitor:
         [
             ({"attack": "bim"}, "`attack` must be an untargeted attack. Received: bim"),
             ({"attack": a2d.BIM(targeted=True)}, "`attack` must be an untargeted.* Received: BIM"),
-            ({"name": ""}, "`name` must be a name for the logs. Received: ''"),
+            ({"name": ""}, "`name` must be a non-empty string. Received: ''"),
             ({"slots": 0}, '`slots` must be a whole number, at least 1, or "auto". Received: 0'),
-            ({"x": []}, "`x` must hold one input or more. Received: 0 inputs"),
+            ({"x": []}, "`x` must hold at least one input. Received: 0 inputs"),
         ],
     )
     def test_arguments(self, benign, options, message):
@@ -194,7 +194,7 @@ class TestAttackCostMonitor:
 
 
 class Noting(a2d.DetectorLayer):
-    """A detector that learns nothing, but notes how often it was asked to, and by what weights."""
+    """A detector that learns nothing, but records each call of `adapt` and the weights then."""
 
     times = 0
     seen = None
@@ -239,7 +239,7 @@ class TestAdaptDetector:
         guarded = a2d.GuardedModel(self.layer(trainable))
         fit(trainable, a2d.AdaptDetector(guarded.detector, held_out[:40]))
         after = guarded.detector.thresholds
-        guarded.predict(benign, verbose=0)  # which refuses a detector that is not up to date
+        guarded.predict(benign, verbose=0)  # refuses a detector that is not up to date
         guarded.adapt(held_out[:40], verbose=0)
         np.testing.assert_array_equal(guarded.detector.thresholds, after)
 
@@ -269,7 +269,7 @@ def lines(path):
 
 
 def watch(guarded, flags, sizes, **options):
-    """Give a log verdicts in batches, as `predict` does; return the alarms and the log."""
+    """Feed verdicts to a log in batches, as `predict` does; return the alarms and the log."""
     alarms = []
     log = a2d.DetectionLog(on_alarm=alarms.append, **options)
     log.set_model(guarded)
@@ -297,7 +297,7 @@ class TestDetectionLog:
         assert (log.inputs, log.flagged, log.alarms) == (80, flagged.sum(), 1)
         assert all(r["time"].endswith("+00:00") for r in records)
 
-        predict(guarded, benign, a2d.DetectionLog(path))  # another log goes on where it ended
+        predict(guarded, benign, a2d.DetectionLog(path))  # another log continues the file
         assert lines(path)[:3] == records
         assert len(lines(path)) == 4
 
@@ -327,7 +327,7 @@ class TestDetectionLog:
             assert all(0 < alarm["window_flagged"] < 10 for alarm in alarms)
 
     def test_single_inputs(self, guarded, benign, adversarial, tmp_path):
-        """As behind an API. Some versions turn the verdict on one input into a number."""
+        """As in an API. Some versions of Keras turn the verdict on one input into a number."""
         log = a2d.DetectionLog(tmp_path / "log.jsonl")
         out = [predict(guarded, x[None], log) for x in (benign[0], adversarial[0])]
         flagged = [int(o["is_adversarial"][0]) for o in out]
@@ -402,7 +402,7 @@ class TestAlarms:
     """One alarm for each excursion beyond what the calibrated rate explains."""
 
     def by_definition(self, flags, window, significance, rate):
-        """Go through the inputs, and say after which of them an alarm is due."""
+        """Go through the inputs, and return after which of them an alarm is due."""
         due, alarmed = [], False
         for end in range(1, len(flags) + 1):
             seen = flags[max(0, end - window) : end]
@@ -428,7 +428,7 @@ class TestAlarms:
         assert log.alarms == len(found)
 
     def test_a_share_that_hovers_at_the_limit_raises_one(self, guarded):
-        """Nine of twenty would flutter around ten, if the alarm were armed again at once."""
+        """At nine of twenty, alarms would flutter if the next one could follow at once."""
         flags = np.tile(np.arange(20) % 5 < 2, 40)
         flags[::37] ^= True
         alarms, _ = watch(guarded, flags, [100] * 7, window=20, significance=3e-6)

@@ -1,4 +1,6 @@
+import gc
 import warnings
+import weakref
 
 import keras
 import numpy as np
@@ -49,8 +51,8 @@ class Subclassed(keras.Model):
 
 
 @keras.saving.register_keras_serializable(package="tests")
-class OutOfSight(layers.Layer):
-    """A softmax that no graph shows: it is computed behind a function call."""
+class HiddenSoftmax(layers.Layer):
+    """A softmax that the graph hides in a function call."""
 
     def call(self, x):
         return self._softmax(x)
@@ -184,9 +186,9 @@ def test_legacy_h5(tmp_path, small_images):
     )
 
 
-def test_softmax_out_of_sight_warns_once_and_gives_log_probabilities(small_images):
-    model = keras.Sequential([*body(), layers.Dense(5), OutOfSight()])
-    with pytest.warns(UserWarning, match="out of sight.*robust and is missed") as record:
+def test_hidden_softmax_warns_once_and_gives_log_probabilities(small_images):
+    model = keras.Sequential([*body(), layers.Dense(5), HiddenSoftmax()])
+    with pytest.warns(UserWarning, match="hides the softmax.*Return logits") as record:
         classifier = Classifier(model)
     assert len(record) == 1
     expected = np.log(model.predict(small_images, verbose=0))
@@ -254,3 +256,213 @@ def test_a_cast_to_integers_has_no_gradient():
     model = keras.Model(inputs, layers.Dense(3)(whole(inputs)))
     with pytest.raises(ValueError, match="differentiable in its input.*Received: Functional"):
         BIM()(Classifier(model, bounds=(0, 255)), np.full((2, 4), 7))
+
+
+class TestPredict:
+    """The classifier computes what `model.predict` does."""
+
+    X = np.random.default_rng(0).uniform(0, 255, (10, 4)).astype("float32")
+
+    @staticmethod
+    def inner():
+        return keras.Sequential([keras.Input((4,)), layers.Dense(3, "softmax")])
+
+    def agrees(self, model):
+        classifier = Classifier(model, bounds=(0, 255))
+        expected = model.predict(self.X, verbose=0)
+        np.testing.assert_allclose(classifier.predictions(self.X), expected, atol=1e-6)
+        logits = classifier.logits(self.X)
+        np.testing.assert_allclose(tf.nn.softmax(logits), expected, atol=1e-6)
+        assert np.abs(tf.reduce_logsumexp(logits, axis=-1)).max() > 1e-3
+        spec = classifier.predictions_spec(keras.KerasTensor((None, 4)))
+        assert (spec.shape, spec.dtype) == ((None, 3), "float32")
+
+    def test_its_predict_step(self):
+        class Scaled(keras.Model):
+            def __init__(self, inner):
+                super().__init__()
+                self.inner = inner
+
+            def call(self, x, training=False):
+                return self.inner(x, training=training)
+
+            def predict_step(self, data):
+                x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+                return self.inner((tf.cast(x, tf.float32) - 127.5) / 127.5, training=False)
+
+        model = Scaled(self.inner())
+        model(self.X)
+        self.agrees(model)
+
+    def test_preprocessing_of_samples(self):
+        class Pipeline(keras.Model):
+            def preprocess_samples(self, x, y=None, sample_weight=None):
+                return keras.utils.pack_x_y_sample_weight(x / 255, y, sample_weight)
+
+            def predict(self, x, **kwargs):
+                return super().predict(self.preprocess_samples(x), **kwargs)
+
+        inputs = keras.Input((4,))
+        model = Pipeline(inputs, self.inner()(inputs))
+        assert np.abs(model(self.X) - model.predict(self.X, verbose=0)).max() > 0.1
+        self.agrees(model)
+
+    @pytest.mark.parametrize(
+        "predict",
+        [
+            lambda self, x, **kwargs: keras.Model.predict(self, x / 255, **kwargs),
+            lambda self, x, **kwargs: keras.Model.predict(self, x, **kwargs).argmax(-1),
+            lambda self, x, **kwargs: {"label": keras.Model.predict(self, x, **kwargs)[:, 0] > 0.5},
+            lambda self, x: np.round(keras.Model.predict(self, x, verbose=0)),
+        ],
+        ids=["preprocesses", "gives labels", "decides", "rounds"],
+    )
+    def test_another_predict_is_refused(self, predict):
+        inputs = keras.Input((4,))
+        outputs = self.inner()(layers.Rescaling(1 / 255)(inputs))
+        model = type("Other", (keras.Model,), {"predict": predict})(inputs, outputs)
+        message = "something that neither.*into layers of the model. Received: Other"
+        with pytest.raises(ValueError, match=message):
+            Classifier(model, bounds=(0, 255))
+
+    def test_a_predict_that_adds_nothing_is_taken(self):
+        class Logged(keras.Model):
+            def predict(self, x, **kwargs):
+                return super().predict(x, **kwargs)
+
+        inputs = keras.Input((4,))
+        self.agrees(Logged(inputs, self.inner()(layers.Rescaling(1 / 255)(inputs))))
+
+
+class TestLabels:
+    """Sigmoid units that are labels of their own."""
+
+    @pytest.mark.parametrize(
+        "ending",
+        [
+            lambda: [layers.Dense(4, "sigmoid")],
+            lambda: [layers.Dense(4), layers.Activation("sigmoid"), layers.Reshape((4,))],
+            lambda: [layers.Dense(4, "sigmoid"), layers.Lambda(lambda p: p * p)],
+        ],
+        ids=["in Dense", "Activation", "hidden"],
+    )
+    def test_are_refused(self, ending):
+        model = keras.Sequential([*body(), *ending()])
+        with pytest.raises(ValueError, match="label of its own.*`from_logits`.*4 units of Sequen"):
+            Classifier(model)
+
+    @pytest.mark.parametrize("from_logits", [True, False])
+    def test_the_user_may_call_them_exclusive(self, from_logits, small_images):
+        model = keras.Sequential([*body(), layers.Dense(4, "sigmoid")])
+        logits = Classifier(model, from_logits=from_logits).logits(small_images).numpy()
+        expected = model.predict(small_images, verbose=0)
+        given = logits if from_logits else 1 / (1 + np.exp(-logits))
+        np.testing.assert_allclose(given, expected, atol=1e-6)
+
+    def test_one_label_is_guarded_by_a_model_of_one_unit(self, small_images):
+        model = keras.Sequential([*body(), layers.Dense(4, "sigmoid")])
+        head = layers.Dense(1, "sigmoid")
+        single = keras.Model(model.inputs, head(model.layers[-2].output))
+        kernel, bias = model.layers[-1].get_weights()
+        head.set_weights([kernel[:, 2:3], bias[2:3]])
+        probabilities = tf.nn.softmax(Classifier(single).logits(small_images))
+        expected = model.predict(small_images, verbose=0)[:, 2]
+        np.testing.assert_allclose(probabilities[:, 1], expected, atol=1e-6)
+
+    def test_untrained_outputs_tell_nothing(self):
+        model = keras.Sequential([*body(), layers.Dense(4, kernel_initializer="zeros")])
+        assert Classifier(model).classes == 4
+
+
+class TestThreshold:
+    @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.9])
+    @pytest.mark.parametrize(
+        ("ending", "from_logits"),
+        [
+            (lambda: [layers.Dense(1, "sigmoid")], None),
+            (lambda: [layers.Dense(1)], True),
+            (lambda: [layers.Dense(1, "sigmoid"), layers.Lambda(lambda p: p + 0.0)], False),
+        ],
+        ids=["sigmoid", "logit", "probability"],
+    )
+    @pytest.mark.filterwarnings("ignore:The graph hides the softmax")
+    def test_decides(self, ending, from_logits, threshold):
+        model = keras.Sequential([keras.Input((4,)), *ending()])
+        x = np.random.default_rng(0).normal(0, 3, (200, 4)).astype("float32")
+        classifier = Classifier(model, bounds=(-9, 9), from_logits=from_logits, threshold=threshold)
+        given = model.predict(x, verbose=0)[:, 0]
+        probability = 1 / (1 + np.exp(-given)) if from_logits else given
+        decided = classifier.logits(x).numpy().argmax(1)
+        np.testing.assert_array_equal(decided, probability > threshold)
+        assert 0 < decided.mean() < 1
+
+    def test_belongs_to_one_unit(self):
+        model = keras.Sequential([*body(), layers.Dense(3)])
+        with pytest.raises(ValueError, match=r"one unit.*Received: 0\.4 for \(None, 3\)"):
+            Classifier(model, threshold=0.4)
+
+    @pytest.mark.parametrize("threshold", [0, 1, -0.1, np.nan, "0.5", None])
+    def test_lies_between_0_and_1(self, threshold):
+        model = keras.Sequential([*body(), layers.Dense(1, "sigmoid")])
+        with pytest.raises(ValueError, match="between 0 and 1. Received: "):
+            Classifier(model, threshold=threshold)
+
+
+class TestNotFinite:
+    @staticmethod
+    def gradient(function, x):
+        model = keras.Sequential([keras.Input((4,)), layers.Lambda(function)])
+        logits, pullback = Classifier(model, from_logits=True).vjp(tf.constant(x, tf.float32))
+        return pullback(tf.ones_like(logits)).numpy()
+
+    def test_infinities_get_the_largest_finite_size(self):
+        found = self.gradient(
+            lambda x: keras.ops.sqrt(x) * [1.0, 1.0, -1.0, 3.0],
+            [[0, 0.25, 0, 0.01], [0, 0, 0, 0], [0.25, 0.25, 1, 1]],
+        )
+        expected = [[15, 1, -15, 15], [1, 1, -1, 1], [1, 1, -0.5, 1.5]]
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+    def test_nan_becomes_zero(self):
+        found = self.gradient(lambda x: tf.where(x > 0, tf.sqrt(x), 0.0) * 2, [[0, 0.25, 1, 0]])
+        np.testing.assert_allclose(found, [[0, 2, 1, 0]])
+
+    def test_a_finite_gradient_stays_to_the_bit(self, classifier, benign):
+        x = tf.constant(benign)
+        logits, pullback = classifier.vjp(x)
+        direction = tf.one_hot(tf.argmax(logits, axis=-1), 10)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            logits = classifier.logits(x)
+        expected = tape.gradient(logits, x, output_gradients=direction)
+        np.testing.assert_array_equal(pullback(direction), expected)
+
+    def test_trusted(self, classifier):
+        inf, nan = np.inf, np.nan
+        rows = [[0, 1], [nan, 1], [-inf, 3], [inf, 3], [-inf, -inf], [1, nan], [-inf, nan]]
+        trusted = classifier.trusted(tf.constant(rows, tf.float32)).numpy()
+        assert trusted.tolist() == [True, False, True, False, False, False, False]
+
+
+def test_a_classifier_is_a_key_that_does_not_keep_it():
+    kept = weakref.WeakKeyDictionary()
+    model = keras.Sequential([*body(), layers.Dense(3)])
+    first, second = Classifier(model), Classifier(model)
+    kept[first], kept[second] = 1, 2
+    assert (kept[first], kept[second]) == (1, 2)
+    del first
+    gc.collect()
+    assert len(kept) == 1
+
+
+def test_config_makes_an_equal_classifier(small_images):
+    model = keras.Sequential([*body(), layers.Dense(1, "sigmoid")])
+    classifier = Classifier(model, bounds=(-1, 2), threshold=0.7, data_format="channels_first")
+    again = Classifier(model, **classifier.get_config())
+    assert again.get_config() == classifier.get_config()
+    np.testing.assert_array_equal(again.logits(small_images), classifier.logits(small_images))
+
+
+def test_only_the_model_has_a_place():
+    with pytest.raises(TypeError):
+        Classifier(keras.Sequential([*body(), layers.Dense(3)]), (0, 1))

@@ -26,7 +26,7 @@ HEAVY = {"tensorflow", "keras", "numpy"}
 
 @pytest.fixture(scope="module")
 def quantised(benign, adversarial):
-    """Benign and adversarial digits, as images hold them."""
+    """Benign and adversarial digits, rounded as in image files."""
     return [np.round(255 * x[:20]).astype("uint8") for x in (benign, adversarial)]
 
 
@@ -54,7 +54,7 @@ def folder(model, guarded, held_out, quantised, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def load_once():
-    """Loads each file once, so that the commands share its graphs, which take long to trace."""
+    """Load each file once, so that the commands share its graphs, which take long to trace."""
     load, loaded = keras.models.load_model, {}
 
     def load_once(path, **options):
@@ -68,7 +68,7 @@ def load_once():
 
 @pytest.fixture
 def run(folder, load_once, capsys, monkeypatch):
-    """Runs a command in the folder; gives its status, and what it printed to both streams."""
+    """Run a command in the folder; return its status, and what it printed to both streams."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(keras.models, "load_model", load_once)
 
@@ -98,7 +98,7 @@ class TestAdapt:
         assert summary["max_queries_per_input"] == guarded.max_queries_per_input
 
     def test_keeps_every_choice(self, run, folder, digits, quantised, monkeypatch):
-        """All reach the library, which need not adapt to show it."""
+        """All options reach the library. It need not adapt to show it."""
         given = []
 
         def record(self, benign, adversarial=None, verbose=1):
@@ -255,11 +255,11 @@ class TestPicture:
             "flagged below 2 steps",
         ):
             assert said in text
-        assert text.count("flagged below") == 1  # only where there is a threshold
+        assert text.count("flagged below") == 1  # only if there is a threshold
 
     @pytest.mark.parametrize("bounds", [(-1.0, 1.0), None], ids=["one range", "ranges"])
     def test_channels_first(self, run, folder, tmp_path, monkeypatch, bounds):
-        """What is drawn is the image, whatever its layout and scale in the classifier."""
+        """The picture shows the image, whatever its layout and scale in the classifier."""
         pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), "uint8")
         path = tmp_path / "colour.png"
         path.write_bytes(tf.io.encode_png(pixels).numpy())
@@ -272,7 +272,7 @@ class TestPicture:
 
 
 def stand_in(shape, bounds):
-    """What readers and pictures ask of a channels-first classifier."""
+    """The attributes of a channels-first classifier that readers and pictures use."""
 
     class ChannelsFirst:
         input_shape = shape
@@ -285,7 +285,7 @@ def stand_in(shape, bounds):
 
 @pytest.fixture
 def svg_with_text():
-    """Reads what an SVG says, in one line."""
+    """Read the text of an SVG, in one line."""
     matplotlib = pytest.importorskip("matplotlib")
 
     def read(path):
@@ -296,7 +296,7 @@ def svg_with_text():
 
 
 class TestErrors:
-    """Each is one sentence, status 2, and leaves no file behind."""
+    """Each error is one sentence, with status 2, and leaves no file."""
 
     def refuses(self, run, folder, message, *words):
         before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -328,7 +328,7 @@ class TestErrors:
         }.items():
             self.refuses(run, folder, message, "detect", name, "images", "-o", "v.csv")
         words = ("adapt", "guarded.keras", "benign.npz", "-o", "twice.keras")
-        self.refuses(run, folder, "not guarded yet. Received: guarded.keras", *words)
+        self.refuses(run, folder, "not guarded. Received: guarded.keras", *words)
         words = ("cost", "guarded.keras", "images", "--bounds", 0, 1, "-o", "c.csv")
         self.refuses(run, folder, "leave --bounds out. Received: ", *words)
 
@@ -448,14 +448,14 @@ class TestParser:
             assert callable(getattr(commands, command))
 
     def test_every_attack_is_offered(self):
-        """The import lines are the registry: what they import is offered, and nothing else."""
+        """The import lines are the registry: the command offers exactly what they import."""
         assert {"BIM", "CarliniWagner", "DBA", "FGSM", "PairJSMA"} <= set(attack_names())
         classes = [getattr(a2d.attacks, name) for name in attack_names()]
         assert all(issubclass(attack, a2d.Attack) for attack in classes)
 
 
 class TestStart:
-    """The command imports nothing that takes long before its arguments are read."""
+    """The command reads its arguments before it imports anything slow."""
 
     @pytest.fixture(scope="class")
     def script(self, tmp_path_factory):
@@ -469,7 +469,7 @@ class TestStart:
         return path
 
     def start(self, *words):
-        """Run Python; give the status, what was printed, and the packages imported."""
+        """Run Python; return the status, the output, and the packages imported."""
         run = subprocess.run(
             [sys.executable, "-X", "importtime", *map(str, words)],
             env={**os.environ, "PYTHONPATH": str(ROOT)},

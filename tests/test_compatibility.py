@@ -1,4 +1,4 @@
-"""The command that writes `docs/compatibility.md`, on what a run printed."""
+"""The command that writes `docs/compatibility.md` from the output of runs."""
 
 import pytest
 
@@ -53,7 +53,7 @@ def test_the_page_says_what_was_run():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder where every environment passes, at once."""
+    """A folder in which every environment passes without running."""
     monkeypatch.setattr(compatibility, "LOGS", tmp_path / "logs")
     monkeypatch.setattr(compatibility, "PAGE", tmp_path / "compatibility.md")
     monkeypatch.setattr(compatibility, "cells", lambda: ["test", "py311-tf216"])
@@ -75,5 +75,5 @@ def test_a_dry_run_writes_nothing(folder, capsys):
 
 
 def test_unknown_environments_are_refused(folder):
-    with pytest.raises(SystemExit, match=r"must be of test, py311-tf216. Received: py39-tf1"):
+    with pytest.raises(SystemExit, match=r"must be among test, py311-tf216. Received: py39-tf1"):
         compatibility.main(["--only", "py39-tf1"])

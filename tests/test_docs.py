@@ -1,4 +1,4 @@
-"""The documentation's examples and commands, run as they are printed."""
+"""The examples and commands of the documentation, run as printed."""
 
 import doctest
 import hashlib
@@ -26,7 +26,7 @@ PAGES = sorted(path.name for path in DOCS.glob("*.md") if ">>> " in path.read_te
 
 @pytest.fixture(autouse=True)
 def _adapted_once(monkeypatch, adapted):
-    """Adapt for real once; a layer that would learn the same gets the weights of the first."""
+    """Adapt only once; a layer that would learn the same gets the weights of the first."""
     adapt = a2d.DetectorLayer.adapt
 
     def recalled(layer, benign, adversarial=None, verbose=1):
@@ -57,7 +57,7 @@ def test_examples_run(page):
 
 
 def test_blocks_of_python_run(model, digits, tmp_path, monkeypatch, capsys):
-    """In one folder and one namespace: the model that the README saves is loaded later."""
+    """All run in one folder and namespace, since later examples load the README's model."""
     monkeypatch.chdir(tmp_path)
     names = {"model": model, "x_benign": digits.x_test[:300], "x": digits.x_test[300:310]}
     for path in ("README.md", "docs/threshold.md", "examples/batch/README.md"):
@@ -70,7 +70,7 @@ def test_blocks_of_python_run(model, digits, tmp_path, monkeypatch, capsys):
 
 
 def test_commands_print_what_the_page_says(model, digits, tmp_path, monkeypatch, capsys):
-    """Numbers aside, which follow the machine: the sentences and the exit status."""
+    """Sentences and exit status match. Numbers may not, since they depend on the machine."""
     monkeypatch.chdir(tmp_path)
     model.save("classifier.keras")
     np.savez("benign.npz", x=digits.x_test[300:])
@@ -151,7 +151,7 @@ def test_imports_in_a_circle_are_refused(tmp_path):
 
 
 def test_links_between_files_lead_somewhere():
-    """MkDocs checks the pages; this checks what a reader of the repository follows."""
+    """MkDocs checks the pages; this checks the links in the repository's own files."""
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("examples/*/*.md")):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name}: {target}"

@@ -13,7 +13,7 @@ CHANGED = "weights have changed since `adapt`.*call `adapt` with benign inputs a
 
 
 def small():
-    keras.utils.set_random_seed(0)  # as module fixtures come before those of a test
+    keras.utils.set_random_seed(0)  # since module fixtures run before those of a test
     layers = [keras.Input((4,)), keras.layers.Dense(8), keras.layers.BatchNormalization()]
     return keras.Sequential([*layers, keras.layers.Dropout(0.5), keras.layers.Dense(3)])
 
@@ -83,7 +83,7 @@ def test_weights_that_change_places_are_noticed(guarded, x):
 def test_adapting_again_settles_it(guarded, x):
     model = guarded.detector.model
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    guarded.predict(x, verbose=0)  # to compile changes no weight
+    guarded.predict(x, verbose=0)  # compiling changes no weight
     model.fit(x, np.arange(60) % 3, verbose=0)
     assert not guarded.detector.up_to_date
     with pytest.raises(ValueError, match=CHANGED):
@@ -115,7 +115,7 @@ def test_warns_by_choice(x):
 
 
 def test_a_detector_that_was_not_adapted_says_just_that(x):
-    with pytest.raises(ValueError, match="does not know yet what attacks cost"):
+    with pytest.raises(ValueError, match="is not adapted: call `adapt`"):
         a2d.guard(small()).predict(x, verbose=0)
 
 
@@ -129,7 +129,7 @@ def test_saved_with_the_model(x, tmp_path, choice):
     guarded = adapted(small(), x, on_changed_weights=choice)
     guarded.save(tmp_path / "guarded.keras")
     loaded = keras.models.load_model(tmp_path / "guarded.keras")
-    assert loaded.detector.on_changed_weights == choice
+    assert loaded.detector.options.on_changed_weights == choice
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         loaded.predict(x, verbose=0)
@@ -162,7 +162,7 @@ def test_weights_of_every_kind(dtype, tmp_path):
 
 
 def test_the_hash_is_that_of_the_bits():
-    """The same in every version and on every machine, as a saved model carries it along."""
+    """The hash is the same in every version and on every machine, since saved models hold it."""
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     model.set_weights([np.array([[1, 2], [3, 4]]), np.array([-0.5, 0])])
     assert a2d.Classifier(model).weights_hash() == -1991412642696154092

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -9,12 +10,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
 
-from baselines.env1 import accuracy, protocols, report
-from baselines.env1.__main__ import compare, main
-from baselines.env1.detectors import adversarial_steps, flags, supervised, z_score
-from baselines.env1.measurements import correctly_classified
-from baselines.env1.settings import SETTINGS
+import a2d_keras as a2d
+from baselines.base import RegressionBaseline
+from baselines.comparison import Halves, Options, accuracy, compare, output, protocols
+from baselines.comparison.ensembles import adversarial_steps, flags, nearest_neighbors, z_score
+from baselines.comparison.measurements import correctly_classified
+from baselines.env1.__main__ import main
+from baselines.env1.settings import FIGURE_3, LABELS, detectors
+from baselines.registry import BASELINES
+from models import zoo
+from models.registry import RECORDS
+
+pytestmark = pytest.mark.checkout
 
 ATTACKS = ["FGSM", "BIM-a", "JSMA", "C&W"]
 DEFENCES = ["JSMA_d", "BIM_d", "BIM2_d", "DBA_d"]
@@ -23,18 +32,20 @@ DETECTORS = [*DEFENCES, "END", "Z-score", "BL1", "BL1 + noisy", "BL2", "BL2 + no
 
 @pytest.fixture
 def few_resamples(monkeypatch):
-    monkeypatch.setattr(protocols, "_RESAMPLES", 30)  # intervals are not what is tested
+    monkeypatch.setattr(protocols, "RESAMPLES", 30)  # intervals are not tested
 
 
 def test_settings_are_table_5():
-    mnist, cifar10 = SETTINGS["mnist"], SETTINGS["cifar10"]
+    mnist, cifar10 = RECORDS["mnist"].settings, RECORDS["cifar10"].settings
     assert mnist.attacks["FGSM"].eps == 0.3
     assert (mnist.attacks["BIM-a"].eps, mnist.attacks["BIM-a"].eps_iter) == (0.3, 0.01)
     assert cifar10.attacks["FGSM"].eps == 0.05
     assert (cifar10.attacks["BIM-a"].eps, cifar10.attacks["BIM-a"].eps_iter) == (0.05, 0.005)
-    assert (mnist.bandwidth, cifar10.bandwidth) == (1.20, 0.26)
-    for setting in SETTINGS.values():
-        assert (list(setting.attacks), list(setting.defences)) == (ATTACKS, DEFENCES)
+    bandwidths = [each.baselines["KD+BU"]["bandwidth"] for each in (mnist, cifar10)]
+    assert bandwidths == [1.20, 0.26]
+    for record in RECORDS.values():
+        settings = record.settings
+        assert (list(settings.attacks), list(settings.defences)) == (ATTACKS, DEFENCES)
 
 
 def test_auroc_is_scikit_learns_and_its_interval_covers():
@@ -67,7 +78,7 @@ def test_correctly_classified_inputs_come_in_order(model, digits):
 def test_paper_protocol_counts_all_and_scores_what_it_fitted(measurements):
     protocol = protocols.paper(measurements)
     count = len(measurements.test.inputs["benign"])
-    scores = protocols.scores(measurements, protocol, "JSMA")
+    scores = protocols.score(measurements, protocol)["JSMA"]
     assert list(scores) == DETECTORS
     lengths = {
         name: (len(negative), len(positive)) for name, (negative, positive) in scores.items()
@@ -84,28 +95,28 @@ def test_paper_protocol_counts_all_and_scores_what_it_fitted(measurements):
 def test_lid_is_split_in_blocks_of_100(measurements):
     many = {"benign": np.zeros((587, 1))}
     test = measurements.test._replace(inputs=many)
-    fitted, scored = protocols.paper(measurements._replace(test=test)).halves["BL2"]
+    fitted, scored = protocols.paper(measurements._replace(test=test)).splits["BL2"]
     assert (fitted.sum(), scored.sum()) == (400, 187)
     assert fitted[:400].all()
 
 
 def test_held_out_protocol_scores_nothing_it_was_fitted_on(measurements):
     protocol = protocols.held_out(measurements)
-    for fitted, scored in protocol.halves.values():
+    for fitted, scored in protocol.splits.values():
         assert not (fitted & scored).any()
     fooled = measurements.test.fooled["JSMA"]
     assert 0 < fooled.sum() < len(fooled)
-    scores = protocols.scores(measurements, protocol, "JSMA")
+    scores = protocols.score(measurements, protocol)["JSMA"]
     half = len(fooled) // 2
     for name in ("BIM_d", "END", "Z-score", "BL1", "BL2"):
         assert len(scores[name][0]) == len(fooled) - half
         assert len(scores[name][1]) == fooled[half:].sum()
-    # What is scored has no part in the fit: other scored rows leave the fit's scores alone.
+    # Scored inputs take no part in the fit, so other scored rows do not change the scores.
     other = {kind: values.copy() for kind, values in measurements.characteristics["BL1"].items()}
     other["JSMA"][half + 1 :] += 100
     characteristics = measurements.characteristics | {"BL1": other}
     changed = measurements._replace(characteristics=characteristics)
-    again = protocols.scores(changed, protocol, "JSMA")
+    again = protocols.score(changed, protocol)["JSMA"]
     np.testing.assert_array_equal(again["BL1"][0], scores["BL1"][0])
 
 
@@ -119,22 +130,22 @@ def test_end_is_fitted_on_what_fooled_where_only_that_counts(measurements):
     assert len(adversarial_steps(training, attacks=["JSMA"])) == len(training.fooled["JSMA"])
 
 
-def test_transfer_fits_on_one_attack(measurements, few_resamples):
-    rows = protocols.transfer(measurements)
+def test_transfer_fits_on_one_attack(evaluated):
+    _, tables = evaluated
+    rows = tables["transfer"]
     assert len(rows) == (1 + 3 * 4) * 4
-    held_out = protocols.compare(measurements, protocols.held_out(measurements))
-    held_out = held_out.set_index(["attack", "detector"])["auroc"]
+    held_out = tables["auroc_held_out"].set_index(["attack", "detector"])["auroc"]
     for row in rows.itertuples():
         if row.detector == "Z-score" or (row.detector != "END" and row.fitted_on == row.attack):
             assert row.auroc == held_out[row.attack, row.detector]
 
 
 def test_figure_3_is_the_distance_of_means(measurements):
-    matrix = accuracy.figure_3(measurements)
+    matrix = accuracy.figure_3(measurements, FIGURE_3)
     assert matrix.shape == (10, 10)
     assert list(matrix) == list(matrix.index)
     benign = np.array_split(measurements.test.steps["benign"]["JSMA_d"], 2)[1].mean()
-    deepfool = np.array_split(measurements.deepfool_steps, 2)[0].mean()
+    deepfool = np.array_split(measurements.extra_steps["DeepFool"], 2)[0].mean()
     assert matrix.loc["benign 2", "DeepFool 1"] == pytest.approx(abs(benign - deepfool))
 
 
@@ -174,27 +185,155 @@ def test_table_7_varies_one_parameter_at_a_time(measurements):
 
 def test_neighbors_are_a_twentieth_of_the_examples():
     steps = np.arange(200)[:, None]
-    assert supervised(steps + 500, steps).n_neighbors == 20
+    assert nearest_neighbors(steps + 500, steps).n_neighbors == 20
 
 
-def test_summary_and_tables_agree(measurements, few_resamples):
-    tables = compare(measurements, SETTINGS["digits"])
-    text = report.summary(tables)
+def test_summary_and_tables_agree(evaluated):
+    _, tables = evaluated
+    text = output.summary(tables)
     for row in tables["auroc_held_out"].itertuples():
         assert f"{row.auroc:.4f} [{row.low:.3f}, {row.high:.3f}]" in text
 
 
-def test_runs_on_the_digits_and_goes_on_after_a_kill(tmp_path, capsys, few_resamples):
+@pytest.fixture(scope="module")
+def few_settings():
+    """Env1 of digits with two attacks, two defences and quick baselines."""
+    settings = RECORDS["digits"].settings
+    return dataclasses.replace(
+        settings,
+        attacks={name: settings.attacks[name] for name in ("FGSM", "BIM-a")},
+        defences=dict.fromkeys(("BIM_d", "again_d"), settings.defences["BIM_d"]),
+        baselines={"KD+BU": {"passes": 2, "bandwidth": 0.3}},
+    )
+
+
+@pytest.fixture
+def few_inputs(monkeypatch, few_settings, few_resamples):
+    record = dataclasses.replace(RECORDS["digits"], settings=few_settings)
+    monkeypatch.setitem(RECORDS, "digits", record)
+    bim = few_settings.attacks["BIM-a"]
+    halves = Halves("BIM_d", ("benign", "BIM-a", "DeepFool"), {"DeepFool": bim})
+    monkeypatch.setattr("baselines.env1.__main__.FIGURE_3", halves)
+
+
+class Toy(RegressionBaseline):
+    """Judges an input by its mean and its spread."""
+
+    name = "toy"
+    scaler = StandardScaler
+
+    def parameters(self):
+        return {}
+
+    def characteristics(self, x, *, benign=None):
+        return np.stack([np.mean(x, (1, 2, 3)), np.std(x, (1, 2, 3))], axis=1).astype("float64")
+
+    def state(self):
+        return {}
+
+    @classmethod
+    def restore(cls, model, state):
+        return cls(model)
+
+
+@pytest.mark.usefixtures("few_inputs")
+def test_a_data_set_and_a_baseline_need_nothing_but_their_registries(tmp_path, monkeypatch):
+    settings = RECORDS["digits"].settings
+    settings = dataclasses.replace(settings, attacks={"BIM-a": settings.attacks["BIM-a"]})
+    toy = dataclasses.replace(RECORDS["digits"], title="a toy", epochs=1, settings=settings)
+    monkeypatch.setitem(RECORDS, "toy", toy)
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(zoo, "MANIFEST", tmp_path / "manifest.json")
+    monkeypatch.setitem(BASELINES, "toy", Toy)
+    main(["--dataset", "toy", "--limit", "40", "--out", str(tmp_path / "out")])
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["about"]["title"] == "a toy"
+    assert {"toy", "toy + noisy"} <= {row["detector"] for row in results["auroc_held_out"]}
+    assert "| toy " in (tmp_path / "out" / "tables.md").read_text()
+
+
+@pytest.mark.usefixtures("few_inputs")
+def test_the_command_writes_everything_and_keeps_it(tmp_path, capsys):
+    words = ["--limit", "40", "--out", str(tmp_path)]
+    main(words)
+    printed = capsys.readouterr().out
+    checkpoints = sorted((tmp_path / "checkpoints").glob("*.h5"))
+    assert f"{checkpoints[0].stem}: computed in" in printed
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("boxes.png", "checkpoints", "costs.csv", "figure_3.png", "histograms.png"),
+        *("pictures.png", "report.html", "results.json", "roc_held_out.png", "roc_paper.png"),
+        "tables.md",
+    }
+    results = json.loads((tmp_path / "results.json").read_text())
+    about = results["about"]
+    assert about["suite"] == "Env1"
+    assert about["command"] == f"python -m baselines.env1 {' '.join(words)}"
+    assert about["test inputs"] == 40
+    assert list(about["attacks"]) == ["FGSM", "BIM-a"]
+    assert about["baselines"]["BL1"]["passes"] == 2
+    rows = pd.DataFrame(results["auroc_paper"])
+    assert rows["detector"].unique().tolist() == ["BIM_d", "again_d", *DETECTORS[4:]]
+    easy = rows[(rows["attack"] == "BIM-a") & (rows["detector"] == "BIM_d")]
+    assert easy["auroc"].item() > 0.95
+    assert f"{easy['auroc'].item():.4f}" in printed
+    assert pd.read_csv(tmp_path / "costs.csv").shape == (40, 3 * 2)
+
+    checkpoints[0].write_bytes(checkpoints[0].read_bytes()[:-1])
+    main(words)
+    printed = capsys.readouterr().out
+    assert f"{checkpoints[0].stem}: {checkpoints[0].name} is damaged" in printed
+    for path in checkpoints[1:]:
+        assert f"{path.stem}: kept" in printed
+    again = json.loads((tmp_path / "results.json").read_text())
+    assert {**again, "about": None} == {**results, "about": None}
+
+
+@pytest.mark.parametrize("kept", ["defences", "baselines"])
+def test_compares_any_detectors(model, digits, few_settings, few_resamples, tmp_path, kept):
+    every = detectors(few_settings)
+    chosen = [n for n in every if (n in few_settings.defences) == (kept == "defences")]
+    found = compare(
+        a2d.Classifier(model),
+        digits,
+        attacks={"BIM-a": few_settings.attacks["BIM-a"]},
+        detectors={name: every[name] for name in chosen},
+        out=tmp_path,
+        options=Options(limit=40),
+    )
+    assert {*chosen} <= {*found.tables["auroc_held_out"]["detector"]}
+    assert ("table_3" in found.tables) == (kept == "defences")
+    assert "figure_3" not in found.tables
+    names = {path.name for path in tmp_path.iterdir()}
+    assert ("boxes.png" in names) == ("costs.csv" in names) == (kept == "defences")
+    page = (tmp_path / "report.html").read_text()
+    assert ("Table 3" in page) == (kept == "defences")
+    assert "Figure 3" not in page
+    assert ("Table 3" in (tmp_path / "tables.md").read_text()) == (kept == "defences")
+
+
+def test_every_baseline_is_in_env1_under_the_name_of_the_paper():
+    found = detectors(RECORDS["mnist"].settings)
+    assert list(found) == [*DEFENCES, *(LABELS.get(name, name) for name in BASELINES)]
+    assert found["BL1"].keywords == {"bandwidth": 1.2}
+
+
+def test_options_refuse_too_few_inputs():
+    with pytest.raises(ValueError, match="`limit` must be a whole number, at least 40. Received"):
+        Options(limit=39)
+
+
+@pytest.mark.slow
+def test_runs_on_the_digits_and_continues_after_a_kill(tmp_path, capsys, few_resamples):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "baselines.env1", "--limit", "40", "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    pieces = out / "pieces"
-    while process.poll() is None and len(list(pieces.glob("*.h5"))) < 12:
+    checkpoints = out / "checkpoints"
+    while process.poll() is None and len(list(checkpoints.glob("*.h5"))) < 12:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    kept = sorted(path.stem for path in pieces.glob("*.h5"))
-    damaged = pieces / f"{kept[0]}.h5"
+    kept = sorted(path.stem for path in checkpoints.glob("*.h5"))
+    damaged = checkpoints / f"{kept[0]}.h5"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     main(command[3:])
     printed = capsys.readouterr().out
@@ -215,7 +354,7 @@ def test_runs_on_the_digits_and_goes_on_after_a_kill(tmp_path, capsys, few_resam
     assert (rows[easy]["auroc"] > 0.95).all()
     costs = pd.read_csv(out / "costs.csv")
     assert costs.shape == (40, 5 * 4)
-    table_3 = pd.read_csv(out / "table_3.csv").set_index("defence")
+    table_3 = pd.DataFrame(results["table_3"]).set_index("defence")
     assert table_3.loc["BIM_d", "benign_steps"] == pytest.approx(costs["benign BIM_d"].mean())
 
 

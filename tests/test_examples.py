@@ -44,7 +44,7 @@ def _guard_photographs(folder, capsys):
 
 
 def test_guard_mobilenet_with_a_small_classifier(tmp_path, capsys, monkeypatch):
-    """Quick: a folder is read, the model in MobileNet's place is guarded and judges."""
+    """Quick: read a folder; guard a model in the place of MobileNet, and judge."""
     small = keras.Sequential(
         [
             keras.Input((32, 32, 3)),
@@ -59,7 +59,7 @@ def test_guard_mobilenet_with_a_small_classifier(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_guard_mobilenet_with_random_weights_and_tiny_images(tmp_path, capsys):
-    """Offline: its verdicts mean nothing."""
+    """Random weights need no download. The verdicts mean nothing."""
     _guard_photographs(tmp_path, capsys)
 
 

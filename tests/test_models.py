@@ -1,10 +1,13 @@
+import dataclasses
 import json
 
 import keras
 import numpy as np
 import pytest
 
-from models import datasets, zoo
+from models import datasets, registry, zoo
+
+pytestmark = pytest.mark.checkout
 
 
 def test_digits_are_split_once_and_for_all(digits):
@@ -20,7 +23,7 @@ def test_digits_are_split_once_and_for_all(digits):
 
 @pytest.fixture
 def data_dir(tmp_path):
-    """A folder as the Keras cache has them, with a few made-up images."""
+    """A folder like the Keras cache, with a few made-up images."""
     rng = np.random.default_rng(0)
     for name, shape in (("mnist", (28, 28)), ("cifar10", (32, 32, 3))):
         x = rng.integers(0, 256, size=(5, *shape), dtype="uint8")
@@ -80,6 +83,32 @@ def test_digits_classifier_is_as_good_as_recorded(model, digits):
     assert accuracy >= 0.975
 
 
+def test_a_data_set_is_one_record(digits, monkeypatch):
+    toy = dataclasses.replace(
+        registry.RECORDS["digits"],
+        load=lambda data_dir: digits,
+        layers=lambda: [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)],
+    )
+    monkeypatch.setitem(registry.RECORDS, "toy", toy)
+    assert datasets.load("toy") is digits
+    assert zoo.build("toy").count_params() == 650
+    with pytest.raises(FileNotFoundError, match="models.train toy"):
+        zoo.load("toy")
+
+
+@pytest.mark.parametrize("name", datasets.NAMES)
+def test_every_record_is_complete(name):
+    record = registry.find(name)
+    assert record.settings.attacks
+    assert record.settings.defences
+    assert 0 < record.settings.benign_accuracy < 1
+    assert record.epochs == json.loads(zoo.MANIFEST.read_text())[name]["epochs"]
+    model = zoo.build(name)
+    assert model.output_shape[1:] == (10,)
+    trained = keras.Sequential([keras.Input(model.input_shape[1:]), *record.augmentation(), model])
+    assert trained.output_shape == model.output_shape
+
+
 def test_mnist_weights_load():
     model = zoo.load("mnist")
     assert model.input_shape == (None, 28, 28, 1)
@@ -90,7 +119,8 @@ def test_mnist_weights_load():
 def own_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
     monkeypatch.setattr(zoo, "MANIFEST", tmp_path / "manifest.json")
-    monkeypatch.setitem(zoo.EPOCHS, "digits", 2)
+    record = dataclasses.replace(registry.RECORDS["digits"], epochs=2)
+    monkeypatch.setitem(registry.RECORDS, "digits", record)
     return tmp_path
 
 
@@ -108,7 +138,7 @@ def test_trains_where_nothing_was_trained(own_weights, digits):
 
 
 def test_weights_that_were_changed_are_refused(own_weights, digits):
-    zoo.load_or_train("digits", digits)
+    zoo.save("digits", zoo.build("digits"), digits)
     path = own_weights / "digits.weights.h5"
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(ValueError, match="not the file that manifest.json records.*SHA-256"):

@@ -3,11 +3,13 @@ import pytest
 
 from baselines.noise import flipped_pixels, gaussian_noise, mean_l2
 
+pytestmark = pytest.mark.checkout
+
 BOUNDS = [(0.0, 1.0), (-1.0, 0.7)]
 
 
 def images(bounds, half_at_bounds=False):
-    """Benign and adversarial images: two values in three of each image are changed, or none."""
+    """Benign and adversarial images. In each image, two thirds of the values differ, or none."""
     generator = np.random.default_rng(3)
     benign = generator.uniform(*bounds, size=(50, 8, 8, 3)).astype("float32")
     if half_at_bounds:
@@ -22,7 +24,7 @@ def images(bounds, half_at_bounds=False):
 @pytest.mark.parametrize("half_at_bounds", [False, True])
 def test_gaussian_noise_is_as_long_as_the_perturbations_after_clipping(bounds, half_at_bounds):
     benign, adversarial = images(bounds, half_at_bounds)
-    noisy = gaussian_noise(benign, adversarial, bounds)
+    noisy = gaussian_noise(benign, adversarial, bounds=bounds)
     lengths = [
         np.sqrt(((x - benign) ** 2).sum(axis=(1, 2, 3))).mean() for x in (noisy, adversarial)
     ]
@@ -31,14 +33,14 @@ def test_gaussian_noise_is_as_long_as_the_perturbations_after_clipping(bounds, h
     assert noisy.min() >= np.float32(bounds[0])
     assert noisy.max() <= np.float32(bounds[1])
     inside = (noisy > bounds[0]) & (noisy < bounds[1])
-    assert len(np.unique((noisy - benign)[inside])) > 2000  # no two draws the same
+    assert len(np.unique((noisy - benign)[inside])) > 2000  # the noise never repeats
 
 
 @pytest.mark.parametrize("bounds", BOUNDS)
 @pytest.mark.parametrize("half_at_bounds", [False, True])
 def test_as_many_pixels_are_flipped_as_were_changed(bounds, half_at_bounds):
     benign, adversarial = images(bounds, half_at_bounds)
-    noisy = flipped_pixels(benign, adversarial, bounds)
+    noisy = flipped_pixels(benign, adversarial, bounds=bounds)
     changed = noisy != benign
     expected = [(x != y).sum() for x, y in zip(adversarial, benign, strict=True)]
     assert changed.sum(axis=(1, 2, 3)).tolist() == expected

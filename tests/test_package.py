@@ -16,13 +16,13 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def with_examples(package):
-    """Name the package's modules that show examples."""
+    """List the package's modules that have examples."""
     paths = [path for path in (ROOT / package).rglob("*.py") if ">>> " in path.read_text()]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sorted(paths)]
     return [name.removesuffix(".__init__") for name in names]
 
 
-def test_import_brings_nothing_beside_keras():
+def test_import_brings_nothing_besides_keras():
     heavy = {"apache_beam", "h5py", "matplotlib", "pandas", "PIL", "tensorboard", "tf_keras"}
     checkout = {"baselines", "benchmarks", "examples", "models"}
     code = (
@@ -34,7 +34,7 @@ def test_import_brings_nothing_beside_keras():
 
 
 def test_another_backend_is_refused(monkeypatch):
-    # Keras itself fails where the other backend is not installed, so it is only told of one.
+    # Keras itself fails if the other backend is not installed, so the test only names one.
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(ImportError, match=r"^a2d-keras runs on TensorFlow.* Received: torch$"):
         importlib.reload(a2d_keras)

@@ -1,4 +1,4 @@
-"""Below float32: the passes of an attack, and nothing else."""
+"""A lower precision for the passes of an attack, and for nothing else."""
 
 import threading
 
@@ -13,9 +13,7 @@ from a2d_keras import precision
 from a2d_keras.precision import lowered, native_bfloat16
 from models import zoo
 
-needs_bfloat16 = pytest.mark.skipif(
-    not native_bfloat16(), reason="this processor has no bfloat16 of its own"
-)
+needs_bfloat16 = pytest.mark.skipif(not native_bfloat16(), reason="this processor lacks bfloat16")
 pytestmark = pytest.mark.filterwarnings("ignore:This processor's bfloat16")
 LOW = "bfloat16"
 
@@ -108,7 +106,7 @@ MODELS = [sequential, functional, nested, recurrent, attentive, subclassed]
 
 
 def products(function):
-    """In which types a graph multiplies: first its own operations, then those of its loops."""
+    """Return the types in which a graph multiplies: in its own operations, and in its loops."""
     graph = function.get_concrete_function().graph.as_graph_def()
     inner = (node for function in graph.library.function for node in function.node_def)
     kinds = ("Conv2D", "MatMul", "Einsum", "BatchMatMulV2")
@@ -274,7 +272,8 @@ def test_coarse_logits_are_told():
 @needs_bfloat16
 def test_a_model_that_mixes_types_is_refused():
     model = subclassed(raw=True)
-    with pytest.raises(ValueError, match="in a layer of its own.*Received: 'bfloat16' for Subcl"):
+    message = "a layer of its own that mixes.*Received: 'bfloat16' for Subcl"
+    with pytest.raises(ValueError, match=message):
         a2d.Classifier(model, precision=LOW)
 
 
@@ -304,7 +303,7 @@ class TestErrors:
         if flags:
             path.write_text(flags)
         monkeypatch.setattr(precision, "_LISTED", path)
-        with pytest.raises(ValueError, match='no bfloat16 of its own.*Received: "bfloat16"'):
+        with pytest.raises(ValueError, match='lacks bfloat16.*Received: "bfloat16"'):
             a2d.Classifier(model, precision=LOW)
 
     @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")

@@ -1,4 +1,4 @@
-"""No input, however expensive, takes more queries than were known before the call."""
+"""No input takes more queries than the maximum that is known before the call."""
 
 import keras
 import numpy as np
@@ -40,7 +40,7 @@ def counted(model):
 
 
 def deaf():
-    """A classifier that hears little of its input, and never changes its mind."""
+    """A classifier that hardly depends on its input, and never changes its label."""
     inputs = keras.Input((8, 8, 1))
     quiet = keras.layers.Flatten()(keras.layers.Rescaling(1e-3)(inputs))
     strong = keras.initializers.Constant([9.0] + [0.0] * 9)
@@ -49,7 +49,7 @@ def deaf():
 
 @pytest.fixture(scope="module")
 def expensive(model, classifier, digits):
-    """What costs most: flat images, noise, the hardiest digits, and digits made hardier."""
+    """The most expensive inputs: flat images, noise, and robust digits, some made more robust."""
     x = digits.x_test
     costs = a2d.AttackCosts(model).transform(x)[:, 0]
     hardiest = x[costs.argsort()[-4:]]
@@ -112,10 +112,10 @@ def test_is_known_before_adapt_and_shrinks_with_it(guard_digits, model, capsys):
     guarded = guard_digits()
     assert guarded.max_queries_per_input == guarded.detector.thresholds[0] + 2
     guarded.summary()
-    assert f"Most queries per input: {guarded.max_queries_per_input}" in capsys.readouterr().out
+    assert f"Maximum queries per input: {guarded.max_queries_per_input}" in capsys.readouterr().out
     lines = []
     guarded.summary(print_fn=lines.append)
-    assert lines[-1] == f" Most queries per input: {guarded.max_queries_per_input}"
+    assert lines[-1] == f" Maximum queries per input: {guarded.max_queries_per_input}"
 
 
 def test_is_the_sum_of_the_attacks(model):

@@ -180,7 +180,7 @@ class TestRecords:
 def test_dataset(classifier, pixels, tmp_path):
     np.save(tmp_path / "x.npy", pixels)
     dataset = read(str(tmp_path / "x.npy"), classifier).dataset(4)
-    for _ in range(2):  # it can be gone through again
+    for _ in range(2):  # it can be read again
         batches = list(dataset)
         assert [len(batch) for batch in batches] == [4, 4, 2]
         np.testing.assert_array_equal(np.concatenate(batches), pixels.astype("float32") / 255)
@@ -238,7 +238,7 @@ class TestErrors:
 
     def test_keys(self, classifier, pixels, tmp_path):
         np.savez(tmp_path / "x.npz", x_test=pixels, x_train=pixels)
-        message = "with --key .*, one of x_test, x_train. Received: no --key for .*x.npz"
+        message = "with --key: one of x_test, x_train. Received: no --key for .*x.npz"
         self.refuses(tmp_path / "x.npz", classifier, message)
         self.refuses(tmp_path / "x.npz", classifier, "Received: --key x for", key="x")
         path = write_records(tmp_path / "a.tfrecord", [encoded(pixels[0], "photo")])

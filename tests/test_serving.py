@@ -22,7 +22,7 @@ pytest.importorskip("uvicorn", reason="uvicorn is not installed: examples/servin
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "examples" / "serving" / "README.md"
-MOST_BYTES = 100_000
+MAX_BYTES = 100_000
 CLIENTS = 8
 
 
@@ -31,7 +31,7 @@ class Service:
 
     def __init__(self, model):
         command = [sys.executable, "-m", "examples.serving.service", str(model), "--port", "0"]
-        command += ["--most-bytes", str(MOST_BYTES)]
+        command += ["--max-bytes", str(MAX_BYTES)]
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         self.log = []
 
@@ -63,7 +63,7 @@ class Service:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
-    """The model that the README makes, in the folder that it names."""
+    """The model from the README, in the folder that the README names."""
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     names = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -116,7 +116,7 @@ REFUSED = [
     (to_body(np.full((1, 8, 8, 1), np.nan)), 422, "Received: 64 values that are not finite"),
     (to_body(np.full((1, 8, 8, 1), 1e39)), 422, "Received: 64 values that are not finite"),
     (to_body(np.full((1, 8, 8, 1), 255)), 422, "64 outside the bounds, in 1 of 1"),
-    (to_body(np.zeros((900, 8, 8, 1))), 413, f"at most {MOST_BYTES} bytes"),
+    (to_body(np.zeros((900, 8, 8, 1))), 413, f"at most {MAX_BYTES} bytes"),
     (b" " * 1_500_000, 413, "1500000 bytes or more"),
 ]
 

@@ -1,4 +1,4 @@
-"""The documentation as it is built: every registered name has its place.
+"""The built documentation has a place for every registered name.
 
 Run by `tox run -e docs`, without TensorFlow: `pytest --noconftest tests/test_site.py`.
 """

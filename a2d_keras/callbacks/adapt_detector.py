@@ -1,4 +1,4 @@
-"""`AdaptDetector`: a detector kept up to date with the classifier that is trained."""
+"""`AdaptDetector`: keep a detector up to date with a classifier in training."""
 
 from typing import Any
 

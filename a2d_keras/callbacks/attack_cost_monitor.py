@@ -1,4 +1,4 @@
-"""`AttackCostMonitor`: how robust a model is, measured while it is trained."""
+"""`AttackCostMonitor`: measure how robust a model is while it is trained."""
 
 import inspect
 import math
@@ -33,10 +33,10 @@ class AttackCostMonitor(keras.callbacks.Callback):
             `epoch_attack_cost` among the validation curves.
         slots: Inputs under attack at once, or `"auto"` for the fastest number on this machine;
             see `Attack`. Defaults to 128.
-        **classifier_options: What else `Classifier` takes, such as `bounds`.
+        **classifier_options: Other arguments of `Classifier`, such as `bounds`.
 
     Raises:
-        TypeError: If `Classifier` takes no such option.
+        TypeError: If `Classifier` does not take an option.
         ValueError: If an argument is invalid; when training begins, if the model is not a
             classifier or does not take the inputs.
         tf.errors.InvalidArgumentError: When training begins, if the inputs are a dataset that the
@@ -67,9 +67,9 @@ class AttackCostMonitor(keras.callbacks.Callback):
         if not isinstance(attack, Attack) or attack.targeted:
             raise ValueError(f"`attack` must be an untargeted attack. Received: {attack}")
         if not isinstance(name, str) or not name:
-            raise ValueError(f"`name` must be a name for the logs. Received: {name!r}")
+            raise ValueError(f"`name` must be a non-empty string. Received: {name!r}")
         if inputs.count(x) == 0:
-            raise ValueError("`x` must hold one input or more. Received: 0 inputs")
+            raise ValueError("`x` must hold at least one input. Received: 0 inputs")
         require_slots(slots)
         inspect.signature(Classifier).bind(None, **classifier_options)  # refuse a typo now
         self.x = x

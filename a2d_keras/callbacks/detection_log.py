@@ -1,4 +1,4 @@
-"""`DetectionLog`: the verdicts of a guarded model counted, logged and watched."""
+"""`DetectionLog`: count, log and watch the verdicts of a guarded model."""
 
 import collections
 import datetime
@@ -27,9 +27,9 @@ class DetectionLog(keras.callbacks.Callback):
     threads: its window slides over all inputs in the order of their verdicts, however they are
     batched.
 
-    An alarm is raised when so many of the last `window` inputs are flagged that benign inputs,
-    flagged at the calibrated rate, would reach that number with a probability below `significance`
-    (exact one-sided binomial test). The next alarm needs that probability to have returned to
+    An exact one-sided binomial test on the last `window` inputs raises an alarm: benign inputs,
+    flagged at the calibrated rate, would reach the number of flagged inputs with a probability
+    below `significance`. The next alarm can come only after that probability has returned to
     0.05 or more. With the defaults, 10 million benign inputs flagged at exactly the calibrated
     rate raised no alarm.
 
@@ -39,7 +39,7 @@ class DetectionLog(keras.callbacks.Callback):
             the number of inputs so far. Defaults to None.
         on_alarm: Called at an alarm with a dict: `time`, and the window's `window_inputs`,
             `window_flagged` and `p_value`. Defaults to None.
-        window: How many of the last inputs count. Defaults to 1000.
+        window: The number of last inputs that the test counts. Defaults to 1000.
         significance: The probability below which chance does not explain the flagged inputs, at
             most 0.05. Defaults to 1e-6.
         false_positive_rate: The rate at which benign inputs are flagged. Defaults to the
@@ -80,7 +80,7 @@ class DetectionLog(keras.callbacks.Callback):
         super().__init__()
         if not (writer is None or isinstance(writer, tf.summary.SummaryWriter)):
             raise ValueError(
-                "`writer` must be a writer that `tf.summary.create_file_writer` made. "
+                "`writer` must be a writer made by `tf.summary.create_file_writer`. "
                 f"Received: {writer!r}"
             )
         if not (on_alarm is None or callable(on_alarm)):
@@ -106,7 +106,7 @@ class DetectionLog(keras.callbacks.Callback):
         self._lock = threading.Lock()
 
     def set_model(self, model: keras.Model) -> None:
-        """Refuse a model that gives no verdicts."""
+        """Refuse a model that is not guarded."""
         if not isinstance(model, GuardedModel):
             raise ValueError(
                 "A DetectionLog is for `predict` of a guarded model. "
@@ -127,7 +127,7 @@ class DetectionLog(keras.callbacks.Callback):
             self.alarms += len(alarms)
             self._log(int(batch), flags, len(alarms))
         if self.on_alarm is not None:
-            for alarm in alarms:  # outside the lock: it may call `predict` with this log itself
+            for alarm in alarms:  # outside the lock, since it may call `predict` with this log
                 self.on_alarm(alarm)
 
     def _slide(self, flag: bool) -> dict[str, Any] | None:
@@ -153,7 +153,7 @@ class DetectionLog(keras.callbacks.Callback):
         if self.path is not None:
             counts = {"inputs": len(flags), "flagged": int(flags.sum())}
             record = {"time": _now(), "batch": batch, **counts, **state, "alarms": alarms}
-            with open(self.path, "a", encoding="utf-8") as file:  # closed, so nothing waits
+            with open(self.path, "a", encoding="utf-8") as file:  # closed, so the line is written
                 file.write(json.dumps(record) + "\n")
         if self.writer is not None:
             share = state["window_flagged"] / state["window_inputs"]

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> Any:
-    """Import all that was left out so far, and run the command."""
+    """Import the rest of the package, and run the command."""
     if a2d_keras._deferred:
         importlib.reload(a2d_keras)
     import tensorflow as tf

@@ -154,7 +154,7 @@ def _explain(group: Any, name: str) -> argparse.ArgumentParser:
         parser,
         "picture.png",
         "the picture to write, PNG, PDF or SVG: the image, the adversarial example that the "
-        "detector found, the change, and its cost beside the costs of benign inputs",
+        "detector found, the change, and its cost among the costs of benign inputs",
     )
     return parser
 

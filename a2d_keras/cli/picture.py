@@ -28,7 +28,7 @@ class Finding(NamedTuple):
         success: Whether it differs from the class predicted for the input.
         cost: The number of steps.
         benign_costs: How many benign inputs had each cost, from 0 up, int64, (costs,).
-        threshold: The smallest cost that counts as benign; None where the rule has no threshold.
+        threshold: The smallest cost that counts as benign; None if the rule has no threshold.
     """
 
     attack: str
@@ -51,7 +51,7 @@ def draw(
     """Draw a row for each attack: the input, the example found, the change, and the cost.
 
     Args:
-        path: The file to write; its suffix says which format.
+        path: The file to write; its suffix is the format.
         name: The name of the input.
         image: The input, scaled from the bounds to [0, 1], float, (height, width) or
             (height, width, channels).

@@ -16,7 +16,7 @@ from a2d_keras.classifier import Classifier
 
 _IMAGES = (".jpeg", ".jpg", ".png")
 _ARRAYS = (".npy", ".npz")
-_KEYS = ("x", "image", "image/encoded")  # tried in this order where no key is given
+_KEYS = ("x", "image", "image/encoded")  # tried in this order if no key is given
 
 _Rows = Iterator[tuple[str, np.ndarray]]  # names and inputs
 
@@ -69,8 +69,8 @@ def read(source: str, classifier: Classifier, key: str | None = None) -> Reader:
     """Find inputs, and read them when they are needed.
 
     Pixels (images, and arrays of type uint8) are scaled from 0 ... 255 to the classifier's bounds,
-    each feature to its own where they differ; other numbers are used as they are. Images are
-    decoded to the classifier's `data_format`; arrays must have it already.
+    each feature to its own bounds; other numbers are used as they are. Images are decoded to the
+    classifier's `data_format`; arrays must have it already.
 
     Args:
         source: An NPZ or NPY file, a PNG or JPEG image, a folder of images and subfolders, a file
@@ -84,7 +84,7 @@ def read(source: str, classifier: Classifier, key: str | None = None) -> Reader:
         another shape.
 
     Raises:
-        ValueError: If there is nothing to read, or no such array.
+        ValueError: If there is nothing to read, or the array is missing.
 
     Examples:
         >>> import keras, os, tempfile
@@ -101,7 +101,7 @@ def read(source: str, classifier: Classifier, key: str | None = None) -> Reader:
 
 
 def channel_axis(classifier: Classifier) -> int:
-    """Tell which axis of an image holds its channels.
+    """Return which axis of an image holds its channels.
 
     Args:
         classifier: The `Classifier` that takes the image.
@@ -136,7 +136,7 @@ def _find(source: str, classifier: Classifier, key: str | None) -> Callable[[], 
 
 
 def _conform(rows: _Rows, source: str, classifier: Classifier) -> _Rows:
-    """Give inputs the classifier's shape and scale, and refuse those of another shape."""
+    """Convert inputs to the classifier's shape and scale, and refuse those of another shape."""
     shape, axis = classifier.input_shape, channel_axis(classifier)
     for name, values in rows:
         if values.ndim == len(shape) - 1 and shape[axis] == 1:
@@ -242,7 +242,7 @@ def _choose(names: Iterable[str], key: str | None, source: str) -> str:
         if name in names:
             return name
     raise ValueError(
-        f"Say with --key what holds the inputs, one of {', '.join(names)}. "
+        f"Choose the inputs with --key: one of {', '.join(names)}. "
         f"Received: {'--key ' + key if key else 'no --key'} for {source}"
     )
 

@@ -18,17 +18,17 @@ def load(path: str) -> keras.Model:
         The model, not compiled.
 
     Raises:
-        ValueError: If there is no such file, or Keras cannot load it.
+        ValueError: If the file does not exist, or Keras cannot load it.
     """
     if not pathlib.Path(path).is_file():
-        raise ValueError(f"There is no such model; name a .keras or .h5 file. Received: {path}")
+        raise ValueError(f"The model does not exist; name a .keras or .h5 file. Received: {path}")
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises errors of many kinds for files it did not save
         cause = str(error).rpartition("Exception encountered: ")[2]  # the rest may list all layers
         raise ValueError(
             f"Keras {keras.__version__} cannot load this model: the file must be complete, hold "
-            "built-in layers only, and come from no newer version of Keras. "
+            "built-in layers only, and not come from a newer version of Keras. "
             f"Received: {path}: {textwrap.shorten(cause, 300)}"
         ) from error
 
@@ -48,7 +48,7 @@ def load_classifier(path: str) -> keras.Model:
     model = load(path)
     if isinstance(model, GuardedModel):
         raise ValueError(
-            f"`adapt` takes a classifier that is not guarded yet. Received: {path}, a guarded model"
+            f"`adapt` takes a classifier that is not guarded. Received: {path}, a guarded model"
         )
     return model
 

@@ -27,14 +27,14 @@ def write_table(
         header: The names of the columns; the first holds the names of the inputs.
         reader: The inputs.
         check: Raises `ValueError` for a batch of inputs that cannot be used.
-        rows: Called with each batch, gives the other columns of its rows.
+        rows: Called with each batch, returns the other columns of its rows.
 
     Returns:
         The number of inputs.
 
     Raises:
-        ValueError: If an input cannot be read or used, if there is none, or if the file cannot be
-            written.
+        ValueError: If an input cannot be read or used, if there are no inputs, or if the file
+            cannot be written.
     """
     with replace_atomically(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         count, done = count_checked(reader, check), 0
@@ -60,7 +60,7 @@ def count_checked(reader: Reader, check: Check) -> int:
         The number of inputs.
 
     Raises:
-        ValueError: If an input cannot be read or used, or if there is none.
+        ValueError: If an input cannot be read or used, or if there are no inputs.
     """
     count = 0
     for names, images in reader.batches(BATCH_SIZE):
@@ -72,9 +72,9 @@ def count_checked(reader: Reader, check: Check) -> int:
 
 
 def verbosity() -> int:
-    """Tell whether to show progress: on a terminal only, which keeps it out of log files.
+    """Return whether to show progress: on a terminal only, to keep it out of log files.
 
     Returns:
-        1 or 0, as Keras's `verbose`.
+        1 or 0, like Keras's `verbose`.
     """
     return int(sys.stderr.isatty())

@@ -1,4 +1,4 @@
-"""`guard`, and the `GuardedModel` that it makes of a classifier."""
+"""`guard`, and the `GuardedModel` that it returns."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -23,8 +23,8 @@ _BATCH_IN_SLOTS = 8  # inputs in a batch of arrays, as a multiple of the slots
 class GuardedModel(keras.Model):
     """A classifier whose every prediction comes with a verdict: is the input adversarial?
 
-    Made by `guard`. It is predicted with, saved, loaded and exported as any Keras model, and the
-    detector travels with it. It is not trained: train the classifier, then adapt.
+    `guard` makes it. It predicts and can be saved, loaded and exported like any Keras model, and
+    the detector travels with it. It cannot be trained: train the classifier, then adapt.
 
     Args:
         detector: The `DetectorLayer`, which holds the classifier.
@@ -43,7 +43,7 @@ class GuardedModel(keras.Model):
 
     @property
     def max_queries_per_input(self) -> int:
-        """The most queries that one input can take; see `DetectorLayer`."""
+        """The largest number of queries that any input can take; see `DetectorLayer`."""
         return self.detector.max_queries_per_input
 
     def summary(
@@ -53,7 +53,7 @@ class GuardedModel(keras.Model):
         print_fn: Callable[[str], None] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Print the summary of the model, and the most queries that one input can take.
+        """Print the summary of the model, and the maximum number of queries per input.
 
         Args:
             line_length: As in `keras.Model.summary`.
@@ -62,7 +62,7 @@ class GuardedModel(keras.Model):
             **kwargs: As in `keras.Model.summary`.
         """
         super().summary(line_length, positions, print_fn, **kwargs)
-        (print_fn or print)(f" Most queries per input: {self.max_queries_per_input:,}")
+        (print_fn or print)(f" Maximum queries per input: {self.max_queries_per_input:,}")
 
     def adapt(self, benign: Any, adversarial: Any = None, verbose: int = 1) -> None:
         """Learn what attacks cost on benign inputs; see `DetectorLayer.adapt`."""
@@ -70,7 +70,8 @@ class GuardedModel(keras.Model):
 
     def call(self, x: Any) -> dict[str, Any]:
         """Predict, and judge; see `DetectorLayer`."""
-        return self.detector(x)
+        outputs: dict[str, Any] = self.detector(x)
+        return outputs
 
     def compute_output_spec(self, x: Any) -> dict[str, Any]:
         """Describe the outputs without running an attack."""
@@ -82,7 +83,7 @@ class GuardedModel(keras.Model):
         """Predict, and judge every input.
 
         Args:
-            x: Inputs, (n, *input_shape), or whatever else `keras.Model.predict` takes.
+            x: Inputs, (n, *input_shape), or anything else that `keras.Model.predict` takes.
             batch_size: Inputs in a batch. Defaults to 8 times the detector's slots, for arrays.
             verbose: As in `keras.Model.predict`.
             **kwargs: As in `keras.Model.predict`.
@@ -91,10 +92,10 @@ class GuardedModel(keras.Model):
             The outputs of `DetectorLayer`, as NumPy arrays.
 
         Raises:
-            ValueError: If an array is not what the classifier takes, `batch_size` is less than 1,
+            ValueError: If the classifier does not take the array, `batch_size` is less than 1,
                 `adapt` was not called, or the classifier's weights have changed since; see
                 `DetectorLayer.check_weights`.
-            tf.errors.InvalidArgumentError: Likewise, for a dataset.
+            tf.errors.InvalidArgumentError: For the same reasons, if `x` is a dataset.
         """
         self._require_current()
         if inputs.is_dataset(x):
@@ -102,7 +103,7 @@ class GuardedModel(keras.Model):
             if x.cardinality() == 0:
                 return self._predict_nothing()
         elif x is None or isinstance(x, (list, tuple, dict)) or hasattr(x, "__array__"):
-            checked = inputs.Checked(*self.detector.check(x))
+            checked = self.detector.check(x)
             if len(checked.x) == 0:
                 return self._predict_nothing()
             if batch_size is None:
@@ -122,21 +123,25 @@ class GuardedModel(keras.Model):
             The outputs of `DetectorLayer`, as NumPy arrays.
 
         Raises:
-            ValueError: As `predict`.
+            ValueError: As for `predict`.
         """
         self._require_current()
-        checked = inputs.Checked(*self.detector.check(x))
-        return {name: np.asarray(rows) for name, rows in self.predict_step(checked).items()}
+        checked = self.detector.check(x)
+        return {name: np.asarray(rows) for name, rows in self._judge(*checked).items()}
 
     def predict_step(self, data: Any) -> dict[str, Any]:
-        """Predict a batch, through one graph for batches of any size; Keras traces each size."""
+        """Predict a batch through one graph for any batch size. Keras would trace each size."""
         if isinstance(data, inputs.Checked):
-            return self._judge(*data)
+            outputs: dict[str, Any] = self._judge(*data)
+            return outputs
+        if tf.executing_eagerly():
+            self._require_current()
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self._check_and_judge(x)
+        outputs = self._check_and_judge(x)
+        return outputs
 
     def _require_current(self) -> None:
-        """Refuse a classifier that has changed, and drop graphs of what it was."""
+        """Refuse a classifier that has changed, and drop its old graphs."""
         self.detector.check_weights()
         if self._seen_version != self.detector.classifier.version:
             self._compile()
@@ -148,36 +153,35 @@ class GuardedModel(keras.Model):
         self._check_and_judge = _for_any_size(self.call)
 
     def _predict_nothing(self) -> dict[str, np.ndarray]:
-        """Give empty outputs, as Keras does not predict them, and some convolutions fail on it."""
+        """Return empty outputs: Keras does not predict for no inputs, and convolutions may fail."""
         classifier = self.detector.classifier
         outputs = self(tf.cast(classifier.random_inputs(1), classifier.dtype))
         return {name: np.asarray(values)[:0] for name, values in outputs.items()}
 
     def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
-        """Save as any Keras model; a `.keras` file replaces an older one only once it is whole.
+        """Save like any Keras model. A `.keras` file replaces an old one once it is complete.
 
         Args:
-            filepath: Where to: a path that ends in `.keras`, or whatever else `keras.Model.save`
-                takes.
-            overwrite: Whether to replace an older file unasked. Defaults to True.
+            filepath: A path that ends in `.keras`, or anything else that `keras.Model.save` takes.
+            overwrite: Whether to replace an older file without asking. Defaults to True.
             **kwargs: As in `keras.Model.save`.
 
         Raises:
             ValueError: If the folder is missing or cannot be written to.
-            OSError: If the file cannot be written, such as to a full disk; an older file stays.
+            OSError: If the file cannot be written, such as to a full disk. An older file stays.
         """
         path = str(filepath)
         if not overwrite or "://" in path or not path.endswith(".keras"):
             super().save(filepath, overwrite, **kwargs)
             return
-        with replace_atomically(path) as beside:
-            super().save(beside, **kwargs)
+        with replace_atomically(path) as temporary:
+            super().save(temporary, **kwargs)
 
     def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """Export as any Keras model; see `keras.Model.export`.
+        """Export like any Keras model; see `keras.Model.export`.
 
         Raises:
-            ValueError: If the classifier has changed since `adapt`: an exported model is frozen.
+            ValueError: If the classifier has changed since `adapt`.
         """
         self._require_current()
         super().export(filepath, *args, **kwargs)
@@ -199,7 +203,7 @@ class GuardedModel(keras.Model):
         raise TypeError(_untrained("test_on_batch", self))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, as Keras's serialization asks."""
+        """Return the constructor's arguments, for Keras's serialization."""
         return {
             "name": self.name,
             "detector": keras.saving.serialize_keras_object(self.detector),
@@ -225,22 +229,21 @@ def guard(
     """Guard a trained classifier: every prediction then comes with a verdict.
 
     Args:
-        model: The trained classifier, a built `keras.Model` or a `Classifier`. It is left as it
-            is.
-        bounds: Smallest and largest value an input may hold; see `Classifier`. For a bare model
-            alone. Defaults to (0.0, 1.0).
+        model: The trained classifier, a built `keras.Model` or a `Classifier`. It is not changed.
+        bounds: The smallest and the largest value of an input; see `Classifier`. Only for a
+            `keras.Model`. Defaults to (0.0, 1.0).
         attacks: Attacks whose costs are the statistics: short for
             `statistics=[AttackCost(attack) for attack in attacks]`.
         statistics: See `DetectorLayer`. Defaults to the cost of one `BIM` that suits the model.
         rule: See `DetectorLayer`. Defaults to `"zscore"`.
         false_positive_rate: The rate of benign inputs that may be flagged. Defaults to 0.05.
-        **options: As `GuardOptions` describes, such as `on_invalid="flag"`.
+        **options: The fields of `GuardOptions`, such as `on_invalid="flag"`.
 
     Returns:
-        A `GuardedModel`, to be adapted.
+        A `GuardedModel`. Call its `adapt` next.
 
     Raises:
-        ValueError: If the model or an argument is not what `DetectorLayer` takes.
+        ValueError: If `DetectorLayer` does not take the model or an argument.
 
     Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -251,7 +254,7 @@ def guard(
     """
     if bounds is not None and isinstance(model, Classifier):
         raise ValueError(
-            f"A Classifier has its bounds; leave `bounds` out. Received: bounds={bounds}"
+            f"A Classifier has its own bounds; leave `bounds` out. Received: bounds={bounds}"
         )
     if attacks is not None:
         statistics = _costs(attacks, statistics)
@@ -270,7 +273,7 @@ def guard(
 def _costs(attacks: Any, statistics: Any) -> list[AttackCost]:
     if statistics is not None:
         raise ValueError(
-            "`attacks` are short for `statistics`: give one of them. "
+            "`attacks` is short for `statistics`: give only one of them. "
             f"Received: {attacks} and {statistics}"
         )
     chosen = list(attacks) if isinstance(attacks, Iterable) else []
@@ -282,7 +285,7 @@ def _costs(attacks: Any, statistics: Any) -> list[AttackCost]:
 
 
 def _for_any_size(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function of batches once for batches of any size."""
+    """Compile a function that takes batches, once for all batch sizes."""
     compiled = tf.function(function, autograph=False)
 
     def call(*batches: Any) -> Any:

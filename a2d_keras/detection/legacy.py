@@ -1,10 +1,9 @@
-"""Files of version 0.1: how their configuration and their weights are read."""
+"""Read the configuration and the weights in files of version 0.1."""
 
 from typing import Any
 
 import keras
 
-from a2d_keras.detection.rules import Rule
 from a2d_keras.statistics.attack_cost import AttackCost
 
 _CLASSIFIER = ("bounds", "from_logits", "precision")
@@ -12,19 +11,19 @@ _KEPT = ("name", "model", "false_positive_rate", "on_invalid", "slots", "on_chan
 
 
 def is_legacy(config: dict[str, Any]) -> bool:
-    """Tell whether a `DetectorLayer` was saved by version 0.1.
+    """Return whether a `DetectorLayer` was saved by version 0.1.
 
     Args:
         config: Its configuration.
 
     Returns:
-        Whether it was.
+        Whether the configuration has the form of version 0.1.
     """
     return "detector" in config
 
 
 def converted(config: dict[str, Any]) -> dict[str, Any]:
-    """Bring a configuration of version 0.1 to the present form.
+    """Convert a configuration of version 0.1 to the current form.
 
     Args:
         config: The configuration.
@@ -42,21 +41,27 @@ def converted(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class LegacyRule(keras.layers.Layer):
-    """Stands where version 0.1 kept what a rule learned, and hands that on when a file is read.
+def read_as_before(layer: Any) -> None:
+    """Let a layer find the weights of its rule where version 0.1 saved them.
+
+    Keras looks for weights by the names of attributes, and takes the first ones that it finds.
 
     Args:
-        rule: The `Rule` that takes it.
+        layer: The `DetectorLayer`.
     """
+    layer.verdict = layer.rule
 
-    def __init__(self, rule: Rule) -> None:
-        super().__init__()
-        self._take = rule.load_own_variables
 
-    def save_own_variables(self, store: Any) -> None:
-        """Save nothing: the rule does."""
+def own_variables(store: Any) -> dict[str, Any]:
+    """Read the variables that version 0.1 saved of a layer, apart from its rule's.
 
-    def load_own_variables(self, store: Any) -> None:
-        """Hand a file's variables on, where it has any here."""
-        if len(store.keys()):
-            self._take(store)
+    Args:
+        store: The argument of `load_own_variables`.
+
+    Returns:
+        `eps_iter`, `adapted` and `weights_hash`, or an empty dict if another version saved them.
+    """
+    names = ("eps_iter", "adapted", "weights_hash")
+    if len(store.keys()) != len(names) or store["0"].dtype != "float32":
+        return {}
+    return {name: store[str(place)][()] for place, name in enumerate(names)}

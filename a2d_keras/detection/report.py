@@ -1,63 +1,101 @@
-"""What `adapt` has to say of what it found."""
+"""Messages of a detector."""
 
-import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from a2d_keras import inputs
 from a2d_keras.attacks.base import StepAttack
 from a2d_keras.attacks.engine.shapes import flat
 from a2d_keras.attacks.gradient_sign import cross_entropy_direction
 from a2d_keras.classifier import Classifier
+from a2d_keras.validation import require
+from a2d_keras.warn import warn
 
 _MIN_THRESHOLD = 3
+_GRADIENT_INPUTS = 128
 _FLAT_SHARE = 0.5
+_BATCH = 1024
 
 
-def print_thresholds(rule: str, attacks: Sequence[StepAttack], thresholds: Sequence[int]) -> None:
-    """Print how many steps of each attack settle a verdict.
+def tell(rule: str, attacks: Sequence[StepAttack], thresholds: np.ndarray, verbose: int) -> None:
+    """Print how many steps of each attack settle a verdict, and warn if they are too few.
 
     Args:
         rule: The rule's name.
         attacks: The attacks.
-        thresholds: The steps of each.
+        thresholds: The steps of each, int64, (attacks,).
+        verbose: 1 prints them, 0 only warns.
     """
-    for attack, threshold in zip(attacks, thresholds, strict=True):
-        print(f"{rule} adapted: {threshold} steps settle a verdict of {attack}")
-
-
-def warn_of_thresholds(attacks: Sequence[StepAttack], thresholds: np.ndarray) -> None:
-    """Warn where benign inputs withstand so few steps that nothing can be told.
-
-    Args:
-        attacks: The attacks.
-        thresholds: The smallest benign cost of each, int64, (attacks,).
-    """
+    if verbose:
+        for attack, threshold in zip(attacks, thresholds, strict=True):
+            print(f"{rule} adapted: {threshold} steps settle a verdict of {attack}")
     if (thresholds < _MIN_THRESHOLD).any():
-        warnings.warn(
-            "Benign inputs withstand so few steps that nearly nothing can be flagged; take smaller "
+        warn(
+            "Benign inputs withstand so few steps that nearly nothing can be flagged; use smaller "
             "steps (`eps_iter`), or let `attacks=None` choose them. "
-            f"Received: thresholds {thresholds} for {attacks}",
-            stacklevel=4,
+            f"Received: thresholds {thresholds} for {attacks}"
         )
 
 
-def warn_of_no_gradient(classifier: Classifier, benign: np.ndarray) -> None:
-    """Warn where attacks that follow the gradient find none to follow.
+def warn_of_no_gradient(classifier: Classifier, benign: Any) -> None:
+    """Warn if the gradient is zero, so that attacks cannot follow it.
 
     Args:
         classifier: The `Classifier`.
-        benign: Benign inputs, float32, (n, *input_shape).
+        benign: Benign inputs, an array or a dataset.
     """
-    logits, pullback = classifier.unit.vjp(classifier.to_unit(tf.constant(benign)))
+    x = inputs.first(benign, classifier, _GRADIENT_INPUTS)
+    logits, pullback = classifier.unit.vjp(classifier.to_unit(tf.constant(x)))
     gradient = pullback(cross_entropy_direction(logits, tf.argmax(logits, axis=-1)))
     flat_rows = int(np.count_nonzero(tf.reduce_all(flat(gradient) == 0, axis=-1)))
-    if flat_rows > _FLAT_SHARE * len(benign):
-        warnings.warn(
+    if flat_rows > _FLAT_SHARE * len(x):
+        warn(
             "The classifier's gradient is zero, so attacks that follow it find nothing and every "
-            "input looks robust: guard it with an attack that needs labels alone, "
+            "input looks robust: guard it with an attack that needs labels only, "
             f"`attacks=[a2d_keras.DBA()]`. Received: {classifier.model.name!r}, with a gradient "
-            f"of zero on {flat_rows} of {len(benign)} benign inputs",
-            stacklevel=4,
+            f"of zero on {flat_rows} of {len(x)} benign inputs"
+        )
+
+
+def require_trusted(trusted: tf.Tensor) -> None:
+    """Refuse inputs for which the classifier has no finite prediction. Graph code.
+
+    Args:
+        trusted: Whether the prediction for each input is finite, bool, (n,).
+
+    Raises:
+        ValueError: If a prediction is not finite. In a graph, `tf.errors.InvalidArgumentError`.
+    """
+    wrong = tf.math.count_nonzero(~trusted)
+    require(
+        wrong == 0,
+        tf.strings.format(
+            "The classifier gives no finite prediction, so these inputs cannot be judged; "
+            '`on_invalid="flag"` flags them. Received: {} of {} inputs',
+            (wrong, tf.size(trusted)),
+        ),
+    )
+
+
+def require_learnable(classifier: Classifier, x: Any) -> None:
+    """Refuse to learn from inputs for which the classifier has no finite logits.
+
+    Args:
+        classifier: The `Classifier`.
+        x: Inputs, an array or a dataset.
+
+    Raises:
+        ValueError: If the logits of an input are not finite.
+    """
+    count = wrong = 0
+    for batch in inputs.batches(x, classifier, _BATCH):
+        trusted = classifier.trusted(classifier.logits(batch))
+        count, wrong = count + len(batch), wrong + int(np.count_nonzero(~trusted))
+    if wrong:
+        raise ValueError(
+            "The classifier gives no finite prediction, so nothing can be learned from these "
+            f"inputs: leave them out. Received: {wrong} of {count} inputs"
         )

@@ -1,4 +1,4 @@
-"""What it costs to attack an input: as a statistic, and as a scikit-learn transformer."""
+"""The cost of attacking an input, as a statistic and as a scikit-learn transformer."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -30,13 +30,13 @@ class AttackCost(Statistic):
 
     Args:
         attack: The attack, a `StepAttack` that is not targeted. By default a `BIM` whose step
-            `fit` chooses: from 0.0006 of the input range downwards, by halves, until all but a
-            share `false_positive_rate` of benign inputs withstand 20 steps.
+            `fit` chooses: it starts at 0.0006 of the input range, and is halved until at most a
+            share `false_positive_rate` of benign inputs flips in fewer than 20 steps.
         exact: Whether the attack always runs to its end, for exact costs. By default it stops
-            where the verdict is settled, with the same verdicts.
+            once the verdict is settled, with the same verdicts.
 
     Raises:
-        ValueError: If `attack` is no such attack.
+        ValueError: If `attack` is not such an attack.
 
     Examples:
         >>> AttackCost(BIM(max_iterations=100)).max_iterations
@@ -52,8 +52,8 @@ class AttackCost(Statistic):
         attack = self.attack
         if attack is not None and (not isinstance(attack, StepAttack) or attack.targeted):
             raise ValueError(
-                "An attack cost needs an attack that takes steps and is not targeted; None chooses "
-                f"one. Received: {attack}"
+                "`attack` must be an untargeted StepAttack, or None to let `adapt` choose one. "
+                f"Received: {attack}"
             )
 
     @property
@@ -71,12 +71,13 @@ class AttackCost(Statistic):
         self.base_attack.require(classifier)
 
     def initial_state(self, classifier: Classifier) -> State:
-        """Give the first step to try, and room for inputs to start from, where they are needed."""
+        """Return the first step to try, and zeros for inputs to start from, if needed."""
         state: State = {}
         if self.attack is None:
-            state["eps_iter"] = np.float32(FIRST_STEP)
+            state["eps_iter"] = np.asarray(FIRST_STEP, "float32")
         if self._wants_starts(classifier):
-            state["starts"] = np.zeros((_STARTS, *classifier.input_shape), "float32")
+            shape = [side or 1 for side in classifier.input_shape]  # no side is open here
+            state["starts"] = np.zeros((_STARTS, *shape), "float32")
         return state
 
     def fit(
@@ -89,13 +90,13 @@ class AttackCost(Statistic):
         first = inputs.first(benign, classifier, MAX_INPUTS)
         if "eps_iter" in state:
             chosen = choose_step(classifier, first, false_positive_rate, slots)
-            state["eps_iter"] = np.float32(chosen.eps_iter)
+            state["eps_iter"] = np.asarray(chosen.eps_iter, "float32")
         if "starts" in state:
             state["starts"] = first[_of_all_classes(classifier, first)]
         return state
 
     def fitted(self, state: State) -> StepAttack:
-        """Give the attack with what `fit` has learned.
+        """Return the attack with what `fit` has learned.
 
         Args:
             state: What `fit` returned.
@@ -103,22 +104,22 @@ class AttackCost(Statistic):
         Returns:
             The attack.
         """
-        values = {name: np.asarray(value) for name, value in state.items()}
-        if "eps_iter" in values:  # as the shortest decimal that float32 holds
+        values: dict[str, Any] = {name: np.asarray(value) for name, value in state.items()}
+        if "eps_iter" in values:  # the shortest decimal that has this value in float32
             values["eps_iter"] = float(str(values["eps_iter"]))
         return dataclasses.replace(self.base_attack, **values)
 
     def parameters(
         self, classifier: Classifier, state: dict[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """Give the attack's tensor parameters, with what `fit` has learned. Graph code.
+        """Return the attack's tensor parameters, with what `fit` has learned. Graph code.
 
         Args:
             classifier: The `Classifier`.
             state: What `fit` returned, as tensors.
 
         Returns:
-            A dict, as from `StepAttack.parameters`.
+            A dict like that of `StepAttack.parameters`.
         """
         learned = dict(state)
         if "eps_iter" in learned:
@@ -132,12 +133,12 @@ class AttackCost(Statistic):
 
 
 class Measured(NamedTuple):
-    """What several attacks cost on each of n inputs.
+    """The costs of several attacks on n inputs.
 
     Attributes:
         costs: Steps, int64, (n, attacks).
-        queries: Forward passes, likewise.
-        gradient_evaluations: Backward passes, likewise.
+        queries: Forward passes, int64, (n, attacks).
+        gradient_evaluations: Backward passes, int64, (n, attacks).
     """
 
     costs: np.ndarray
@@ -153,19 +154,19 @@ def measure(
     options: RunOptions,
     verbose: int = 0,
 ) -> Measured:
-    """Measure what each of several attacks costs on each input.
+    """Measure the costs of several attacks on each input.
 
     Args:
         classifier: The `Classifier`.
         attacks: The attacks.
         x: Inputs, as for `Attack.__call__`.
-        options: How they run. Images are not asked for.
+        options: The `RunOptions`. Images are never returned.
         verbose: 1 shows a progress bar for each attack, 0 is silent. Defaults to 0.
 
     Returns:
-        What was `Measured`.
+        The `Measured` costs.
     """
-    run = {"slots": options.slots, "jit_compile": options.jit_compile, "images": False}
+    run: dict[str, Any] = dataclasses.asdict(dataclasses.replace(options, images=False))
     columns = []
     for attack in attacks:
         results = attack.in_batches(classifier, x, verbose=verbose, **run)
@@ -175,7 +176,7 @@ def measure(
 
 
 class AttackCosts(TransformerMixin, BaseEstimator):
-    """Turn inputs into fingerprints: what each of several attacks costs on each input.
+    """Turn inputs into fingerprints: the costs of several attacks on each input.
 
     The cost is the number of steps until the classifier's prediction changes, an integer from 1
     to the attack's `max_iterations` (Zhao et al. 2021, Section 4). There is nothing to fit. Any
@@ -185,7 +186,7 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         model: The trained classifier: a built `keras.Model` whose inputs lie between 0 and 1, or
             a `Classifier`. `sklearn.base.clone` keeps it.
         attacks: The attacks, in the order of the columns. Defaults to `(BIM(),)`.
-        options: How they run. Defaults to `RunOptions()`.
+        options: The `RunOptions`. Defaults to `RunOptions()`.
         verbose: 1 shows a progress bar for each attack, 0 is silent. Defaults to 0.
 
     Examples:
@@ -230,7 +231,7 @@ class AttackCosts(TransformerMixin, BaseEstimator):
             The costs, int64, (n, attacks).
 
         Raises:
-            ValueError: If the inputs are not what the classifier takes; from a dataset
+            ValueError: If the classifier does not take the inputs. From a dataset,
                 `tf.errors.InvalidArgumentError`.
         """
         classifier = self._classifier()
@@ -238,11 +239,12 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         return found.costs
 
     def attack(self, x: Any, *, budget: int | None = None) -> list[AttackResult]:
-        """Run every attack, and keep all that it found.
+        """Run every attack, and return all its results.
 
         Args:
             x: Inputs, as for `transform`.
-            budget: Steps an input may take. Defaults to each attack's `max_iterations`.
+            budget: The largest number of steps on an input. Defaults to each attack's
+                `max_iterations`.
 
         Returns:
             An `AttackResult` of NumPy arrays for each attack.
@@ -254,7 +256,7 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         ]
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Name the columns, as scikit-learn's `set_output` asks.
+        """Return the names of the columns, for scikit-learn's `set_output`.
 
         Args:
             input_features: Ignored.
@@ -265,12 +267,13 @@ class AttackCosts(TransformerMixin, BaseEstimator):
         return np.asarray(column_names(self.attacks), dtype=object)
 
     def _classifier(self) -> Classifier:
-        """Wrap the model once, so that loops stay compiled until a parameter changes."""
+        """Wrap the model only once, so that loops stay compiled."""
         if isinstance(self.model, Classifier):
             return self.model
-        if getattr(self, "_wrapped", None) is None or self._wrapped.model is not self.model:
-            self._wrapped = Classifier(self.model)
-        return self._wrapped
+        wrapped: Classifier | None = getattr(self, "_wrapped", None)
+        if wrapped is None or wrapped.model is not self.model:
+            wrapped = self._wrapped = Classifier(self.model)
+        return wrapped
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -284,7 +287,7 @@ class AttackCosts(TransformerMixin, BaseEstimator):
 
 
 def column_names(attacks: Iterable[Attack]) -> list[str]:
-    """Name the columns of several attacks' costs.
+    """Return the names of the columns of several attacks' costs.
 
     Args:
         attacks: The attacks.
@@ -296,7 +299,7 @@ def column_names(attacks: Iterable[Attack]) -> list[str]:
 
 
 def _of_all_classes(classifier: Classifier, x: np.ndarray) -> np.ndarray:
-    """Choose inputs of as many predicted classes as there are: their numbers, int, (starts,)."""
+    """Choose inputs that cover as many predicted classes as possible; return their indices."""
     predicted = np.argmax(classifier.logits(tf.constant(x)), axis=-1)
     places = np.zeros(len(x), int)  # each input's place among those of its class
     for label in np.unique(predicted):

@@ -17,11 +17,11 @@ State = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Statistic(abc.ABC):
-    """A number for each input, which looks suspicious where it is small, large, or either.
+    """A number for each input. Small values, large values, or both are suspicious.
 
-    A statistic is a value: immutable, and equal to another with the same parameters. What it
-    learns from benign inputs is not in it: `fit` returns that, and whoever asked keeps it, such
-    as a `DetectorLayer` in its weights. A subclass is a frozen dataclass, registered with
+    A statistic is a value: immutable, and equal to another with the same parameters. It does not
+    hold what it learns from benign inputs. `fit` returns that, and the caller keeps it, such as a
+    `DetectorLayer` in its weights. A subclass is a frozen dataclass, registered with
     `keras.saving.register_keras_serializable`.
 
     Attributes:
@@ -30,24 +30,24 @@ class Statistic(abc.ABC):
 
     tail: ClassVar[str]
 
-    def require(self, classifier: Classifier) -> None:  # noqa: B027 (most ask for nothing)
+    def require(self, classifier: Classifier) -> None:  # noqa: B027 (an optional hook)
         """Refuse a classifier that the statistic cannot work on.
 
         Args:
             classifier: The `Classifier`.
 
         Raises:
-            ValueError: If so. By default every classifier will do.
+            ValueError: If the statistic cannot work on it. By default any classifier is accepted.
         """
 
     def initial_state(self, classifier: Classifier) -> State:
-        """Give what the statistic knows before `fit`.
+        """Return the state of the statistic before `fit`.
 
         Args:
             classifier: The `Classifier`.
 
         Returns:
-            A dict of arrays, of the shapes and dtypes that `fit` returns. Empty by default.
+            A dict of arrays with the shapes and dtypes that `fit` returns. Empty by default.
         """
         return {}
 
@@ -64,12 +64,12 @@ class Statistic(abc.ABC):
             slots: Inputs under attack at once; see `RunOptions`.
 
         Returns:
-            A dict of arrays, to be kept. Empty by default.
+            A dict of arrays for the caller to keep. Empty by default.
         """
         return {}
 
     def get_config(self) -> dict[str, Any]:
-        """Return the parameters, as Keras's serialization asks.
+        """Return the parameters, for Keras's serialization.
 
         Returns:
             The constructor's arguments.

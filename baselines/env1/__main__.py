@@ -1,29 +1,19 @@
 """Run the comparison on one data set: `python -m baselines.env1 --dataset mnist`.
 
-What is finished is kept under the folder of results: a run that was stopped goes on where it was.
+Finished results are kept in the folder of results, so a run that was stopped continues.
 """
 
 import argparse
-import datetime
 import pathlib
 import sys
-import time
 
-import keras
-import numpy as np
-import sklearn
-import tensorflow as tf
-
-from a2d_keras.version import __version__
+from baselines.comparison import Options, compare
+from baselines.comparison.choices import MIN_INPUTS, NOTHING_PUBLISHED
+from baselines.comparison.output import summary
 from baselines.digests import digest
-from baselines.env1 import accuracy, protocols, report
-from baselines.env1.measurements import measure
-from baselines.env1.pieces import Pieces
-from baselines.env1.settings import SETTINGS
-from models import datasets, zoo
-
-# The digest of CIFAR-10 as our classifier learned it: its images were JPEG files in between.
-_JPEG_COPY = "411c0f209905545186ad8661ba230622acbd2514d4fd56f6b3081c68d57b86af"
+from baselines.env1.paper import FIGURES
+from baselines.env1.settings import FIGURE_3, detectors
+from models import datasets, registry, zoo
 
 
 def main(argv=None):
@@ -32,91 +22,53 @@ def main(argv=None):
     Args:
         argv: Command line words. Defaults to those of the process.
     """
-    arguments = _parse(argv)
-    started = time.monotonic()
-    name, setting = arguments.dataset, SETTINGS[arguments.dataset]
+    words = sys.argv[1:] if argv is None else argv
+    arguments = _parse(words)
+    name, record = arguments.dataset, registry.find(arguments.dataset)
     data = datasets.load(name, arguments.data_dir)
-    model = zoo.load_or_train(name, data)
-    out = pathlib.Path(arguments.out or f"results/env1/{name}")
-    pieces = Pieces(out / "pieces")
-    verbose = int(sys.stdout.isatty())
-    measurements = measure(model, data, setting, arguments.limit, pieces, verbose)
-    tables = compare(measurements, setting)
-    digests = {"data": digest(*data), "weights": digest(*model.get_weights())}
     about = {
+        "suite": "Env1",
         "data set": name,
-        "title": "CIFAR-10 (JPEG copy)" if digests["data"] == _JPEG_COPY else name,
-        "command": f"python -m baselines.env1 {' '.join(sys.argv[1:] if argv is None else argv)}",
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        "test inputs": len(measurements.test.inputs["benign"]),
-        "test accuracy": _accuracy(model, data.x_test, data.y_test),
-        "versions": _versions(),
-        "seeds": "all 0",
-        "digests": digests,
-        "attacks": {key: repr(attack) for key, attack in setting.attacks.items()},
-        "defences": {key: repr(defence) for key, defence in setting.defences.items()},
-        "bandwidth": measurements.baselines["BL1"].bandwidth,
-        "seconds": {key: round(value, 1) for key, value in pieces.seconds.items()},
-        "seconds of all pieces": round(sum(pieces.seconds.values())),
-        "seconds of the last run": round(time.monotonic() - started),
+        "title": record.copies.get(digest(*data), record.title),
+        "command": f"python -m baselines.env1 {' '.join(words)}",
     }
-    print(report.summary(tables))
-    report.write(out, about, tables, measurements)
+    options = Options(
+        limit=arguments.limit,
+        benign_accuracy=record.settings.benign_accuracy,
+        halves=FIGURE_3,
+        published=FIGURES.get(name, NOTHING_PUBLISHED),
+        about=about,
+        verbose=int(sys.stdout.isatty()),
+    )
+    out = pathlib.Path(arguments.out or f"results/env1/{name}")
+    found = compare(
+        zoo.load_or_train(name, data),
+        data,
+        attacks=record.settings.attacks,
+        detectors=detectors(record.settings),
+        out=out,
+        options=options,
+    )
+    print(summary(found.tables))
     print(f"Written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
-    print(f"{about['seconds of all pieces']} s of work, {about['seconds of the last run']} s now")
+    work, now = (found.about[f"seconds of {what}"] for what in ("all checkpoints", "the last run"))
+    print(f"{work} s of work, {now} s now")
 
 
-def compare(measurements, setting):
-    """Make all the tables.
-
-    Args:
-        measurements: The `baselines.env1.measurements.Measurements`.
-        setting: The `baselines.env1.settings.Setting`.
-
-    Returns:
-        A dict from the table's name to a `pandas.DataFrame`.
-    """
-    return {
-        "auroc_paper": protocols.compare(measurements, protocols.paper(measurements)),
-        "auroc_held_out": protocols.compare(measurements, protocols.held_out(measurements)),
-        "transfer": protocols.transfer(measurements),
-        "figure_3": accuracy.figure_3(measurements),
-        "figure_6": accuracy.figure_6(measurements),
-        "table_3": accuracy.table_3(measurements, setting.benign_accuracy),
-        "table_7": accuracy.table_7(measurements),
-    }
-
-
-def _accuracy(model, x, y):
-    right = model.predict(x, batch_size=512, verbose=0).argmax(axis=-1) == y
-    return round(float(right.mean()), 4)
-
-
-def _versions():
-    return {
-        "a2d-keras": __version__,
-        "Python": sys.version.split()[0],
-        "TensorFlow": tf.__version__,
-        "Keras": keras.__version__,
-        "NumPy": np.__version__,
-        "scikit-learn": sklearn.__version__,
-    }
-
-
-def _parse(argv):
+def _parse(words):
     parser = argparse.ArgumentParser(prog="python -m baselines.env1", description=__doc__)
-    parser.add_argument("--dataset", choices=datasets.NAMES, default="digits")
-    parser.add_argument("--limit", type=_limit, default=1000, help="test inputs, at most (1000)")
+    parser.add_argument("--dataset", choices=registry.RECORDS, default="digits")
+    parser.add_argument("--limit", type=_limit, default=1000, help="maximum test inputs (1000)")
     parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
     parser.add_argument("--out", help="folder for results (results/env1/<dataset>)")
-    return parser.parse_args(argv)
+    return parser.parse_args(words)
 
 
 def _limit(text):
     limit = int(text)
-    if limit < 40:
+    if limit < MIN_INPUTS:
         raise argparse.ArgumentTypeError(
-            f"the baselines need at least 40 test inputs to learn from. Received: {limit}"
+            f"the baselines need at least {MIN_INPUTS} test inputs to learn from. Received: {limit}"
         )
     return limit
 

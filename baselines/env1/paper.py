@@ -1,24 +1,6 @@
-"""The paper's figures (Zhao et al. 2021), to be printed beside ours."""
+"""The paper's figures (Zhao et al. 2021), to print next to ours."""
 
-from typing import NamedTuple
-
-
-class Figures(NamedTuple):
-    """What the paper reports of one data set.
-
-    Attributes:
-        table_2: AUROC, a dict from the attack to a dict from the detector.
-        table_3: A dict from the defence to its threshold, mean adversarial steps, adversarial
-            accuracy and mean benign steps.
-        table_7: A dict from the parameter and its value to benign and adversarial accuracy.
-        figure_6: The mean accuracy of K-NN detectors, a dict from the defence.
-    """
-
-    table_2: dict
-    table_3: dict
-    table_7: dict
-    figure_6: dict
-
+from baselines.comparison import Published
 
 _DETECTORS = ("JSMA_d", "BIM_d", "BIM2_d", "DBA_d", "BL1", "BL2")
 _ENSEMBLE = ("JSMA_d", "BIM_d", "BIM2_d", "DBA_d", "ensemble")
@@ -28,8 +10,7 @@ def _row(names, *values):
     return dict(zip(names, values, strict=True))
 
 
-NONE = Figures({}, {}, {}, {})
-_MNIST = Figures(
+_MNIST = Published(
     table_2={
         "FGSM": _row(_DETECTORS, 0.9653, 0.9922, 0.9883, 0.9504, 0.8267, 0.9161),
         "BIM-a": _row(_DETECTORS, 0.9986, 0.9996, 0.9995, 0.9625, 0.9786, 0.9695),
@@ -71,7 +52,7 @@ _MNIST = Figures(
     },
     figure_6=_row(_ENSEMBLE, 0.9084, 0.9809, 0.9617, 0.8742, 0.9936),
 )
-_CIFAR10 = Figures(
+_CIFAR10 = Published(
     table_2={
         "FGSM": _row(_DETECTORS, 0.6537, 0.7120, 0.6474, 0.6977, 0.7015, 0.7891),
         "BIM-a": _row(_DETECTORS, 0.8558, 0.8636, 0.8610, 0.8276, 0.8255, 0.8496),

@@ -1,1 +1,1 @@
-"""What people would use instead, on the same classifier and the same inputs."""
+"""Other libraries, on the same classifier and the same inputs."""

@@ -6,7 +6,7 @@ from art.attacks.evasion import BasicIterativeMethod, BoundaryAttack, SaliencyMa
 from art.estimators.classification import TensorFlowV2Classifier
 
 import a2d_keras as a2d
-from benchmarks.peers import comparison
+from benchmarks.peers import common
 from benchmarks.timing import best_batch
 
 _SALIENCY = {"theta": 1.0, "gamma": 0.1}
@@ -23,7 +23,7 @@ def rows(bench):
         The `benchmarks.rows.Row`s.
     """
     subject, sizes = bench.first_subject(), bench.sizes
-    estimator = _estimator(comparison.logits_model(subject.model), subject)
+    estimator = _estimator(common.logits_model(subject.model), subject)
     x, few = subject.benign[: sizes.peers], subject.benign[: sizes.few]
 
     def craft(attack):
@@ -34,16 +34,16 @@ def rows(bench):
         return x, estimator.predict(x, batch_size=len(x)).argmax(axis=-1) != labels
 
     def walk(model, x, labels):
-        np.random.seed(0)  # noqa: NPY002 (ART draws from it)
+        np.random.seed(0)  # noqa: NPY002 (ART uses the global generator)
         walked = _estimator(model, subject)
         attack = BoundaryAttack(walked, targeted=False, max_iter=_WALK, verbose=False)
         return attack.generate(x, labels)
 
-    yield comparison.crafting_compared("ART", craft, subject, x, sizes.repeats)
-    yield from comparison.steps_compared("ART, step by step", step, subject, x, sizes.repeats)
+    yield common.crafting_compared("ART", craft, subject, x, sizes.repeats)
+    yield from common.steps_compared("ART, step by step", step, subject, x, sizes.repeats)
     yield _saliency_compared(estimator, subject, few, sizes.repeats)
     what = f"ART, boundary attack of {_WALK} iterations"
-    yield comparison.walks_compared(what, walk, subject, 2 * sizes.single, sizes.repeats)
+    yield common.walks_compared(what, walk, subject, 2 * sizes.single, sizes.repeats)
 
 
 def _estimator(model, subject):
@@ -83,7 +83,7 @@ def _saliency_compared(estimator, subject, x, repeats):
 
     size = best_batch(lambda x: generate(x, len(x)), x)
     ours()  # compile
-    return comparison.compared(
+    return common.compared(
         f"ART, SaliencyMapMethod, {len(x)} inputs of {subject.name}",
         lambda: generate(x, size),
         ours,

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from cleverhans.tf2.attacks.basic_iterative_method import basic_iterative_method
 
-from benchmarks.peers.comparison import logits_model, steps_compared
+from benchmarks.peers.common import logits_model, steps_compared
 
 
 def rows(bench):

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 import a2d_keras as a2d
-from benchmarks.peers import comparison
+from benchmarks.peers import common
 
 _WALK = 1000  # steps of the boundary attack, each of one proposal
 _SEARCHES, _STEPS, _RATE, _INITIAL_C = 3, 100, 0.02, 0.02
@@ -21,7 +21,7 @@ def rows(bench):
         The `benchmarks.rows.Row`s.
     """
     subject, sizes = bench.first_subject(), bench.sizes
-    model = _wrapped(comparison.logits_model(subject.model))
+    model = _wrapped(common.logits_model(subject.model))
     x, few = subject.benign[: sizes.peers], subject.benign[: sizes.few]
 
     def craft(attack):
@@ -36,10 +36,10 @@ def rows(bench):
         method = foolbox.attacks.BoundaryAttack(steps=_WALK)
         return _run(_wrapped(model), method, x, labels, None)[0]
 
-    yield comparison.crafting_compared("Foolbox", craft, subject, x, sizes.repeats)
-    yield from comparison.steps_compared("Foolbox, step by step", step, subject, x, sizes.repeats)
+    yield common.crafting_compared("Foolbox", craft, subject, x, sizes.repeats)
+    yield from common.steps_compared("Foolbox, step by step", step, subject, x, sizes.repeats)
     what = f"Foolbox, boundary attack of {_WALK} steps"
-    yield comparison.walks_compared(what, walk, subject, sizes.few, sizes.repeats)
+    yield common.walks_compared(what, walk, subject, sizes.few, sizes.repeats)
     yield _carlini_wagner_compared(model, subject, few, sizes.repeats)
 
 
@@ -88,4 +88,4 @@ def _carlini_wagner_compared(model, subject, x, repeats):
     theirs(), ours()  # compile
     what = f"Foolbox, C&W, {_SEARCHES} searches of {_STEPS} steps"
     on = f"{len(x)} inputs of {subject.name}"
-    return comparison.compared(f"{what}, {on}", theirs, ours, repeats, agreement)
+    return common.compared(f"{what}, {on}", theirs, ours, repeats, agreement)

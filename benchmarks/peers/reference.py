@@ -1,18 +1,18 @@
-"""The reference way: one image at a time in a Python loop, a prediction and a gradient a step."""
+"""The reference: one image at a time in a Python loop, a prediction and a gradient per step."""
 
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.peers.comparison import costs_agree, logits_model
+from benchmarks.peers.common import costs_agree, logits_model
 from benchmarks.rows import Row, spread
 from benchmarks.timing import in_turns, warm_up
 
 
 def rows(bench):
-    """Compare the reference way, which knows no verdict but from the full cost, with ours.
+    """Compare the reference with ours. It must count the full cost for every verdict.
 
-    It is timed on a few inputs. Its time is its steps' time, as it has no batches, so it is taken
-    for as many steps as ours counts on more inputs.
+    It is timed on a few inputs. It has no batches, so its time is proportional to its steps, and
+    is extrapolated to the steps that ours counts on more inputs.
 
     Args:
         bench: The `benchmarks.subjects.Bench`.
@@ -26,14 +26,14 @@ def rows(bench):
 
 
 def one_at_a_time(model, attack):
-    """Make the reference way of BIM.
+    """Make the reference of BIM.
 
     Args:
-        model: The classifier, a `keras.Model` that gives logits.
-        attack: The `a2d_keras.BIM`, whose parameters it takes.
+        model: The classifier, a `keras.Model` that returns logits.
+        attack: The `a2d_keras.BIM` with its parameters.
 
     Returns:
-        A function of inputs to their costs, int64, (n,).
+        A function that takes inputs and returns their costs, int64, (n,).
     """
 
     @tf.function
@@ -76,11 +76,11 @@ def _compared(subject, x, single, repeats):
     (one, many, judged), (theirs, ours, _) = in_turns(
         [lambda: way(x[:single]), costs, lambda: judge(x)], repeats
     )
-    whole = one / theirs.sum() * ours.sum()
+    extrapolated = one / theirs.sum() * ours.sum()
     note = (
         f"{len(x)} benign inputs; the reference on {single} of them, at "
         f"{1e3 * np.median(one) / theirs.sum():.2f} ms a step; {costs_agree(theirs, ours[:single])}"
     )
     what = f"time over ours: one image at a time, {subject.name}, BIM_d"
-    yield Row(f"{what} costs", spread(whole / many), at_least=7, note=note)
-    yield Row(f"{what} verdicts", spread(whole / judged), at_least=15, note=note)
+    yield Row(f"{what} costs", spread(extrapolated / many), at_least=7, note=note)
+    yield Row(f"{what} verdicts", spread(extrapolated / judged), at_least=15, note=note)

@@ -45,7 +45,7 @@ def make(out, records=10_000, shards=8, broken=20):
         out: The folder to create.
         records: The number of records in all shards. Defaults to 10,000.
         shards: The number of shards. Defaults to 8.
-        broken: The number of broken records, each kind in turn. Defaults to 20.
+        broken: The number of broken records, of each kind in turn. Defaults to 20.
 
     Returns:
         The places of the broken records: a list of (shard's name, index).

@@ -1,8 +1,8 @@
 """Score shards of TFRecords on Apache Beam: `python -m examples.batch.score SHARDS ...`.
 
-Each shard is read, batched and written as a whole and in order, so a retry writes the same files.
+Each shard is read, batched and written on its own and in order, so a retry writes the same files.
 For each shard NAME, OUT holds NAME.csv with a verdict for each record, and NAME.dead.jsonl with the
-records that failed and why. Options that are not listed here go to Beam.
+records that failed and why. Options that are not listed here are passed to Beam.
 """
 
 import argparse
@@ -60,8 +60,8 @@ class ReadShard(beam.DoFn):
             shard: Its path.
 
         Yields:
-            Lists of ((shard, index), input); tagged `broken`, (shard, (index, outcome)); tagged
-            `read`, (shard, count).
+            Lists of ((shard, index), input). Also (shard, (index, outcome)) with the tag `broken`,
+            and (shard, count) with the tag `read`.
         """
         batch, index = [], -1
         for index, record in enumerate(_records(shard)):
@@ -69,7 +69,7 @@ class ReadShard(beam.DoFn):
                 if isinstance(record, Exception):
                     raise record
                 batch.append(((shard, index), parse(record, self._shape)))
-            except Exception as error:  # of any kind: it concerns this record alone
+            except Exception as error:  # any error concerns this record only
                 outcome = {"error": f"{type(error).__name__}: {error}"}
                 yield beam.pvalue.TaggedOutput("broken", (shard, (index, outcome)))
             if len(batch) == BATCH:
@@ -150,7 +150,7 @@ def run(shards, model, out, shape, options=None):
         ValueError: If there are no shards, or two share a name.
     """
     if not shards or len({os.path.basename(shard) for shard in shards}) < len(shards):
-        raise ValueError(f"There must be shards, with names that differ. Received: {shards}")
+        raise ValueError(f"`shards` must be paths with different file names. Received: {shards}")
     tf.io.gfile.makedirs(out)
     handler = KeyedModelHandler(GuardedModelHandler(model)).with_no_batching()
     pipeline = beam.Pipeline(options=options)
@@ -168,7 +168,7 @@ def run(shards, model, out, shape, options=None):
 
 
 def _records(shard):
-    """Read a shard to its end, or to the first damage: what lies beyond cannot be found."""
+    """Read a shard to its end, or to the first damage, since records beyond it cannot be found."""
     try:
         yield from tf.data.TFRecordDataset(shard).as_numpy_iterator()
     except tf.errors.DataLossError as error:
@@ -184,7 +184,7 @@ def _to_csv(rows):
 
 
 def _write(path, text):
-    """Write a file whole or not at all, even if two workers try at once."""
+    """Write a file completely or not at all, even if two workers write it at once."""
     partial = f"{path}.{uuid.uuid4().hex}"
     with tf.io.gfile.GFile(partial, "w") as file:
         file.write(text)

@@ -15,7 +15,8 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from starlette.requests import ClientDisconnect
 
 MAX_BYTES = 2**20
-_MAX_DROPPED = 16  # times as much is read and dropped: a client that still sends hears nothing
+# A client hears no answer while it sends, so up to this many times the limit is read and dropped.
+_MAX_DROPPED = 16
 
 
 def create_app(model, max_bytes=MAX_BYTES):
@@ -84,7 +85,7 @@ def _inputs(body, spec):
 
 
 def _sentence(error):
-    """Find the model's own sentence on refused inputs; any other error is the service's fault."""
+    """Find the model's own sentence on refused inputs. Any other error is the service's fault."""
     found = re.search(r"assertion failed: \[(.*)\]", error.message)
     if found is None:
         raise error

@@ -12,16 +12,16 @@ RULES: dict[str, type[Rule]] = {
 
 
 def get(rule: str | Rule) -> Rule:
-    """Find a rule by name, or take one that is given.
+    """Make a rule from its name, or from another rule.
 
     Args:
-        rule: A name in `RULES`, or a `Rule`, of which only the parameters count.
+        rule: A name in `RULES`, or a `Rule` whose parameters the new one gets.
 
     Returns:
         A rule that has learned nothing.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If `rule` is neither.
     """
     if isinstance(rule, Rule):
         return rule.fresh()

@@ -1,7 +1,7 @@
-"""`Rule`: from fingerprints to verdicts inside a TensorFlow graph; what it learned, as weights.
+"""`Rule`: turns fingerprints into verdicts inside a TensorFlow graph, and learns into weights.
 
-A rule knows for every attack how many steps settle its vote (its budget), in which order attacks
-settle the most for the least, and for an input that not all attacks have seen yet whether the rest
+A rule knows how many steps settle the vote of each attack (its budget), and which order of attacks
+takes the fewest passes. For an input that not all attacks have seen, it knows whether the others
 could still change the outcome. It sees numbers, never models.
 """
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 class Rule(keras.layers.Layer, abc.ABC):
-    """Fingerprints to verdicts: the face that `DetectorLayer` knows.
+    """The base class of rules, which turn fingerprints into verdicts.
 
-    The constructor stores parameters; `prepare` makes room for what `learn` learns.
+    The constructor stores parameters, `prepare` makes the weights, and `learn` sets them.
 
     Attributes:
-        budgets: Steps after which nothing more is to be learned, an int64 weight, (attacks,).
-        order: The attacks from the first to run to the last, an int64 weight, (attacks,).
-        benign_costs: How many benign inputs had each cost from 0 up, an int64 weight,
+        budgets: The number of steps that settles each attack's vote, an int64 weight, (attacks,).
+        order: The attacks in the order in which they run, an int64 weight, (attacks,).
+        benign_costs: The number of benign inputs with each cost from 0 up, an int64 weight,
             (attacks, largest cost + 1).
-        word: What `rule=` calls it.
-        needs_adversarial: Whether it learns from adversarial inputs beside benign ones.
+        word: Its name in `rule=`.
+        needs_adversarial: Whether it learns from adversarial inputs as well as benign ones.
         has_thresholds: Whether a budget is the smallest cost that counts as benign.
     """
 
@@ -43,7 +43,7 @@ class Rule(keras.layers.Layer, abc.ABC):
         super().__init__(**{"name": self.word, **kwargs, "dtype": "float32", "autocast": False})
 
     def prepare(self, max_iterations: Sequence[int], false_positive_rate: float) -> None:
-        """Make room for what is to be learned.
+        """Make the weights.
 
         Args:
             max_iterations: The largest cost of each attack.
@@ -64,16 +64,17 @@ class Rule(keras.layers.Layer, abc.ABC):
 
     def fresh(self) -> "Self":
         """Make a rule with the same parameters that has learned nothing."""
-        return type(self).from_config(self.get_config())
+        rule: Self = type(self).from_config(self.get_config())
+        return rule
 
     def require_kinds(self, adversarial: bool) -> None:
         """Refuse to learn from the wrong kinds of inputs, before their costs are measured.
 
         Args:
-            adversarial: Whether adversarial inputs are given, beside benign ones.
+            adversarial: Whether adversarial inputs are given as well as benign ones.
 
         Raises:
-            ValueError: If they are missing, or not wanted.
+            ValueError: If adversarial inputs are missing or unwanted.
         """
         if adversarial != self.needs_adversarial:
             wanted = "benign and adversarial" if self.needs_adversarial else "only benign"
@@ -88,13 +89,13 @@ class Rule(keras.layers.Layer, abc.ABC):
         adversarial: np.ndarray | None = None,
         passes: np.ndarray | None = None,
     ) -> None:
-        """Learn from fingerprints, and keep how often each benign cost came.
+        """Learn from fingerprints, and count the inputs with each benign cost.
 
         Args:
             benign: Costs of benign inputs, int64, (n, attacks).
-            adversarial: Costs of adversarial inputs, likewise. Defaults to None.
-            passes: Passes through the classifier that each benign cost took, int64, likewise.
-                Defaults to one a step.
+            adversarial: Costs of adversarial inputs, like `benign`. Defaults to None.
+            passes: The passes through the classifier that each benign cost took, like `benign`.
+                Defaults to one per step.
         """
         self._learn(benign, adversarial)
         self.order.assign(self._cheapest_order(benign, benign if passes is None else passes))
@@ -103,14 +104,14 @@ class Rule(keras.layers.Layer, abc.ABC):
         self.benign_costs.assign(np.stack(counts))
 
     def _cheapest_order(self, costs: np.ndarray, passes: np.ndarray) -> tuple[int, ...]:
-        """Find the order of attacks that settles the verdicts of these inputs in fewest passes."""
+        """Find the order of attacks that settles these verdicts in the fewest passes."""
         seen_costs = np.minimum(costs, keras.ops.convert_to_numpy(self.budgets))
         passes = passes * seen_costs // costs
         attacks = range(costs.shape[1])
 
         @functools.cache
         def cheapest(seen: frozenset[int]) -> tuple[int, tuple[int, ...]]:
-            """Go on from where some attacks have run: the passes to come, and the order."""
+            """Find the best order after some attacks have run, and the passes that it takes."""
             known = np.where([attack in seen for attack in attacks], seen_costs, 0)
             going = self.undecided(tf.constant(known, tf.int64)).numpy()
             ways = []
@@ -123,7 +124,7 @@ class Rule(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def _prepare(self, attacks: int, costs: int) -> None:
-        """Make room for what else is to be learned, for so many attacks and costs from 0 up."""
+        """Make other weights, for the given numbers of attacks and of costs from 0 up."""
 
     @abc.abstractmethod
     def _learn(self, benign: np.ndarray, adversarial: np.ndarray | None) -> None:
@@ -131,7 +132,7 @@ class Rule(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def undecided(self, costs: tf.Tensor) -> tf.Tensor:
-        """Tell which verdicts an attack that has not started could still change.
+        """Return which verdicts an attack that has not started could still change.
 
         Args:
             costs: Costs, int64, (n, attacks); 0 for an attack that has not started.
@@ -142,14 +143,14 @@ class Rule(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def call(self, costs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Give the verdicts.
+        """Return the verdicts.
 
         Args:
             costs: Costs, int64, (n, attacks); 0 for an attack that was not needed.
 
         Returns:
-            Whether each input is adversarial, bool, (n,), and its score, float32, (n,), higher
-            is more adversarial.
+            Whether each input is adversarial, bool, (n,), and its score, float32, (n,). Higher
+            scores are more adversarial.
         """
 
     def _state(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:

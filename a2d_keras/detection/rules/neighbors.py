@@ -1,4 +1,4 @@
-"""The nearest fingerprints of benign and adversarial inputs, as a rule."""
+"""`KNN`: the rule of the nearest fingerprints of benign and adversarial inputs."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ _MAX_REFERENCES = 10_000
 class KNN(Rule):
     """The vote of the K nearest fingerprints (Zhao et al. 2021, Section 4.1).
 
-    Costs are whole numbers and tie by the hundred. Neighbours nearer than the K-th distance count
-    one each; those at the K-th distance share the places that are left, so that no vote depends
-    on the order of rows. Where no tie crosses the K-th place it is scikit-learn's vote.
+    Costs are whole numbers, so many distances are equal. Neighbours nearer than the K-th distance
+    count one each. Those at the K-th distance share the remaining places, so that no vote depends
+    on the order of rows. If no tie crosses the K-th place, the vote is that of scikit-learn.
 
     Args:
-        k: How many neighbours vote, at most all that there are. Defaults to 100.
+        k: The number of neighbours that vote. If there are fewer, all vote. Defaults to 100.
 
     Examples:
         >>> KNN(k=10).needs_adversarial
@@ -37,7 +37,7 @@ class KNN(Rule):
         self.k = k
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, as Keras's serialization asks."""
+        """Return the constructor's arguments, for Keras's serialization."""
         return {"name": self.name, "k": self.k}
 
     def _prepare(self, attacks: int, costs: int) -> None:
@@ -62,11 +62,11 @@ class KNN(Rule):
         self.budgets.assign(self._settling_costs())
 
     def undecided(self, costs: tf.Tensor) -> tf.Tensor:
-        """Tell which verdicts an attack that has not started could still change: all."""
+        """Return which verdicts an attack that has not started could still change: all."""
         return tf.reduce_any(costs == 0, axis=-1)
 
     def call(self, costs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Give the verdicts; the score is the share of adversarial neighbours."""
+        """Return the verdicts. The score is the share of adversarial neighbours."""
         count = tf.convert_to_tensor(self._count)
         references, labels = self._references[:count], self._adversarial[:count]
         k = tf.minimum(count, self.k)
@@ -76,13 +76,13 @@ class KNN(Rule):
         votes = tf.reduce_sum(tf.where(nearer, labels, 0), axis=-1)
         level_votes = tf.reduce_sum(tf.where(level, labels, 0), axis=-1)
         places = k - tf.math.count_nonzero(nearer, axis=-1)
-        # In whole numbers, as an even vote must not depend on rounding.
+        # In whole numbers, since an even vote must not depend on rounding.
         share = votes * tf.math.count_nonzero(level, axis=-1) + places * level_votes
-        whole = k * tf.math.count_nonzero(level, axis=-1)
-        return 2 * share > whole, tf.cast(share / whole, tf.float32)
+        total = k * tf.math.count_nonzero(level, axis=-1)
+        return 2 * share > total, tf.cast(share / total, tf.float32)
 
     def _settling_costs(self) -> np.ndarray:
-        """Find the cost beyond which no vote changes; with several attacks there is none."""
+        """Find the cost beyond which no vote changes. With several attacks it does not exist."""
         if len(self.max_iterations) > 1:
             return np.array(self.max_iterations)
         every_cost = np.arange(1, self.max_iterations[0] + 1)[:, None]
@@ -92,7 +92,7 @@ class KNN(Rule):
 
 
 def _squared_distances(costs: tf.Tensor, references: tf.Tensor) -> tf.Tensor:
-    """Compute squared Euclidean distances, in float64, exact for whole numbers below 2**26."""
+    """Compute squared Euclidean distances in float64, exactly for whole numbers below 2**26."""
     a, b = tf.cast(costs, tf.float64), tf.cast(references, tf.float64)
     squares = tf.reduce_sum(a * a, axis=-1)[:, None] + tf.reduce_sum(b * b, axis=-1)
     return squares - 2 * tf.matmul(a, b, transpose_b=True)

@@ -1,4 +1,4 @@
-"""Z-scores of attack costs: a scikit-learn outlier detector, and the rule made of it."""
+"""Z-scores of attack costs: a scikit-learn outlier detector, and the rule that uses it."""
 
 import math
 import warnings
@@ -23,22 +23,22 @@ _FEW_ROWS = 20
 class ZScoreDetector(OutlierMixin, BaseEstimator):
     """Flag inputs that cost less to attack than benign inputs do (Zhao et al. 2021, Section 4.2).
 
-    Each column of benign costs is brought near to a normal distribution (by a Box-Cox transform,
-    where the normality test of D'Agostino and Pearson rejects it at 5 %), and gives every cost a
-    z-score. The score of an input is its k-th largest z-score, and the input is flagged exactly
-    when that is below the threshold `h`: it is benign if at least `k` attacks say benign.
+    Each column of benign costs is transformed towards a normal distribution, by a Box-Cox
+    transform if the normality test of D'Agostino and Pearson rejects the column at 5 %. Then every
+    cost has a z-score. The score of an input is its k-th largest z-score, and the input is flagged
+    exactly if that is below the threshold `h`: it is benign if at least `k` attacks vote benign.
 
-    By default `h` is chosen by conformal prediction: with m benign rows set aside, the
-    ⌊α(m+1)⌋-th smallest of their scores. A fresh benign input is then flagged with a probability
-    of at most α, whatever the distribution. One column alone needs nothing set aside, as its
-    ranks do not depend on the transform.
+    By default `h` is chosen by conformal prediction: with m benign rows set aside, it is the
+    ⌊α(m+1)⌋-th smallest of their scores. A new benign input is then flagged with a probability of
+    at most α, for any distribution. A single column needs no rows set aside, since its ranks do
+    not depend on the transform.
 
     Args:
-        h: The threshold, a z-score; the paper has -1.281552. By default it follows from
+        h: The threshold, a z-score. The paper uses -1.281552. By default it follows from
             `false_positive_rate`.
         false_positive_rate: The rate α of benign inputs that may be flagged, in (0, 1). Defaults
-            to 0.05. Not used where `h` is given.
-        k: How many attacks must say benign. Defaults to half of them, rounded up.
+            to 0.05. Ignored if `h` is given.
+        k: How many attacks must vote benign. Defaults to half of them, rounded up.
         random_state: Seed of the split into rows that fit the transforms and rows that set the
             threshold, as in scikit-learn. Defaults to 0.
 
@@ -47,8 +47,8 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
         means_: Mean of each transformed column, float64, (attacks,).
         scales_: Standard deviation of each transformed column, float64, (attacks,).
         offset_: The threshold h; -inf flags nothing.
-        k_: How many attacks must say benign.
-        thresholds_: The cost at which each attack begins to say benign, float64, (attacks,).
+        k_: How many attacks must vote benign.
+        thresholds_: The smallest cost at which each attack votes benign, float64, (attacks,).
 
     Examples:
         >>> costs = np.arange(20, 120)[:, None]
@@ -80,7 +80,7 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
             This detector.
 
         Raises:
-            ValueError: If `X` holds no finite numbers, or a parameter is out of its range.
+            ValueError: If `X` does not hold finite numbers, or a parameter is out of range.
         """
         require_rate(self.false_positive_rate)
         X = validate_data(self, X, dtype="float64")
@@ -113,7 +113,8 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype="float64", reset=False)
-        return (_box_cox(X, self.lambdas_) - self.means_) / self.scales_
+        z: np.ndarray = (_box_cox(X, self.lambdas_) - self.means_) / self.scales_
+        return z
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Compute the k-th largest z-score of every input; higher is more normal.
@@ -127,18 +128,18 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
         return np.sort(self.z_scores(X), axis=1)[:, -self.k_]
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Compute how far every input lies above the threshold; below zero it is flagged.
+        """Compute how far every input lies above the threshold. Below zero it is flagged.
 
         Args:
             X: Costs, (n, attacks).
 
         Returns:
-            The scores less `offset_`, float64, (n,).
+            The scores minus `offset_`, float64, (n,).
         """
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> np.ndarray:
-        """Tell which inputs are adversarial.
+        """Return which inputs are adversarial.
 
         Args:
             X: Costs, (n, attacks).
@@ -149,7 +150,7 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
         return np.where(self.score_samples(X) < self.offset_, -1, 1)
 
     def _split(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Set rows aside for the threshold, where it must not be set by those that were fitted."""
+        """Set rows aside for the threshold, which must not come from the rows that were fitted."""
         if self.h is not None or X.shape[1] == 1 or len(X) == 1:
             return X, X
         order = _generator(self.random_state).permutation(len(X))
@@ -162,7 +163,7 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
             warnings.warn(
                 f"{len(calibrating)} benign inputs set aside are too few for a false positive "
                 f"rate of {self.false_positive_rate}, so nothing will be flagged; "
-                f"{rows_needed(self.false_positive_rate)} would do. Received: {len(calibrating)}",
+                f"{rows_needed(self.false_positive_rate)} are enough. Received: {len(calibrating)}",
                 stacklevel=3,
             )
             return -math.inf
@@ -172,11 +173,13 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
 class ZScore(Rule):
-    """The rule of a `ZScoreDetector`, whose z-scores are tabled for every possible cost.
+    """Flag inputs by z-scores of their costs among benign costs (Zhao et al. 2021, Section 4.2).
+
+    It is the rule of a `ZScoreDetector`, with a table of the z-scores of all possible costs.
 
     Args:
         h: The threshold, a z-score; see `ZScoreDetector`. Defaults to None.
-        k: How many attacks must say benign. Defaults to half of them, rounded up.
+        k: How many attacks must vote benign. Defaults to half of them, rounded up.
 
     Examples:
         >>> ZScore(k=2).get_config()["k"]
@@ -186,13 +189,13 @@ class ZScore(Rule):
     word = "zscore"
     has_thresholds = True
 
-    def __init__(self, h: float | None = None, k: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, h: float | None = None, *, k: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.h = h
         self.k = k
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, as Keras's serialization asks."""
+        """Return the constructor's arguments, for Keras's serialization."""
         return {"name": self.name, "h": self.h, "k": self.k}
 
     def _prepare(self, attacks: int, costs: int) -> None:
@@ -219,18 +222,18 @@ class ZScore(Rule):
         self.budgets.assign(np.minimum(first, self.max_iterations))
 
     def undecided(self, costs: tf.Tensor) -> tf.Tensor:
-        """Tell which verdicts an attack that has not started could still change."""
+        """Return which verdicts an attack that has not started could still change."""
         low, high = self._score_bounds(costs)
         return (low < self._h) & (high >= self._h)
 
     def call(self, costs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Give the verdicts; the score is the k-th largest z-score, negated."""
+        """Return the verdicts. The score is the negated k-th largest z-score."""
         low, high = self._score_bounds(costs)
         flagged = high < self._h
         return flagged, tf.cast(-tf.where(flagged, high, low), tf.float32)
 
     def _score_bounds(self, costs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Bound the k-th largest z-score, whatever the attacks that have not started find."""
+        """Bound the k-th largest z-score over all possible costs of attacks not started."""
         table = tf.convert_to_tensor(self._table)
         z_scores = tf.transpose(tf.gather(table, tf.transpose(costs), batch_dims=1))
         return tuple(
@@ -240,17 +243,17 @@ class ZScore(Rule):
 
 
 def require_votes(k: int | None, attacks: int) -> int:
-    """Refuse a number of votes that several attacks cannot give.
+    """Refuse a number of votes that the attacks cannot give.
 
     Args:
-        k: How many attacks must say benign; None for half of them, rounded up.
+        k: How many attacks must vote benign; None for half of them, rounded up.
         attacks: The number of attacks.
 
     Returns:
-        How many must.
+        The number of votes.
 
     Raises:
-        ValueError: If `k` is less than 1, or more than there are attacks.
+        ValueError: If `k` is less than 1, or greater than the number of attacks.
     """
     votes = math.ceil(attacks / 2) if k is None else k
     if not 1 <= votes <= attacks:
@@ -267,13 +270,13 @@ def _generator(random_state: int | np.random.RandomState | None) -> np.random.Ge
 
 
 def _box_cox_lambda(column: np.ndarray) -> float:
-    """Fit a Box-Cox transform where it is defined and needed; 1 leaves the shape alone."""
+    """Fit a Box-Cox transform if it is defined and needed; 1 does not change the shape."""
     if len(column) < _MIN_FOR_NORMALITY or np.ptp(column) == 0 or column.min() <= 0:
         return 1.0
     if not stats.normaltest(column).pvalue < _NORMALITY_P:
         return 1.0
     transformed, fitted = stats.boxcox(column)
-    # Where most costs are the largest, the power grows until nothing can hold what it makes.
+    # If most costs equal the largest, the power grows until its results overflow.
     with np.errstate(over="ignore"):
         return float(fitted) if np.isfinite(transformed.std()) else 1.0
 

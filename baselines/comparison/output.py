@@ -1,0 +1,147 @@
+"""The report: `results.json`, `costs.csv`, `tables.md`, plots, and one page with all of these."""
+
+import base64
+import importlib.resources
+import json
+
+import jinja2
+import markupsafe
+import numpy as np
+import pandas as pd
+
+from baselines import plots
+from baselines.comparison import markdown
+
+_SHOWN = 2  # benign inputs in the pictures
+
+
+def summary(tables):
+    """Lay out the AUROCs under both protocols, for the terminal.
+
+    Args:
+        tables: The tables of a `baselines.comparison.Comparison`.
+
+    Returns:
+        The text.
+    """
+    titles = {"auroc_paper": "paper protocol", "auroc_held_out": "held out"}
+    parts = [
+        f"AUROC, {title}, with 95 % intervals\n{auroc_cells(tables[name]).to_string(index=False)}"
+        for name, title in titles.items()
+    ]
+    if "figure_6" in tables:
+        figure_6 = tables["figure_6"].to_string(index=False, float_format="%.4f")
+        parts.append(f"accuracy (Figure 6)\n{figure_6}")
+    return "\n\n".join(parts)
+
+
+def auroc_cells(rows):
+    """Lay out AUROCs: a row for each detector, a column for each attack.
+
+    Args:
+        rows: A `pandas.DataFrame` from `baselines.comparison.protocols.auroc_table`.
+
+    Returns:
+        A `pandas.DataFrame` of strings, such as "0.9873 [0.983, 0.991]".
+    """
+    cells = [f"{r.auroc:.4f} [{r.low:.3f}, {r.high:.3f}]" for r in rows.itertuples()]
+    return _pivot(rows.assign(cell=cells), ["detector"], "cell")
+
+
+def write(out, comparison):
+    """Write everything.
+
+    Args:
+        out: The folder, a `pathlib.Path`, which exists.
+        comparison: The `baselines.comparison.Comparison`.
+    """
+    tables, measurements = comparison.tables, comparison.measurements
+    records = {
+        name: json.loads(table.round(5).to_json(orient="records")) for name, table in tables.items()
+    }
+    results = {"about": comparison.about, "fooled": _fooled(measurements), **records}
+    text = markdown.text(results["fooled"], tables, comparison.options.published)
+    (out / "tables.md").write_text(text + "\n")
+    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    _draw(out, comparison)
+    if measurements.test.defences:
+        _costs(measurements).to_csv(out / "costs.csv", index=False, lineterminator="\n")
+    (out / "report.html").write_text(_page(out, results, comparison))
+
+
+def _draw(out, comparison):
+    test, title = comparison.measurements.test, comparison.about.get("title", "the classifier")
+    for name, scores in comparison.scores.items():
+        plots.roc(out / f"roc_{name}.png", f"{title}:", scores)
+    if test.defences:
+        plots.boxes(out / "boxes.png", f"{title}: steps of", plots.STEPS, test.steps)
+        plots.histograms(out / "histograms.png", f"{title}: steps of", plots.STEPS, test.steps)
+    if "figure_3" in comparison.tables:
+        what = f"{title}: distances of mean {comparison.options.halves.defence} steps"
+        plots.distances(out / "figure_3.png", what, comparison.tables["figure_3"])
+    _draw_pictures(out / "pictures.png", test)
+
+
+def _draw_pictures(path, test):
+    """Draw the first benign inputs for which all attacks succeed, with the example of each."""
+    everywhere = np.logical_and.reduce([*test.fooled.values()])
+    pairs, captions = [], []
+    for index in np.flatnonzero(everywhere)[:_SHOWN]:
+        for attack in test.fooled:
+            pairs.append((test.inputs["benign"][index], test.inputs[attack][index]))
+            captions.append([_caption(test, kind, index) for kind in ("benign", attack)])
+    if pairs:
+        plots.pictures(path, pairs, captions)
+
+
+def _caption(test, kind, index):
+    if not test.defences:
+        return kind
+    name = test.defences[min(1, len(test.defences) - 1)]
+    return f"{kind}: {test.steps[kind][name][index]} steps of {name}"
+
+
+def _costs(measurements):
+    steps = measurements.test.steps
+    return pd.concat([f.add_prefix(f"{kind} ") for kind, f in steps.items()], axis=1)
+
+
+def _fooled(measurements):
+    return {attack: float(fooled.mean()) for attack, fooled in measurements.test.fooled.items()}
+
+
+def _page(out, results, comparison):
+    template = importlib.resources.files("baselines.comparison").joinpath("report.html")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    tables = comparison.tables
+    shown = tables | {name: auroc_cells(tables[name]) for name in ("auroc_paper", "auroc_held_out")}
+    shown["transfer"] = _pivot(tables["transfer"], ["detector", "fitted_on"], "auroc")
+    return environment.from_string(template.read_text()).render(
+        **results,
+        defences=comparison.measurements.test.defences,
+        baselines=list(comparison.measurements.baselines),
+        halves=comparison.options.halves,
+        images=[path.name for path in out.glob("*.png")],
+        image=lambda name: _embedded(out / name),
+        table=lambda name: _html(shown[name]),
+    )
+
+
+def _pivot(rows, index, values):
+    """Make a column of each attack, in their order."""
+    table = rows.pivot(index=index, columns="attack", values=values)
+    order = pd.MultiIndex.from_frame(rows[index].drop_duplicates())
+    table = table.loc[order if len(index) > 1 else order.get_level_values(0)]
+    return table[rows["attack"].unique()].rename_axis(None, axis=1).reset_index()
+
+
+def _html(frame):
+    return markupsafe.Markup(frame.to_html(index=False, border=0, float_format=_number))
+
+
+def _number(value):
+    return f"{value:.4f}" if abs(value) <= 1 else f"{value:.1f}"
+
+
+def _embedded(path):
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,64 @@
+"""`Record`: one data set, its classifier, and the settings of the comparisons on it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from a2d_keras import Attack
+
+
+class Dataset(NamedTuple):
+    """Images, float32 in [0, 1], (n, height, width, channels), and labels, int64, (n,)."""
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What Env1 runs on a data set: the parameters of the paper (Zhao et al. 2021, Table 5).
+
+    Args:
+        attacks: The attacks that craft adversarial examples, by name.
+        defences: The attacks whose cost detects them, by name.
+        baselines: Options of baselines for this data set, by the baseline's name. Defaults to
+            none.
+        benign_accuracy: The share of benign inputs that the thresholds of Table 3 must keep.
+    """
+
+    attacks: Mapping[str, Attack]
+    defences: Mapping[str, Attack]
+    baselines: Mapping[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    benign_accuracy: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """One data set: its data, its classifier, the training, and the settings of Env1.
+
+    Args:
+        title: The name to print.
+        load: A function that takes the folder of the data, or None, and returns a `Dataset`.
+        layers: A function without arguments that returns the layers of the classifier, from the
+            input on.
+        epochs: Epochs of training.
+        augmentation: A function without arguments that returns the layers that change images in
+            training only. Defaults to no layers.
+        settings: The `Settings`.
+        bundled: Whether the data is available without a download. Defaults to False.
+        copies: Titles of known copies of the data that differ from it, by their digest. Defaults
+            to none.
+    """
+
+    title: str
+    load: Callable[[str | None], Dataset]
+    layers: Callable[[], list[Any]]
+    epochs: int
+    augmentation: Callable[[], list[Any]] = list
+    settings: Settings
+    bundled: bool = False
+    copies: Mapping[str, str] = dataclasses.field(default_factory=dict)
