@@ -15,15 +15,16 @@ import numpy as np
 import pytest
 
 import a2d_keras as a2d
-from models import zoo
 
 pytest.importorskip("fastapi", reason="FastAPI is not installed: examples/serving")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: examples/serving")
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "examples" / "serving" / "README.md"
-MOST_BYTES = 100_000
+MAX_BYTES = 100_000
 CLIENTS = 8
+
+pytestmark = pytest.mark.checkout
 
 
 class Service:
@@ -31,7 +32,7 @@ class Service:
 
     def __init__(self, model):
         command = [sys.executable, "-m", "examples.serving.service", str(model), "--port", "0"]
-        command += ["--most-bytes", str(MOST_BYTES)]
+        command += ["--max-bytes", str(MAX_BYTES)]
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         self.log = []
 
@@ -74,10 +75,10 @@ def guarded(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def services(guarded, held_out, tmp_path_factory):
+def services(guarded, model, tmp_path_factory):
     """The README's service, and one whose model flags invalid inputs."""
-    flags = a2d.guard(zoo.load("digits"), on_invalid="flag")
-    flags.adapt(held_out, verbose=0)
+    flags = a2d.guard(model, on_invalid="flag")
+    flags.set_weights(guarded[0].get_weights())
     folder = tmp_path_factory.mktemp("flags")
     flags.export(folder)
     started = [Service(guarded[1]), Service(folder)]
@@ -116,7 +117,7 @@ REFUSED = [
     (to_body(np.full((1, 8, 8, 1), np.nan)), 422, "Received: 64 values that are not finite"),
     (to_body(np.full((1, 8, 8, 1), 1e39)), 422, "Received: 64 values that are not finite"),
     (to_body(np.full((1, 8, 8, 1), 255)), 422, "64 outside the bounds, in 1 of 1"),
-    (to_body(np.zeros((900, 8, 8, 1))), 413, f"at most {MOST_BYTES} bytes"),
+    (to_body(np.zeros((900, 8, 8, 1))), 413, f"at most {MAX_BYTES} bytes"),
     (b" " * 1_500_000, 413, "1500000 bytes or more"),
 ]
 
