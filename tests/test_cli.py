@@ -319,8 +319,8 @@ class TestErrors:
             for name in saved.namelist():
                 newer.writestr(name, saved.read(name).replace(b'"filters"', b'"filters_2"'))
         for name, message in {
-            "missing.keras": "no such model.* Received: missing.keras$",
-            "images": "no such model.* Received: images$",
+            "missing.keras": "model does not exist.* Received: missing.keras$",
+            "images": "model does not exist.* Received: images$",
             "broken.keras": "cannot load this model: .* Received: broken.keras: ",
             "broken.h5": "cannot load this model: .* Received: broken.h5: ",
             "newer.keras": "cannot load this model: .* Received: newer.keras: .{,300}$",
@@ -337,7 +337,7 @@ class TestErrors:
         message = "parameters all have defaults. Received: Transfer: .*'substitute'"
         self.refuses(run, folder, message, *words)
         words = ("adapt", "model.keras", "benign.npz", "-o", "new.keras", "--attack", "LBFGS")
-        self.refuses(run, folder, "needs an attack that takes steps.* Received: LBFGS", *words)
+        self.refuses(run, folder, "an untargeted StepAttack.* Received: LBFGS", *words)
 
     def test_inputs(self, run, folder, held_out):
         (folder / "odd").mkdir(exist_ok=True)

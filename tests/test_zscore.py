@@ -133,7 +133,7 @@ def test_few_rows_warn():
 
 def test_too_few_rows_flag_nothing():
     costs = np.arange(100, 118.0)[:, None]
-    with pytest.warns(UserWarning, match="nothing will be flagged; 19 would do. Received: 18"):
+    with pytest.warns(UserWarning, match="nothing will be flagged; 19 are enough. Received: 18"):
         detector = ZScoreDetector().fit(costs)
     assert detector.predict([[1]]) == 1
     assert detector.offset_ == -np.inf
