@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from a2d_keras.detection.guarded_model import GuardedModel
 
@@ -35,21 +36,22 @@ class _Judge:
 
     def judge(self, batch: Sequence[np.ndarray]) -> list[dict[str, Any]]:
         """Return the model's outputs for each input, or the reason why it refuses the input."""
-        all_valid = self._reason(batch) is None
-        reasons = [None if all_valid else self._reason([x]) for x in batch]
-        valid = [x for x, reason in zip(batch, reasons, strict=True) if reason is None]
-        if not valid:
-            return [{"error": reason} for reason in reasons]
-        outputs = self._model.predict(np.stack(valid), verbose=0)
-        rows = zip(*outputs.values(), strict=True)
-        return [
-            {"error": reason} if reason else dict(zip(outputs, next(rows), strict=True))
-            for reason in reasons
-        ]
-
-    def _reason(self, batch: Sequence[np.ndarray]) -> str | None:
         try:
-            self._model.detector.check(np.stack(batch))
+            return self._rows(batch)
+        except (ValueError, tf.errors.InvalidArgumentError):
+            reasons = [self._reason(x) for x in batch]
+        valid = [x for x, reason in zip(batch, reasons, strict=True) if reason is None]
+        rows = iter(self._rows(valid) if valid else [])
+        return [next(rows) if reason is None else {"error": reason} for reason in reasons]
+
+    def _rows(self, batch: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+        outputs = self._model.predict(np.stack(batch), verbose=0)
+        return [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
+
+    def _reason(self, x: np.ndarray) -> str | None:
+        """Tell why an input is refused; its verdict takes no attack."""
+        try:
+            self._model.detector.require_judgeable(np.stack([x]))
         except ValueError as error:
             return str(error)
         return None

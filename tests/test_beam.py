@@ -22,6 +22,8 @@ from examples.batch import digits as example  # noqa: E402
 from examples.batch import score  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parent.parent
+pytestmark = pytest.mark.checkout
+
 TWO_WORKERS = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
 
 
@@ -138,6 +140,14 @@ def test_shards_have_names_that_differ(shards, tmp_path):
         score.run(shards, "guarded.keras", str(tmp_path), (8, 8, 1))
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Divide(keras.layers.Layer):
+    """It gives NaN where the first value is 0."""
+
+    def call(self, x):
+        return x / x[:, :1] - 0.5
+
+
 class TestHandler:
     @pytest.mark.parametrize("options", [{}, {"large_model": True}], ids=["own", "shared"])
     def test_one_bad_input_costs_the_others_nothing(self, options, path, benign):
@@ -152,6 +162,22 @@ class TestHandler:
         for reason, words in zip(reasons, ("within", "shape", "real", "real"), strict=True):
             assert words in reason
             assert "Received: " in reason
+
+    def test_one_that_the_classifier_breaks_on_costs_the_others_nothing(self, benign, tmp_path):
+        layers = [keras.Input((4,)), Divide(), keras.layers.Dense(3, "softmax")]
+        guarded = a2d.guard(keras.Sequential(layers), attacks=[a2d.BIM(max_iterations=20)])
+        x = np.random.default_rng(0).uniform(0.1, 1, size=(30, 4)).astype("float32")
+        guarded.adapt(x, verbose=0)
+        guarded.save(tmp_path / "guarded.keras")
+        handler = GuardedModelHandler(str(tmp_path / "guarded.keras"))
+        judge = handler.load_model()
+        broken = x[:5].copy()
+        broken[2, 0] = 0
+        results = [result.inference for result in handler.run_inference(list(broken), judge)]
+        assert "gives no finite prediction" in results[2].pop("error")
+        kept = [0, 1, 3, 4]
+        expected = guarded.predict(x[kept], verbose=0)["cost"]
+        np.testing.assert_array_equal([results[i]["cost"] for i in kept], expected)
 
     def test_all_bad(self, path):
         (result,) = [np.full((8, 8, 1), np.nan)] | RunInference(GuardedModelHandler(path))

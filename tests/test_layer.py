@@ -11,6 +11,7 @@ from models import zoo
 
 OUTPUTS = {"predictions", "is_adversarial", "score", "cost", "exact"}
 SEVERAL = (a2d.BIM(), a2d.BIM2(), a2d.BIM(eps_iter=0.002, max_iterations=200))
+QUICK = (a2d.BIM(eps_iter=0.004, max_iterations=100), a2d.BIM2(eps_iter=0.001, max_iterations=150))
 
 
 def adapted(model, benign, adversarial=None, **options):
@@ -63,7 +64,14 @@ def test_outputs(guarded, benign, out):
     assert out["score"][out["is_adversarial"]].min(initial=9) > out["score"].min()
 
 
-@pytest.mark.parametrize("attacks", [None, SEVERAL[:2], SEVERAL], ids=["one", "two", "three"])
+@pytest.mark.parametrize(
+    "attacks",
+    [
+        pytest.param(None, id="one"),
+        pytest.param(SEVERAL[:2], id="two", marks=pytest.mark.slow),
+        pytest.param(SEVERAL, id="three"),
+    ],
+)
 def test_early_verdicts_are_those_of_a_full_run(guard_digits, benign, adversarial, attacks):
     x = np.concatenate([benign[:20], adversarial[:20]])
     early = guard_digits(attacks=attacks, count=80)
@@ -120,6 +128,7 @@ class TestOrder:
         seen = np.minimum(costs, quick.detector.thresholds)
         np.testing.assert_array_equal(out["cost"], np.where(out["cost"] > 0, seen, 0))
 
+    @pytest.mark.slow
     def test_is_exported(self, quick, out, x, tmp_path):
         quick.export(tmp_path / "serving", verbose=False)
         exported = tf.saved_model.load(tmp_path / "serving")
@@ -134,7 +143,11 @@ class TestOrder:
         assert convolutions == len(self.ATTACKS) * in_model
 
 
-@pytest.mark.parametrize("attacks", [None, SEVERAL[:2]], ids=["one", "two"])
+@pytest.mark.parametrize(
+    "attacks",
+    [None, pytest.param(SEVERAL[:2], marks=pytest.mark.slow)],
+    ids=["one", "two"],
+)
 def test_nearest_neighbours(guard_digits, benign, adversarial, attacks):
     guarded = guard_digits(count=60, attacks=attacks, rule=a2d.KNN(k=40))
     flagged = predict(guarded, np.concatenate([adversarial, benign]))["is_adversarial"]
@@ -176,7 +189,7 @@ class TestData:
     def test_adapts_on_a_dataset(self, classifier, held_out):
         some = held_out[:60]
         dataset = tf.data.Dataset.from_tensor_slices((some, np.zeros(len(some)))).batch(32)
-        left, right = adapted(classifier, dataset), adapted(classifier, some)
+        left, right = (adapted(classifier, each, attacks=QUICK) for each in (dataset, some))
         np.testing.assert_array_equal(left.detector.thresholds, right.detector.thresholds)
         np.testing.assert_array_equal(left.detector.benign_costs, right.detector.benign_costs)
 
@@ -318,9 +331,9 @@ class TestErrors:
 @pytest.mark.parametrize("rule", ["zscore", "knn"])
 def test_keeps_what_benign_inputs_cost(classifier, held_out, adversarial, rule):
     others = adversarial[:20] if rule == "knn" else None
-    guarded = adapted(classifier, held_out[:40], others, attacks=SEVERAL[:2], rule=rule)
-    costs = a2d.AttackCosts(classifier, attacks=SEVERAL[:2]).transform(held_out[:40])
-    expected = [np.bincount(column, minlength=501) for column in costs.T]
+    guarded = adapted(classifier, held_out[:40], others, attacks=QUICK, rule=rule)
+    costs = a2d.AttackCosts(classifier, attacks=QUICK).transform(held_out[:40])
+    expected = [np.bincount(column, minlength=151) for column in costs.T]
     np.testing.assert_array_equal(guarded.detector.benign_costs, expected)
 
 
@@ -338,9 +351,9 @@ def test_the_classifier_stays_untouched(model, held_out, benign):
 
 
 def test_adapting_again_reaches_compiled_functions(classifier, held_out, benign):
-    guarded = adapted(classifier, held_out[:60], attacks=[a2d.BIM()])
+    guarded = adapted(classifier, held_out[:60], attacks=QUICK[:1])
     before = predict(guarded, benign)
-    costs = a2d.BIM()(classifier, held_out[:60]).cost
+    costs = QUICK[0](classifier, held_out[:60]).cost
     guarded.adapt(held_out[:60][costs > np.median(costs)], verbose=0)
     assert predict(guarded, benign)["is_adversarial"].sum() > before["is_adversarial"].sum()
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 import a2d_keras as a2d
-from models import zoo
 
 pytest.importorskip("fastapi", reason="FastAPI is not installed: examples/serving")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: examples/serving")
@@ -24,6 +23,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "examples" / "serving" / "README.md"
 MAX_BYTES = 100_000
 CLIENTS = 8
+
+pytestmark = pytest.mark.checkout
 
 
 class Service:
@@ -74,10 +75,10 @@ def guarded(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def services(guarded, held_out, tmp_path_factory):
+def services(guarded, model, tmp_path_factory):
     """The README's service, and one whose model flags invalid inputs."""
-    flags = a2d.guard(zoo.load("digits"), on_invalid="flag")
-    flags.adapt(held_out, verbose=0)
+    flags = a2d.guard(model, on_invalid="flag")
+    flags.set_weights(guarded[0].get_weights())
     folder = tmp_path_factory.mktemp("flags")
     flags.export(folder)
     started = [Service(guarded[1]), Service(folder)]

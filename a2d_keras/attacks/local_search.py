@@ -56,7 +56,8 @@ class LSA(StepAttack):
         max_iterations: Steps after which an input counts as resisting. Defaults to 150.
 
     Examples:
-        >>> model = keras.Sequential([keras.Input((2, 2)), keras.layers.Flatten()])
+        >>> layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
+        >>> model = keras.Sequential([keras.Input((2, 2)), *layers])
         >>> LSA()(Classifier(model), np.full((3, 2, 2), 0.7)).gradient_evaluations
         array([0, 0, 0])
     """

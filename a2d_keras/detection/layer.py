@@ -225,13 +225,21 @@ class DetectorLayer(keras.layers.Layer):
             The outputs of the layer; see the class.
         """
         self._traced.require_current(self.name)
-        predictions = self.classifier.predictions(x)
-        (outputs,) = tf.nest.flatten(predictions)
-        trusted = self.classifier.trusted(tf.cast(outputs, tf.float32))
-        if self.options.on_invalid == "raise":
-            report.require_trusted(trusted | invalid)
+        predictions, trusted = self._predict(x, invalid)
         images = tf.cast(x, tf.float32)
         return {"predictions": predictions, **self._cascade(images, invalid | ~trusted)}
+
+    def require_judgeable(self, x: Any) -> None:
+        """Refuse inputs as a call would, without an attack.
+
+        Args:
+            x: Inputs, (n, *input_shape).
+
+        Raises:
+            ValueError: As `check`, and if the classifier gives no finite prediction of an input;
+                not with `on_invalid="flag"`, which flags it.
+        """
+        self._predict(*self.check(x))
 
     def compute_output_spec(self, x: Any) -> dict[str, Any]:
         """Describe the outputs without running an attack."""
@@ -282,6 +290,15 @@ class DetectorLayer(keras.layers.Layer):
         self._weights_hash.assign(saved["weights_hash"])
         for cost in self._costs:
             cost.learn({name: saved[name] for name in cost.weights.keys() & saved.keys()})
+
+    def _predict(self, x: Any, invalid: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        """Predict, and tell which predictions are finite; refuse the others by choice."""
+        predictions = self.classifier.predictions(x)
+        (outputs,) = tf.nest.flatten(predictions)
+        trusted = self.classifier.trusted(tf.cast(outputs, tf.float32))
+        if self.options.on_invalid == "raise":
+            report.require_trusted(trusted | invalid)
+        return predictions, trusted
 
     def _state(self, name: str, value: np.ndarray) -> keras.Variable:
         initial = keras.initializers.Constant(value)
