@@ -49,7 +49,7 @@ class _Judge:
         return [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
 
     def _reason(self, x: np.ndarray) -> str | None:
-        """Tell why an input is refused; its verdict takes no attack."""
+        """Return why an input is refused, or None; this runs no attack."""
         try:
             self._model.detector.require_judgeable(np.stack([x]))
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""What every attack in the registry keeps to, whatever it does."""
+"""The requirements for every attack in the registry."""
 
 import dataclasses
 import inspect
@@ -12,7 +12,7 @@ import a2d_keras as a2d
 from a2d_keras import attacks
 
 COUNTS = ("success", "cost", "queries", "gradient_evaluations")
-SLOTS = 5  # fewer than inputs, so that slots are filled anew
+SLOTS = 5  # fewer than inputs, so that slots are filled again
 SHAPE = (6, 6, 1)
 # One range per feature, in powers of two, so that no input is rounded on its way there and back.
 LOW = np.resize(np.float32([-3, 0, 20, 0.5]), SHAPE)
@@ -53,7 +53,7 @@ POSITIVE = FRACTIONS | {
 
 @keras.saving.register_keras_serializable(package="tests_contract")
 class Heard(keras.layers.Layer):
-    """Counts how often Python comes by: once a trace."""
+    """Counts its calls from Python: one per trace."""
 
     calls = 0
 
@@ -63,7 +63,7 @@ class Heard(keras.layers.Layer):
 
 
 def small_model(seed=3):
-    """A classifier that is not trained, and quick."""
+    """A quick classifier that is not trained."""
     keras.utils.set_random_seed(seed)
     layers = keras.layers
     hidden = layers.Dense(16, "tanh", kernel_initializer="he_normal")
@@ -83,7 +83,7 @@ def target(small):
 
 @pytest.fixture(scope="module")
 def x():
-    """Twelve inputs, of which the last three are the first three again."""
+    """Twelve inputs; the last three equal the first three."""
     images = np.random.default_rng(4).integers(50, 200, size=(9, *SHAPE)) / np.float32(256)
     return np.concatenate([images, images[:3]])
 
@@ -95,7 +95,7 @@ def kind(request):
 
 @pytest.fixture(scope="module")
 def make(kind):
-    """Makes the attack, with other parameters."""
+    """Make the attack with other parameters."""
     given = {}
     if kind is a2d.Transfer:
         given = {"substitute": a2d.Classifier(small_model()), "attack": a2d.FGSM(eps=0.2)}
@@ -143,7 +143,7 @@ def test_keras_serializes_it(attack, target, x, result):
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(attack)))
     restored = keras.saving.deserialize_keras_object(config)
     assert type(restored) is type(attack)
-    if not isinstance(attack, a2d.Transfer):  # whose substitute is now another one
+    if not isinstance(attack, a2d.Transfer):  # its substitute is now another one
         assert restored == attack
         assert hash(restored) == hash(attack)
     assert_same(restored(target, x, slots=SLOTS), result)
@@ -220,7 +220,7 @@ def test_another_value_of_a_traced_parameter_takes_no_other_graph(attack, small,
     changed = dataclasses.replace(attack, **{name: other(getattr(attack, name)) for name in traced})
     one = changed(classifier, x, slots=SLOTS)
     assert heard.calls == before
-    for name in traced:  # one graph, whatever kind of number is given
+    for name in traced:  # one graph for any kind of number
         number = np.int32 if isinstance(getattr(attack, name), int) else np.float32
         value = number(getattr(attack, name))
         dataclasses.replace(attack, **{name: value})(classifier, x, slots=SLOTS)
@@ -248,7 +248,7 @@ def test_features_of_other_ranges_are_attacked_alike(kind, make, small, x, resul
 
 
 def test_infinite_gradients_leave_images_finite(kind, make, small, x, result):
-    """As of a square root at black pixels."""
+    """Like that of a square root at black pixels."""
     if not result.gradient_evaluations.any():
         pytest.skip("takes no gradient")
     inputs = keras.Input(SHAPE)
@@ -283,7 +283,7 @@ def test_aims_at_targets(kind, make, target, x):
     reached = labels_of(target, result.adversarial) == targets
     np.testing.assert_array_equal(result.success, reached)
     assert result.success[~there].any()
-    if kind is not a2d.FGSM and kind is not a2d.Transfer:  # which take their one step anyway
+    if kind is not a2d.FGSM and kind is not a2d.Transfer:  # these always take their one step
         np.testing.assert_array_equal(result.success[there], True)
         np.testing.assert_array_equal(result.cost[there], 1)
 
@@ -298,14 +298,14 @@ def test_refuses_parameters_out_of_range(kind, make):
         with pytest.raises(ValueError, match=f"`{name}` must .*Received: 0"):
             make(**{name: 0})
     for name in FRACTIONS & {field.name for field in fields_of(kind)}:
-        for value in (np.inf, 1e-60):  # which is zero in float32
+        for value in (np.inf, 1e-60):  # the second is zero in float32
             with pytest.raises(ValueError, match=f"`{name}` must .*Received: {value}"):
                 make(**{name: value})
 
 
 @pytest.mark.slow
 class TestOnDigits:
-    """The same on a trained classifier, nearly always with the default parameters."""
+    """The same on a trained classifier, mostly with the default parameters."""
 
     def test_counts_do_not_depend_on_batching_or_xla(self, kind, classifier, benign):
         parameters = ON_DIGITS.get(kind.__name__, {})

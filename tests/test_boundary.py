@@ -101,11 +101,11 @@ class TestStarts:
 
     def test_are_not_asked_for_where_noise_does(self, bright):
         starts = np.concatenate([self.DARK, self.BRIGHT])
-        without, beside = (
+        without, together = (
             dataclasses.replace(self.ATTACK, starts=given)(bright, self.BRIGHT, slots=2)
             for given in (None, starts)
         )
-        for one, other in zip(without, beside, strict=True):
+        for one, other in zip(without, together, strict=True):
             np.testing.assert_array_equal(one, other)
 
     def test_are_saved_with_the_attack(self):

@@ -1,4 +1,4 @@
-"""`slots="auto"`: found once, whatever is measured with it."""
+"""`slots="auto"` is calibrated once for everything that is measured with it."""
 
 import keras
 import numpy as np
@@ -26,7 +26,7 @@ def small(shape=(6, 6, 1)):
 
 @pytest.fixture(scope="module")
 def fresh():
-    """A classifier for which nothing was timed yet."""
+    """A classifier that was not timed yet."""
     return a2d.Classifier(small())
 
 
@@ -80,7 +80,7 @@ def test_inputs_to_start_from_lie_in_their_own_ranges():
     ids=["one is fastest", "three are as fast", "all are"],
 )
 def test_the_smallest_of_the_fast_counts_is_taken(monkeypatch, fresh, times, best):
-    """A clock that says what a machine would, given the time of each count for an input."""
+    """A clock of a machine with a given time per input for each count."""
     per_input = dict(zip(COUNTS, times, strict=True))
     monkeypatch.setattr(calibration, "_SECONDS", 1e9)
     monkeypatch.setattr(calibration, "_seconds", lambda step, x, _=1: len(x) * per_input[len(x)])
@@ -88,7 +88,7 @@ def test_the_smallest_of_the_fast_counts_is_taken(monkeypatch, fresh, times, bes
 
 
 def test_one_slow_moment_misleads_nobody(monkeypatch, fresh):
-    """Each count is timed several times, in turn, every time on as many inputs."""
+    """Each count is timed several times, in turn, each time on the same number of inputs."""
     inputs, times = [], iter([1, 1, 1, 1, 1] + [1, 2, 4, 8, 99] + 3 * [1, 2, 4, 8, 9])
     monkeypatch.setattr(calibration, "_SECONDS", 1e9)
     monkeypatch.setattr(
@@ -107,7 +107,7 @@ def test_a_slow_model_is_not_timed_for_long(monkeypatch, fresh):
 
 
 def test_a_slow_compilation_is_not_a_slow_step(monkeypatch, fresh):
-    """Each first call compiles, however long that takes; only later ones are timed."""
+    """Each first call compiles, and only later ones are timed."""
     called, clock = [], iter(range(10**6))
     monkeypatch.setattr(calibration, "_compiled_step", lambda *_: lambda x: called.append(len(x)))
     monkeypatch.setattr(calibration, "_seconds", lambda *_: 0.001)
@@ -165,7 +165,7 @@ class TestGuarded:
             assert batches == expected
 
     def test_saved_loaded_and_exported(self, guarded, benign, tmp_path, timed):
-        """It is found anew on the machine that loads it, and frozen in what is exported."""
+        """The machine that loads a model calibrates again; an exported model keeps its count."""
         expected = guarded.predict(benign, verbose=0)
         guarded.save(tmp_path / "guarded.keras")
         loaded = keras.models.load_model(tmp_path / "guarded.keras")

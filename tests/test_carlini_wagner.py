@@ -40,7 +40,7 @@ def l2(x, y):
 
 
 def leads(classifier, x, labels):
-    """By how much the largest logit but the label's leads it."""
+    """The lead of the largest other logit over the label's."""
     logits = classifier.logits(x).numpy()
     rows = np.arange(len(x))
     own = logits[rows, labels]

@@ -1,4 +1,4 @@
-"""What a verdict and a cost take: traces, passes and calls of Python, none of which is a time."""
+"""The traces, passes and Python calls of a verdict and of a cost. Times are not tested."""
 
 import collections
 
@@ -13,11 +13,11 @@ from models import zoo
 FOUR = (a2d.JSMA(), a2d.BIM(), a2d.BIM2(), a2d.DBA(distance=0.05, max_iterations=60))
 
 
-CALLS = collections.Counter()  # not in the layers: a guard would see them change
+CALLS = collections.Counter()  # not in the layers, whose changes the detector notices
 
 
 class Heard(keras.layers.Layer):
-    """Counts how often Python comes by: once a trace, and once a call that is not compiled."""
+    """Counts its calls from Python: one per trace, and one per call that is not compiled."""
 
     def call(self, x):
         CALLS[self.name] += 1
@@ -26,7 +26,7 @@ class Heard(keras.layers.Layer):
 
 @pytest.fixture
 def heard():
-    """The digits classifier, and what counts how often Python calls it."""
+    """The digits classifier, and the counter of its calls from Python."""
     inputs, layer = keras.Input((8, 8, 1)), Heard()
     return keras.Model(inputs, zoo.load("digits")(layer(inputs))), layer
 
@@ -95,7 +95,7 @@ class TestPasses:
         assert (result.queries > result.cost).all()
 
     def shares(self, guarded, fresh):
-        """Gradients that verdicts on benign inputs take, as a share of those of full costs."""
+        """The gradients of verdicts on benign inputs, as a share of those of full costs."""
         model = guarded.detector.model
         lazy = guarded.predict(fresh, verbose=0)["cost"]
         full = a2d.AttackCosts(model, attacks=guarded.detector.attacks).transform(fresh)

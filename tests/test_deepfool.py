@@ -43,7 +43,7 @@ def test_one_step_suffices_where_the_classifier_is_linear(norm, candidates):
 
 
 def plain(evaluate, image, norm):
-    """DeepFool of one image in (0, 1), written plainly, in float64 but for the network."""
+    """DeepFool of one image in (0, 1), written plainly, in float64 except for the network."""
     total, x = np.zeros(image.shape), image
     for step in range(51):
         z, gradients = (values.numpy() for values in evaluate(tf.constant(x[None], tf.float32)))

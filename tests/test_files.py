@@ -13,24 +13,24 @@ def old(tmp_path):
 
 
 def test_replaces_when_all_is_written(old):
-    with replace_atomically(old) as beside:
-        assert (beside.parent, beside.suffix) == (old.parent, ".csv")
-        beside.write_text("new")
+    with replace_atomically(old) as temporary:
+        assert (temporary.parent, temporary.suffix) == (old.parent, ".csv")
+        temporary.write_text("new")
         assert old.read_text() == "old"
     assert old.read_text() == "new"
     assert os.listdir(old.parent) == ["verdicts.csv"]
 
 
 def write_half(path, failure):
-    with replace_atomically(path) as beside:
-        beside.write_text("ne")
+    with replace_atomically(path) as temporary:
+        temporary.write_text("ne")
         raise failure
 
 
 def write_to_a_full_disk(path):
-    with replace_atomically(path) as beside:
-        beside.symlink_to("/dev/full")
-        beside.write_text("new")
+    with replace_atomically(path) as temporary:
+        temporary.symlink_to("/dev/full")
+        temporary.write_text("new")
 
 
 @pytest.mark.parametrize("failure", [ValueError("a bad input"), KeyboardInterrupt()])

@@ -14,7 +14,7 @@ BOUNDS = (-1.0, 2.0)  # a range other than one, so that fractions differ from ab
 
 @pytest.fixture(scope="module")
 def soft():
-    """A classifier that is sure of nothing, so that no gradient of CleverHans underflows."""
+    """An unsure classifier, so that no gradient of CleverHans underflows."""
     keras.utils.set_random_seed(3)
     layers = keras.layers
     stack = [layers.Conv2D(4, 3, activation="tanh"), layers.Flatten(), layers.Dense(5)]

@@ -101,7 +101,7 @@ def test_stops_at_the_first_success(classifier, few, result):
 
 
 def test_resists(classifier, few):
-    """With next to no weight on the cross-entropy SciPy ends at once, with nothing lower."""
+    """With almost no weight on the cross-entropy, SciPy finds no lower value and ends at once."""
     for budget in (None, 100):
         result = LBFGS(c=1e-6)(classifier, few[:5], budget=budget)
         assert not result.success.any()

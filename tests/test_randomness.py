@@ -57,7 +57,7 @@ def test_xla_gives_the_same_numbers(images):
 
 
 def test_only_the_largest_number_is_moved_below_one(monkeypatch):
-    """Of all 2**24 numbers one would round to 1; the others are those of version 0.1."""
+    """One of the 2**24 numbers would round to 1. The others are those of version 0.1."""
     tops = np.concatenate([np.arange(2**16), 2**24 - 2**16 + np.arange(2**16)])
     words = tf.constant((tops.astype("uint64") << 40).view("int64"))
     monkeypatch.setattr(randomness, "_mix", lambda w: w if w.shape.rank == 1 else words[None])

@@ -76,14 +76,14 @@ def test_markdown_holds_every_table_next_to_the_papers(tables, folder):
     assert plain.count("\n|:--") == 9
     assert " / " not in plain
     fooled = dict.fromkeys(["FGSM", "BIM-a", "JSMA", "C&W"], 0.5)
-    beside = markdown.text(fooled, tables, FIGURES["mnist"])
+    text = markdown.text(fooled, tables, FIGURES["mnist"])
     rows = tables["auroc_paper"].set_index(["attack", "detector"])["auroc"]
-    assert f"{rows['C&W', 'BL2']:.4f} / 0.9502 |" in beside
-    assert "| 50.0 %" in beside
+    assert f"{rows['C&W', 'BL2']:.4f} / 0.9502 |" in text
+    assert "| 50.0 %" in text
     table_3 = tables["table_3"].set_index("defence")
-    assert f"| {table_3.loc['DBA_d', 'benign_steps']:.0f} / 319 " in beside
+    assert f"| {table_3.loc['DBA_d', 'benign_steps']:.0f} / 319 " in text
     table_7 = tables["table_7"].set_index(["parameter", "value"])
-    assert f"{table_7.loc[('z', -1.281552), 'benign_accuracy']:.4f} / 0.9260" in beside
+    assert f"{table_7.loc[('z', -1.281552), 'benign_accuracy']:.4f} / 0.9260" in text
 
 
 @pytest.mark.parametrize("folder", sorted((DOCS / "env1").glob("*/")), ids=lambda path: path.name)

@@ -16,7 +16,7 @@ from a2d_keras.attacks.engine.slots import SlotLoop, Task
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Countdown(StepAttack):
-    """Succeeds after as many steps as the first pixel says: costs known without any model."""
+    """Succeeds after the number of steps in the first pixel, so costs are known without a model."""
 
     max_iterations: int = 50
 
@@ -48,7 +48,7 @@ WIDTHS = set()
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Watched(Countdown):
-    """Writes down how many slots each pass has."""
+    """Records the number of slots in each pass."""
 
     def step(self, classifier, slots):
         tf.numpy_function(WIDTHS.add, [tf.shape(slots.x)[0]], [])
@@ -101,7 +101,7 @@ def test_many_more_inputs_than_fit_one_batch(anything):
 
 
 def test_widths_are_few(anything):
-    """Whatever the costs are: a device prepares its kernels for each width anew."""
+    """For any costs, since a device prepares kernels for each width."""
     WIDTHS.clear()
     for seed in range(10):
         steps = np.random.default_rng(seed).integers(0, 70, 500)
@@ -160,7 +160,7 @@ def test_compiled_once_for_any_number_of_inputs(anything):
 
 
 class TestCompiled:
-    """What is compiled for a classifier."""
+    """The graphs that are compiled for a classifier."""
 
     @staticmethod
     def make():

@@ -16,13 +16,13 @@ def labels_of(classifier, x):
 
 @pytest.fixture(scope="module")
 def known(digits):
-    """Digits that the attacker has; those attacked are among the first 300."""
+    """Digits of the attacker. The attacked digits are among the first 300."""
     return digits.x_test[400:500]
 
 
 @pytest.fixture(scope="module")
 def substitute(labels_only, known):
-    """Trained on labels alone: the target has no gradient, and its scores are zeros and ones."""
+    """Trained on labels only: the target has no gradient, and its scores are zeros and ones."""
     return train_substitute(labels_only, known)
 
 
@@ -61,7 +61,7 @@ def test_same_seed_same_weights_whatever_the_global_one(labels_only, known):
 
 
 class Remembering(keras.Sequential):
-    """A model that keeps what it is trained on, and its weights before that."""
+    """A model that records its training inputs, and its weights before training."""
 
     def fit(self, dataset, **kwargs):
         x, y = (np.concatenate(column) for column in zip(*dataset, strict=True))
@@ -84,7 +84,7 @@ def test_augmentation_is_jacobian_based(labels_only, known):
     assert [len(x) for x, _ in model.seen] == [300, 600, 1200]
     for x, y in model.seen:
         np.testing.assert_array_equal(y, labels_of(labels_only, x))
-    # Of a linear model, the gradient of a logit is a column of the kernel.
+    # In a linear model, the gradient of a logit is a column of the kernel.
     kernel = model.before[1][0]
     slope = kernel[:, labels_of(labels_only, known)].T.reshape(known.shape)
     copies = np.clip(known + 0.07 * np.sign(slope), 0, 1)

@@ -62,7 +62,7 @@ class LBFGS(Attack):
         require_whole("binary_search_steps", self.binary_search_steps, minimum=0)
 
     def runner(self, classifier: Classifier, run: RunOptions) -> Runner:
-        """Return the function that runs the attack; see `Attack.runner`. The gradient is compiled."""
+        """Return the function that runs the attack on a compiled gradient; see `Attack.runner`."""
         cross_entropy = cached_for(
             classifier,
             ("cross-entropy", run.jit_compile),

@@ -236,8 +236,8 @@ class DetectorLayer(keras.layers.Layer):
             x: Inputs, (n, *input_shape).
 
         Raises:
-            ValueError: As `check`, and if the classifier gives no finite prediction of an input;
-                not with `on_invalid="flag"`, which flags it.
+            ValueError: As for `check`; and, unless `on_invalid="flag"`, if the classifier gives no
+                finite prediction for an input.
         """
         self._predict(*self.check(x))
 

@@ -146,7 +146,7 @@ class SlotLoop:
         return self.result(self.advance(task, self.begin(task), _length(task.x)))
 
     def run_static(self, task: Task) -> AttackResult:
-        """Attack all inputs with static shapes, as XLA requires. Slots shrink to a quarter at a time.
+        """Attack all inputs with static shapes, as XLA requires. Slots shrink by three quarters.
 
         Args:
             task: The `Task`, with a number of inputs that is known when the graph is traced.
