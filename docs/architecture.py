@@ -31,6 +31,7 @@ CAPTIONS = {
     "precision": "bfloat16, float16",
     "redteam": "attacks on ourselves",
     "statistics": "a number per input",
+    "warn": "warnings at the user's line",
     "validation": "refuses bad arguments, for every room",
 }
 _NO_ROOMS = ("__init__", "__main__", "version")

@@ -74,7 +74,7 @@ class TestTraces:
 def test_no_python_in_what_is_compiled(model, held_out):
     guarded = a2d.guard(model, attacks=FOUR)
     specs = tf.TensorSpec((None, 8, 8, 1), tf.float32), tf.TensorSpec((None,), tf.bool)
-    traced = tf.function(guarded.detector._detect, autograph=False).get_concrete_function(*specs)
+    traced = tf.function(guarded.detector.judge, autograph=False).get_concrete_function(*specs)
     graph = traced.graph.as_graph_def()
     ops = {node.op for node in graph.node}
     ops |= {node.op for function in graph.library.function for node in function.node_def}

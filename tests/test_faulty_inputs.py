@@ -147,7 +147,7 @@ class TestInputs:
     def test_datasets_of_no_batches_of_inputs(self, guarded, x):
         for run in (guarded.predict, guarded.adapt):
             with pytest.raises(
-                tf.errors.InvalidArgumentError, match=r"under the name.* Received: {'a'"
+                tf.errors.InvalidArgumentError, match=r"or in a dict under.* Received: \{'a'"
             ):
                 run(batches({"a": x}), verbose=0)
 

@@ -297,8 +297,13 @@ def test_one_feature_looked_up_among_others_is_taken():
 
 
 class TestBatches:
-    def test_one_batch_size_is_refused(self):
+    def test_a_declared_batch_size_does_not_matter(self):
         model = keras.Sequential([keras.Input((4,), batch_size=8), layers.Dense(3)])
+        assert Classifier(model).logits(tf.constant(X)).shape == (len(X), 3)
+
+    def test_one_batch_size_is_refused(self):
+        of_eight = layers.Lambda(lambda x: keras.ops.reshape(x, (8, 4)))
+        model = keras.Sequential([keras.Input((4,), batch_size=8), of_eight, layers.Dense(3)])
         with pytest.raises(ValueError, match="without `batch_size`.*only batches of 8,"):
             Classifier(model)
 

@@ -37,7 +37,7 @@ def predict(guarded, x):
 
 
 @keras.saving.register_keras_serializable(package="tests")
-class Subclassed(keras.Model):
+class Nested(keras.Model):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.inner = small()
@@ -65,7 +65,7 @@ def nested(x):
 
 
 def subclassed(x):
-    model = Subclassed()
+    model = Nested()
     model(x)
     return model
 
@@ -130,7 +130,7 @@ class TestPredict:
     def test_what_no_graph_computes_is_refused(self, x):
         model = Tempered()
         model(x)
-        with pytest.raises(ValueError, match="`predict` of this classifier computes something el"):
+        with pytest.raises(ValueError, match="`predict` of this classifier computes something"):
             a2d.guard(model)
 
 

@@ -168,7 +168,7 @@ class TestAnyModel:
 class TestDetection:
     @pytest.fixture(scope="class")
     def guarded(self, model, held_out):
-        guarded = a2d.guard(model, precision=LOW)
+        guarded = a2d.guard(a2d.Classifier(model, precision=LOW))
         guarded.adapt(held_out, verbose=0)
         return guarded
 
@@ -193,11 +193,11 @@ class TestDetection:
 
     @pytest.mark.parametrize(("there", "here"), [("float32", LOW), (LOW, "float32")])
     def test_costs_of_another_precision_are_refused(self, there, here, model, held_out, benign):
-        adapted = a2d.guard(model, precision=there)
+        adapted = a2d.guard(a2d.Classifier(model, precision=there))
         adapted.adapt(held_out[:40], verbose=0)
-        other = a2d.guard(model, precision=here)
+        other = a2d.guard(a2d.Classifier(model, precision=here))
         other.set_weights(adapted.get_weights())
-        with pytest.raises(ValueError, match="or its precision has.*call `adapt`.*Received: "):
+        with pytest.raises(ValueError, match="or its precision.*call `adapt`.*Received: "):
             other.predict(benign, verbose=0)
 
 
@@ -215,8 +215,8 @@ class TestDetection:
 )
 def test_attacks_cost_nearly_the_same(attack, share, model, benign, adversarial):
     x = np.concatenate([benign[:20], adversarial[:20]])
-    exact = a2d.AttackCosts(model, [attack]).transform(x)[:, 0]
-    low = a2d.AttackCosts(model, [attack], precision=LOW).transform(x)[:, 0]
+    exact = a2d.AttackCosts(model, attacks=[attack]).transform(x)[:, 0]
+    low = a2d.AttackCosts(a2d.Classifier(model, precision=LOW), attacks=[attack]).transform(x)[:, 0]
     near = np.abs(low - exact) <= np.maximum(1, 0.02 * exact)
     assert near.mean() >= share
 
@@ -287,9 +287,8 @@ def test_a_substitute_keeps_its_precision(model):
 class TestErrors:
     @pytest.mark.parametrize("value", ["half", None, 16, ["bfloat16"]])
     def test_unknown(self, model, value):
-        for make in (a2d.Classifier, a2d.guard, a2d.DetectorLayer):
-            with pytest.raises(ValueError, match="`precision` must be .* Received: "):
-                make(model, precision=value)
+        with pytest.raises(ValueError, match="`precision` must be .* Received: "):
+            a2d.Classifier(model, precision=value)
 
     @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")
     def test_float16_without_a_gpu(self, model):

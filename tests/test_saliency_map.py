@@ -151,5 +151,5 @@ def test_refuses_other_parameters(classifier, benign):
 
 def test_needs_a_gradient(labels_only, benign):
     for attack in (JSMA(), PairJSMA()):
-        with pytest.raises(ValueError, match=r"labels alone, DBA.* Received: "):
+        with pytest.raises(ValueError, match=r"use DBA, .* Received: "):
             attack(labels_only, benign)

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from a2d_keras.classifier.layerwise import describe
+from a2d_keras.classifier.layerwise import describe, pack
 
 _CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 DATA_FORMATS = ("channels_last", "channels_first")
@@ -45,13 +45,28 @@ def _declared_shape(model: keras.Model, inputs: Any) -> Any:
             f"Received: {len(inputs)} inputs of {describe(model)}"
         )
     batch = inputs[0].shape[0]
-    if batch is not None:
+    if batch is not None and not _takes(model, batch + 1):
         raise ValueError(
             "The classifier must take batches of any size: build it again without `batch_size` in "
             "`keras.Input`, and give it the weights with `set_weights`. "
             f"Received: only batches of {batch}, for {describe(model)}"
         )
     return inputs[0].shape
+
+
+def _takes(model: keras.Model, count: int) -> bool:
+    """Return whether a model takes a batch of another size than it declares.
+
+    Most models do. `fit`, for one, declares the size of its first batch for a model that it builds.
+    """
+    declared = model.inputs[0]
+    sides = [side or 1 for side in declared.shape[1:]]
+    x = pack(model, tf.zeros([count, *sides], declared.dtype))
+    try:
+        outputs = model(x, training=False)
+    except Exception:  # whatever a layer made for one size stumbles over
+        return False
+    return all(len(output) == count for output in tf.nest.flatten(outputs))
 
 
 def _is_shape(shape: Any) -> bool:

@@ -75,3 +75,19 @@ def describe(model: keras.Model) -> str:
         Its class and name.
     """
     return f"{type(model).__name__} {model.name!r}"
+
+
+def pack(model: keras.Model, x: Any) -> Any:
+    """Put the one input of a model into the dict or list that a Functional model declares.
+
+    Args:
+        model: The model.
+        x: The input.
+
+    Returns:
+        The input, as the model takes it.
+    """
+    structure = getattr(model, "_inputs_struct", None)
+    if not isinstance(structure, (dict, list, tuple)):
+        return x
+    return keras.tree.pack_sequence_as(structure, [x])

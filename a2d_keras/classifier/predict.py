@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras.classifier.layerwise import describe, has_graph, predict_layer, run
+from a2d_keras.classifier.layerwise import describe, has_graph, pack, predict_layer, run
 
 _OVERRIDABLE = ("predict", "predict_step", "make_predict_function")
 _NEARLY = 1e-4  # largest relative difference that rounding may make between equal outputs
@@ -65,7 +65,7 @@ class PredictFunction:
             `KerasTensor`s in the structure of the outputs.
         """
         if not self._steps and not self._preprocesses:
-            return self._model.compute_output_spec(_packed(self._structure, x))
+            return self._model.compute_output_spec(pack(self._model, x))
         traced = tf.function(self, autograph=False).get_concrete_function(
             tf.TensorSpec(x.shape, x.dtype)
         )
@@ -112,14 +112,14 @@ class PredictFunction:
             )
 
     def _model_predict(self, x: np.ndarray) -> Any:
-        data = _packed(self._structure, x)
+        data = pack(self._model, x)
         try:
             return self._model.predict(data, verbose=0)
         except TypeError:  # its own `predict` takes no `verbose`
             return self._model.predict(data)
 
     def _prepared(self, x: Any) -> Any:
-        data = _packed(self._structure, x)
+        data = pack(self._model, x)
         if self._preprocesses:
             data = self._model.preprocess_samples(data)
             data, _, _ = keras.utils.unpack_x_y_sample_weight(data)
@@ -128,13 +128,6 @@ class PredictFunction:
 
 def _is_kerass_own(model: keras.Model, name: str) -> bool:
     return getattr(getattr(model, name), "__module__", "").startswith("keras.")
-
-
-def _packed(structure: Any, x: Any) -> Any:
-    """Put the input into the dict or list that a Functional model declares."""
-    if not isinstance(structure, (dict, list, tuple)):
-        return x
-    return keras.tree.pack_sequence_as(structure, [x])
 
 
 def _same(theirs: Any, ours: Any) -> bool:
