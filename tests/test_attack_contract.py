@@ -210,6 +210,7 @@ def test_a_budget_cuts_it_short(attack, target, x, result):
     assert set(short.cost[~in_time]) <= {budget, attack.max_iterations}
 
 
+@pytest.mark.slow
 def test_another_value_of_a_traced_parameter_takes_no_other_graph(attack, small, x):
     traced = getattr(attack, "traced", ())
     assert set(traced) <= {field.name for field in dataclasses.fields(attack)}
@@ -233,6 +234,7 @@ def other(value):
     return value + 1 if isinstance(value, int) else 1.1 * value + 0.01
 
 
+@pytest.mark.slow
 def test_features_of_other_ranges_are_attacked_alike(kind, make, small, x, result):
     def with_ranges(model):
         inputs = keras.Input(SHAPE)

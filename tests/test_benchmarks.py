@@ -104,6 +104,7 @@ def run(out, monkeypatch, *parts):
 
 
 @pytest.mark.usefixtures("shared")
+@pytest.mark.slow
 def test_verdicts_are_counted_and_agree(tmp_path, monkeypatch):
     rows = run(tmp_path, monkeypatch, "verdicts")["verdicts"]["rows"]
     gradients, differ = rows[::2], rows[1::2]
@@ -125,6 +126,7 @@ def test_gradients_of_a_verdict_are_one_more_than_its_steps(subject):
     assert whole == (full.cost + 1).mean()
 
 
+@pytest.mark.slow
 def test_loop_counts_the_same_gradients_in_any_batch(tmp_path, monkeypatch, shared):
     walk = (
         a2d.DBA(max_iterations=3) if len({*shared.settings.defences.values()}) > 1 else shared.bim
@@ -138,6 +140,7 @@ def test_loop_counts_the_same_gradients_in_any_batch(tmp_path, monkeypatch, shar
 
 
 @pytest.mark.usefixtures("shared")
+@pytest.mark.slow
 def test_peers_agree_and_parts_are_kept(tmp_path, monkeypatch, capsys):
     kept = run(tmp_path, monkeypatch, "cleverhans")
     costs, judged = kept["cleverhans"]["rows"]
@@ -223,6 +226,7 @@ def test_seconds_of_more_inputs_are_more():
 
 
 @pytest.mark.parametrize("what", ["verdicts", "costs"])
+@pytest.mark.slow
 def test_memory_is_printed(what, capsys):
     memory.main([what, "100"])
     assert float(capsys.readouterr().out) > 100
@@ -287,6 +291,7 @@ def test_best_batch_is_no_larger_than_the_inputs():
     assert timing.best_batch(lambda x: x, np.zeros(5)) == 5
 
 
+@pytest.mark.slow
 def test_peers_steps_are_counted_as_ours(subject):
     x = np.concatenate([subject.kinds["FGSM"], subject.benign])[::8]
     labels = subject.labels(x)
@@ -323,6 +328,7 @@ def compares_walks(subject, taken):
     assert "fooled 100% and 100%" in note
 
 
+@pytest.mark.slow
 def test_walks_are_compared_at_equal_distance(subject, monkeypatch):
     class Walk:
         """Return an input of another class, with an overshoot that shrinks with the steps."""

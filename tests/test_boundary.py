@@ -124,6 +124,7 @@ class TestStarts:
                 attack(bright, self.DARK)
 
 
+@pytest.mark.slow
 def test_a_walk_that_converges_too_far_away_resists():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     model.set_weights([np.array([[1.0, 0]] * 4), np.array([-1.2, 0])])  # a plane at distance 0.4
@@ -147,6 +148,7 @@ def test_adversarial_inputs_cost_less(classifier, adversarial, result):
     assert np.median(DBA()(classifier, adversarial[:12]).cost) < np.median(result.cost) / 2
 
 
+@pytest.mark.slow
 def test_lengths_are_fractions_of_the_range(model, classifier, benign):
     benign = benign[:12]
     inputs = keras.Input((8, 8, 1))

@@ -164,6 +164,7 @@ class TestGuarded:
             guarded.predict(inputs, verbose=0, callbacks=[Count()])
             assert batches == expected
 
+    @pytest.mark.slow
     def test_saved_loaded_and_exported(self, guarded, benign, tmp_path, timed):
         """The machine that loads a model calibrates again; an exported model keeps its count."""
         expected = guarded.predict(benign, verbose=0)
@@ -176,6 +177,7 @@ class TestGuarded:
         served = exported.serve(tf.constant(benign))
         np.testing.assert_array_equal(served["is_adversarial"], expected["is_adversarial"])
 
+    @pytest.mark.slow
     def test_inside_another_model(self, guarded, benign, timed):
         layer = a2d.DetectorLayer(guarded.detector.model, slots="auto")
         layer.set_weights(guarded.detector.get_weights())

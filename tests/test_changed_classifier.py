@@ -153,7 +153,7 @@ class Changed:
 @pytest.mark.parametrize(
     ("kind", "ways"),
     [
-        *[(kind, ["predict"]) for kind in CHANGES],
+        *[(kind, ["predict"]) for kind in ("lora", "activation", "normalization", "trained")],
         *[pytest.param(kind, list(WAYS), marks=pytest.mark.slow) for kind in CHANGES],
     ],
 )
@@ -164,7 +164,7 @@ def test_no_answer_is_of_what_it_was(kind, ways, x):
     changed.require_right()
 
 
-@pytest.mark.parametrize("kind", ["lora", "trained"])
+@pytest.mark.parametrize("kind", ["lora", pytest.param("trained", marks=pytest.mark.slow)])
 def test_a_graph_of_other_layers_refuses(kind, x):
     """What was compiled around the layer before; one of the same layers shares their variables."""
     changed = Changed(kind, x, ["predict"], with_outer=True)
@@ -177,6 +177,7 @@ def test_a_graph_of_other_layers_refuses(kind, x):
     changed.is_right(outer.predict(x, verbose=0))
 
 
+@pytest.mark.slow
 def test_no_way_to_an_answer_is_left_out(x, tmp_path):
     changed = Changed("lora", x, list(WAYS))
     changed.require_refusals()
@@ -219,6 +220,7 @@ def test_who_is_only_warned_gets_what_it_is_now(kind, ways, x):
         guarded.predict(x, verbose=0)
 
 
+@pytest.mark.slow
 def test_guards_on_one_classifier_change_together(x):
     classifier = a2d.Classifier(sequential(x))
     first, second = (a2d.guard(classifier, attacks=[ATTACK]) for _ in range(2))
@@ -235,6 +237,7 @@ def test_guards_on_one_classifier_change_together(x):
     )
 
 
+@pytest.mark.slow
 def test_weights_that_travel_leave_graphs_as_they_are(x):
     """The state comes from a guarded model whose classifier has changed; this one's has not."""
     stays, moves = (a2d.guard(sequential(x), attacks=[ATTACK]) for _ in range(2))

@@ -21,6 +21,7 @@ def costs(model):
     return AttackCosts(model, attacks=ATTACKS)
 
 
+@pytest.mark.slow
 def test_fingerprints_are_the_costs_of_each_attack(costs, classifier, benign):
     fingerprints = costs.transform(benign)
     assert fingerprints.shape == (len(benign), 2)

@@ -50,12 +50,14 @@ def adapted():
 
 
 @pytest.mark.parametrize("page", PAGES)
+@pytest.mark.slow
 def test_examples_run(page):
     result = doctest.testfile(str(DOCS / page), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert result.attempted > 0
     assert result.failed == 0
 
 
+@pytest.mark.slow
 def test_blocks_of_python_run(model, digits, tmp_path, monkeypatch, capsys):
     """All run in one folder and namespace, since later examples load the README's model."""
     monkeypatch.chdir(tmp_path)
@@ -69,6 +71,7 @@ def test_blocks_of_python_run(model, digits, tmp_path, monkeypatch, capsys):
     assert "[" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_commands_print_what_the_page_says(model, digits, tmp_path, monkeypatch, capsys):
     """Sentences and exit status match. Numbers may not, since they depend on the machine."""
     monkeypatch.chdir(tmp_path)

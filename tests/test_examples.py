@@ -21,6 +21,7 @@ def _share(name, printed):
     return float(re.search(rf"{name} \w+ flagged: ([\d.]+)%", printed)[1]) / 100
 
 
+@pytest.mark.slow
 def test_guard_your_model(capsys):
     guard_your_model.main()
     printed = capsys.readouterr().out
@@ -43,6 +44,7 @@ def _guard_photographs(folder, capsys):
     assert (folder / "guarded.keras").is_file()
 
 
+@pytest.mark.slow
 def test_guard_mobilenet_with_a_small_classifier(tmp_path, capsys, monkeypatch):
     """Quick: read a folder; guard a model in the place of MobileNet, and judge."""
     small = keras.Sequential(
@@ -71,6 +73,7 @@ def test_guard_mobilenet_takes_weights_from_a_file(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_watch_robustness(capsys, tmp_path):
     watch_robustness.main(["--epochs", "3", "--log-dir", "logs"])
     header, *epochs = capsys.readouterr().out.strip().split("\n")

@@ -16,6 +16,7 @@ HIGH = np.array([90, 1e6, 1, 1], "float32")
 
 
 def dense(*before):
+    keras.utils.set_random_seed(0)
     return keras.Sequential([keras.Input((4,)), *before, layers.Dense(3, "softmax")])
 
 

@@ -219,7 +219,9 @@ class TestInputs:
         np.testing.assert_allclose(out["predictions"], model.predict(pixels, verbose=0), atol=1e-6)
         np.testing.assert_array_equal(out["cost"], predict(plain, pixels / 255)["cost"])
 
-    @pytest.mark.parametrize("declared", ["name", "dict", "list"])
+    @pytest.mark.parametrize(
+        "declared", ["dict", *(pytest.param(d, marks=pytest.mark.slow) for d in ("name", "list"))]
+    )
     def test_named(self, declared, x):
         inputs = keras.Input((4,), name="features")
         shape = {"name": inputs, "dict": {"features": inputs}, "list": [inputs]}[declared]
@@ -254,6 +256,7 @@ class TestInputs:
         with pytest.raises(ValueError, match="within the bounds of each feature"):
             predict(guarded, rows + 1)
 
+    @pytest.mark.slow
     def test_ranges_are_saved(self, x, tmp_path):
         low, high = np.zeros(4), np.array([1, 2, 3, 4.0])
         guarded = adapted(small(), x * high, bounds=(low, high))
@@ -318,6 +321,7 @@ class TestTwoClasses:
         assert attack(guarded.detector.classifier, images).success[1::2].mean() > 0.9
         assert guarded.detector.thresholds[0] < 200
 
+    @pytest.mark.slow
     def test_survives_saving(self, guarded, images, tmp_path):
         expected = predict(guarded, images)
         guarded.save(tmp_path / "guarded.keras")

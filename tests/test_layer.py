@@ -69,7 +69,7 @@ def test_outputs(guarded, benign, out):
     [
         pytest.param(None, id="one"),
         pytest.param(SEVERAL[:2], id="two", marks=pytest.mark.slow),
-        pytest.param(SEVERAL, id="three"),
+        pytest.param(SEVERAL, id="three", marks=pytest.mark.slow),
     ],
 )
 def test_early_verdicts_are_those_of_a_full_run(guard_digits, benign, adversarial, attacks):
@@ -90,6 +90,7 @@ def test_early_verdicts_are_those_of_a_full_run(guard_digits, benign, adversaria
         np.testing.assert_array_equal(slow["cost"], costs)
 
 
+@pytest.mark.slow
 class TestOrder:
     """The most expensive attacks are named first, and run last."""
 
@@ -358,6 +359,7 @@ def test_adapting_again_reaches_compiled_functions(classifier, held_out, benign)
     assert predict(guarded, benign)["is_adversarial"].sum() > before["is_adversarial"].sum()
 
 
+@pytest.mark.slow
 def test_layer_in_a_functional_model(guarded, classifier, benign, out):
     layer = a2d.DetectorLayer(classifier)
     inputs = keras.Input((8, 8, 1))

@@ -201,15 +201,19 @@ class TestDetection:
             other.predict(benign, verbose=0)
 
 
+def slow(attack, share):
+    return pytest.param(attack, share, marks=pytest.mark.slow)
+
+
 @needs_bfloat16
 @pytest.mark.parametrize(
     ("attack", "share"),
     [
         (a2d.BIM(), 0.95),
-        (a2d.JSMA(max_iterations=100), 0.95),
-        (a2d.CarliniWagner(binary_search_steps=1, search_iterations=20), 0.85),
-        (a2d.DBA(max_iterations=30), 0.8),  # a walk that every label steers
-        (a2d.DeepFool(max_iterations=20), 0.7),  # whose step ends where the logits are equal
+        slow(a2d.JSMA(max_iterations=100), 0.95),
+        slow(a2d.CarliniWagner(binary_search_steps=1, search_iterations=20), 0.85),
+        slow(a2d.DBA(max_iterations=30), 0.8),  # a walk that every label steers
+        slow(a2d.DeepFool(max_iterations=20), 0.7),  # whose step ends where the logits are equal
     ],
     ids=lambda attack: type(attack).__name__,
 )
@@ -222,6 +226,7 @@ def test_attacks_cost_nearly_the_same(attack, share, model, benign, adversarial)
 
 
 @needs_bfloat16
+@pytest.mark.slow
 def test_xla(model, benign):
     classifier = a2d.Classifier(model, precision=LOW)
     plain = a2d.BIM()(classifier, benign)

@@ -89,6 +89,7 @@ def test_nor_does_any_other(classifier, expensive, attack):
     ],
     ids=["default", "exact", "labels"],
 )
+@pytest.mark.slow
 def test_no_input_exceeds_the_budget(guard_digits, model, expensive, options):
     """Counted in the classifier itself, one input at a time, so that no slot is ever empty."""
     adapted = guard_digits(count=60, **options)

@@ -166,6 +166,7 @@ def collected(checkout):
     return run(checkout, "-m", "pytest", "--collect-only", "-q", *there)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_contract_tests_cover_it(checkout, collected, name):
     if f"test_{name}.py" not in collected:

@@ -65,6 +65,7 @@ def ensembles(draw):
 
 @settings(max_examples=50, deadline=None)
 @given(ensemble=ensembles())
+@pytest.mark.slow
 def test_a_settled_verdict_is_the_full_one(ensemble):
     """For any order of the attacks, and so for the one that is learned."""
     rule, full, _, rng = ensemble

@@ -53,6 +53,7 @@ def assert_equal(left, right):
         np.testing.assert_array_equal(left[name], right[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_reloads_in_a_fresh_process(saved, x, out, tmp_path):
     np.save(tmp_path / "x.npy", x)
     arguments = [saved, tmp_path / "x.npy", tmp_path / "out.npz"]
@@ -91,6 +92,7 @@ def test_an_exported_model_takes_an_empty_batch(guarded, exported, x):
     assert len(serve(exported, x[:0])["score"]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "attacks",
     [
@@ -102,7 +104,6 @@ def test_an_exported_model_takes_an_empty_batch(guarded, exported, x):
         ),
         pytest.param(
             (a2d.JSMA(), a2d.BIM(), a2d.BIM2(), a2d.DBA()),
-            marks=pytest.mark.slow,
             id="as long as in the paper",
         ),
     ],
@@ -161,6 +162,7 @@ def test_guards_a_legacy_h5_model(guarded, guard_digits, model, x, out, tmp_path
     assert_equal(out, other.predict(x, verbose=0))
 
 
+@pytest.mark.slow
 def test_layer_in_a_functional_model_is_saved_and_exported(guarded, x, out, tmp_path):
     layer = a2d.DetectorLayer(zoo.load("digits"))
     inputs = keras.Input((8, 8, 1))

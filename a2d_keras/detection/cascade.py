@@ -31,7 +31,11 @@ class Cascade:
         self._costs = costs
         self._rule = rule
         self._slots = slots
-        self._compiled = tf.function(self._run, autograph=False)
+        signature = [
+            tf.TensorSpec((None, *classifier.input_shape), tf.float32),
+            tf.TensorSpec((None,), tf.bool),
+        ]
+        self._compiled = tf.function(self._run, input_signature=signature, autograph=False)
 
     def __call__(self, images: tf.Tensor, invalid: tf.Tensor) -> dict[str, tf.Tensor]:
         """Judge inputs, in the caller's graph or in an own one.
