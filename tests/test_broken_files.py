@@ -10,6 +10,8 @@ import pytest
 import a2d_keras as a2d
 from a2d_keras import cli
 
+pytestmark = pytest.mark.keras
+
 SHAPE = (2, 3, 1)
 ATTACKS = [a2d.BIM(eps_iter=1e-3, max_iterations=99), a2d.BIM2(eps_iter=1e-3, max_iterations=99)]
 

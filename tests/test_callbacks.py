@@ -11,6 +11,8 @@ from scipy import stats
 
 import a2d_keras as a2d
 
+pytestmark = pytest.mark.keras
+
 QUICK = a2d.BIM(eps_iter=0.01, max_iterations=30)
 
 

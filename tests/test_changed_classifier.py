@@ -9,6 +9,8 @@ import tensorflow as tf
 
 import a2d_keras as a2d
 
+pytestmark = pytest.mark.keras
+
 ATTACK = a2d.BIM(eps_iter=2e-3, max_iterations=150)
 CHANGED = "changed since `adapt`.*call `adapt` with benign inputs again.* Received: "
 STALE = "layers have changed since this graph was traced: compile the model around"

@@ -10,6 +10,8 @@ from keras import layers
 
 from a2d_keras import BIM, Classifier
 
+pytestmark = pytest.mark.keras
+
 SHAPE = (6, 6, 2)
 
 

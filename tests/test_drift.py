@@ -9,6 +9,8 @@ import tensorflow as tf
 
 import a2d_keras as a2d
 
+pytestmark = pytest.mark.keras
+
 CHANGED = "weights have changed since `adapt`.*call `adapt` with benign inputs again.* Received: "
 
 

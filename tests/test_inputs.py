@@ -10,6 +10,8 @@ from keras import layers
 
 from a2d_keras import BIM, DBA, Classifier, inputs
 
+pytestmark = pytest.mark.keras
+
 X = np.random.default_rng(0).uniform(size=(6, 4)).astype("float32")
 LOW = np.array([18, 0, 0, -1], "float32")
 HIGH = np.array([90, 1e6, 1, 1], "float32")

@@ -8,6 +8,8 @@ import tensorflow as tf
 import a2d_keras as a2d
 from a2d_keras.attacks.engine.slots import SlotLoop
 
+pytestmark = pytest.mark.keras
+
 ATTACK = a2d.BIM(eps_iter=2e-3, max_iterations=150)
 OUTPUTS = ("is_adversarial", "score", "cost", "exact")
 

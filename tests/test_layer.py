@@ -9,6 +9,8 @@ import tensorflow as tf
 import a2d_keras as a2d
 from models import zoo
 
+pytestmark = pytest.mark.keras
+
 OUTPUTS = {"predictions", "is_adversarial", "score", "cost", "exact"}
 SEVERAL = (a2d.BIM(), a2d.BIM2(), a2d.BIM(eps_iter=0.002, max_iterations=200))
 QUICK = (a2d.BIM(eps_iter=0.004, max_iterations=100), a2d.BIM2(eps_iter=0.001, max_iterations=150))

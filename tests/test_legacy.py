@@ -8,6 +8,8 @@ import pytest
 
 import a2d_keras as a2d
 
+pytestmark = pytest.mark.keras
+
 DATA = pathlib.Path(__file__).parent / "data"
 SERIALIZED_BIM = {
     "module": "a2d_keras.attacks.gradient_sign",

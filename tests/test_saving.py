@@ -9,6 +9,8 @@ import tensorflow as tf
 import a2d_keras as a2d
 from models import zoo
 
+pytestmark = pytest.mark.keras
+
 FRESH_PROCESS = """
 import sys
 import keras, numpy as np
