@@ -14,7 +14,7 @@ from a2d_keras.precision import lowered, native_bfloat16
 from models import zoo
 
 needs_bfloat16 = pytest.mark.skipif(not native_bfloat16(), reason="this processor lacks bfloat16")
-pytestmark = [pytest.mark.keras, pytest.mark.filterwarnings("ignore:This processor's bfloat16"]
+pytestmark = [pytest.mark.keras, pytest.mark.filterwarnings("ignore:This processor's bfloat16")]
 LOW = "bfloat16"
 
 

@@ -13,7 +13,10 @@ from keras import layers
 from a2d_keras import Classifier
 from a2d_keras.classifier.structure import Structure, hash_weights
 
-pytestmark = [pytest.mark.keras, pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`"]
+pytestmark = [
+    pytest.mark.keras,
+    pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`"),
+]
 
 
 def convolutional():
