@@ -40,6 +40,7 @@ if not _deferred:
     from a2d_keras.attacks.base import StepAttack as StepAttack
     from a2d_keras.attacks.engine.slots import AttackResult as AttackResult
     from a2d_keras.attacks.engine.slots import Slots as Slots
+    from a2d_keras.attacks.substitute import SubstituteTraining as SubstituteTraining
     from a2d_keras.attacks.substitute import train_substitute as train_substitute
     from a2d_keras.callbacks import *  # noqa: F403
     from a2d_keras.classifier import Classifier as Classifier

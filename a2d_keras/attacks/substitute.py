@@ -20,17 +20,45 @@ from a2d_keras.validation import require_fraction, require_whole
 _FGSM = FGSM(eps=0.35)  # as Zhao et al. 2021 transfer it (Table 6)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SubstituteTraining:
+    """How a substitute is trained.
+
+    Args:
+        rounds: How many times to double the inputs. Defaults to 5.
+        epochs: Passes over the inputs in each training. Defaults to 10.
+        step: Change of a pixel from an input to its copy, as a fraction of the input range.
+            Defaults to 0.1.
+        batch_size: Inputs in a batch. Defaults to 128.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Examples:
+        >>> SubstituteTraining(rounds=2).epochs
+        10
+    """
+
+    rounds: int = 5
+    epochs: int = 10
+    step: float = 0.1
+    batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        require_whole("rounds", self.rounds, minimum=0)
+        require_whole("epochs", self.epochs)
+        require_fraction("step", self.step)
+        require_whole("batch_size", self.batch_size)
+
+
 def train_substitute(
     classifier: Classifier,
     x: Any,
     model: keras.Model | None = None,
     *,
-    rounds: int = 5,
-    epochs: int = 10,
-    step: float = 0.1,
-    batch_size: int = 128,
     seed: int = 0,
     verbose: int = 0,
+    **training: Any,
 ) -> Classifier:
     """Train a substitute on a classifier's labels alone.
 
@@ -45,13 +73,9 @@ def train_substitute(
             a tuple.
         model: The `keras.Model` to train, compiled for whole-number labels. It is changed.
             Defaults to a perceptron with two layers of 200 units, and Adam.
-        rounds: How many times to double the inputs. Defaults to 5.
-        epochs: Passes over the inputs in each training. Defaults to 10.
-        step: Change of a pixel from an input to its copy, as a fraction of the input range.
-            Defaults to 0.1.
-        batch_size: Inputs in a batch. Defaults to 128.
         seed: Seed of the default model's weights and of the order of training. Defaults to 0.
         verbose: 1 shows a progress bar for each training, 0 is silent. Defaults to 0.
+        **training: As `SubstituteTraining` describes, such as `rounds=2`.
 
     Returns:
         The substitute, a `Classifier` with the bounds of `classifier`.
@@ -66,11 +90,9 @@ def train_substitute(
         >>> substitute.classes
         3
     """
-    require_whole("rounds", rounds, minimum=0)
-    require_whole("epochs", epochs)
-    require_fraction("step", step)
-    require_whole("batch_size", batch_size)
+    how = SubstituteTraining(**training)
     require_whole("seed", seed, minimum=0)
+    batch_size = how.batch_size
     images = tf.concat(list(inputs.batches(x, classifier, batch_size)), axis=0)
     if len(images) == 0:
         raise ValueError(f"`x` must hold inputs to learn from. Received: {images.shape}")
@@ -80,12 +102,12 @@ def train_substitute(
     substitute = Classifier(model, bounds=classifier.bounds)
     _require_fit(substitute, classifier)
     labels = _labels(classifier, images, batch_size)
-    for trained in range(rounds + 1):
+    for trained in range(how.rounds + 1):
         if trained:
-            copies = _copies(substitute, images, labels, step, batch_size)
+            copies = _copies(substitute, images, labels, how.step, batch_size)
             images = tf.concat([images, copies], axis=0)
             labels = tf.concat([labels, _labels(classifier, copies, batch_size)], axis=0)
-        order = np.concatenate([generator.permutation(len(images)) for _ in range(epochs)])
+        order = np.concatenate([generator.permutation(len(images)) for _ in range(how.epochs)])
         model.fit(_in_order(images, labels, order, batch_size), shuffle=False, verbose=verbose)
     return substitute
 
