@@ -184,12 +184,12 @@ def test_no_way_to_an_answer_is_left_out(x, tmp_path):
     changed = Changed("lora", x, list(WAYS))
     changed.require_refusals()
     with pytest.raises(ValueError, match=CHANGED):
-        changed.guarded.export(tmp_path / "serving", verbose=False)
+        changed.guarded.export(tmp_path / "serving")
     with pytest.raises(ValueError, match=CHANGED):
         around(changed.guarded).predict(x, verbose=0)  # when it is traced
     changed.adapt()
     changed.require_right()
-    changed.guarded.export(tmp_path / "serving", verbose=False)
+    changed.guarded.export(tmp_path / "serving")
     exported = tf.saved_model.load(tmp_path / "serving")
     changed.is_right(exported.serve(tf.constant(x)))
 

@@ -264,7 +264,7 @@ class TestInputs:
         guarded = adapted(small(), x * high, bounds=(low, high))
         guarded.save(tmp_path / "guarded.keras")
         loaded = keras.models.load_model(tmp_path / "guarded.keras")
-        guarded.export(tmp_path / "serving", verbose=False)
+        guarded.export(tmp_path / "serving")
         exported = tf.saved_model.load(tmp_path / "serving")
         expected, rows = predict(guarded, x * high), (x * high).astype("float32")
         for out in (predict(loaded, rows), exported.serve(tf.constant(rows))):
@@ -331,7 +331,7 @@ class TestTwoClasses:
         np.testing.assert_array_equal(
             loaded.detector.attacks[0].starts, guarded.detector.attacks[0].starts
         )
-        guarded.export(tmp_path / "serving", verbose=False)
+        guarded.export(tmp_path / "serving")
         exported = tf.saved_model.load(tmp_path / "serving")
         for out in (predict(loaded, images), exported.serve(tf.constant(images))):
             for name in OUTPUTS:

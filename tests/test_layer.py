@@ -133,7 +133,7 @@ class TestOrder:
 
     @pytest.mark.slow
     def test_is_exported(self, quick, out, x, tmp_path):
-        quick.export(tmp_path / "serving", verbose=False)
+        quick.export(tmp_path / "serving")
         exported = tf.saved_model.load(tmp_path / "serving")
         np.testing.assert_array_equal(exported.serve(tf.constant(x))["cost"], out["cost"])
 

@@ -68,12 +68,12 @@ def test_reloads_in_a_fresh_process(saved, x, out, tmp_path):
 def exported(saved, tmp_path_factory):
     """Export a model that was loaded and never called."""
     folder = tmp_path_factory.mktemp("serving")
-    keras.models.load_model(saved).export(folder, verbose=False)
+    keras.models.load_model(saved).export(folder)
     return folder
 
 
 def test_exports(guarded, x, out, tmp_path):
-    guarded.export(tmp_path / "serving", verbose=False)
+    guarded.export(tmp_path / "serving")
     assert_equal(out, serve(tmp_path / "serving", x))
 
 
@@ -173,5 +173,5 @@ def test_layer_in_a_functional_model_is_saved_and_exported(guarded, x, out, tmp_
     pipeline.save(tmp_path / "pipeline.keras")
     loaded = keras.models.load_model(tmp_path / "pipeline.keras")
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), out["is_adversarial"])
-    loaded.export(tmp_path / "serving", verbose=False)
+    loaded.export(tmp_path / "serving")
     np.testing.assert_array_equal(serve(tmp_path / "serving", x), out["is_adversarial"])

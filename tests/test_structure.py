@@ -74,6 +74,8 @@ def with_lora(model):
 
 
 def quantized(model, mode):
+    if mode != "int8" and keras.__version__.startswith("3.3."):
+        pytest.skip("Keras 3.3 lacks int4, and reads float8 in another order than it writes")
     model.quantize(mode)
     return model
 

@@ -301,7 +301,8 @@ class DetectorLayer(keras.layers.Layer):
         return predictions, trusted
 
     def _state(self, name: str, value: np.ndarray) -> keras.Variable:
-        initial = keras.initializers.Constant(value)
+        # The oldest Keras cannot fill a bool weight with a constant.
+        initial = keras.initializers.Constant(value) if value.any() else "zeros"
         return self.add_weight(
             name=name, shape=value.shape, dtype=value.dtype, initializer=initial, trainable=False
         )
