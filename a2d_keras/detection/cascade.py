@@ -58,7 +58,7 @@ class Cascade:
             A number for each attack. `"auto"` is calibrated now.
         """
         attacks = (cost.statistic.base_attack for cost in self._costs)
-        return tuple(attack.count_slots(self._classifier.unit, self._slots) for attack in attacks)
+        return tuple(attack.count_slots(self._classifier, self._slots) for attack in attacks)
 
     def max_queries(self, settled: bool) -> int:
         """Return the largest number of queries that the attacks on one input can take.
