@@ -9,7 +9,7 @@ import keras
 from keras import layers
 
 from a2d_keras import BIM, BIM2, DBA, FGSM, JSMA, PairJSMA
-from models.parameters import CARLINI_WAGNER
+from models.parameters import CARLINI_WAGNER, strong
 from models.record import Record, Settings
 from models.sources import from_folder_or_keras
 
@@ -60,6 +60,7 @@ RECORD = Record(
             "DBA_d": DBA(distance=1e-3),
         },
         baselines={"KD+BU": {"bandwidth": 0.26}},  # its authors' choice
+        strong=strong(eps=8 / 255, eps_iter=2 / 255),
         benign_accuracy=0.740,
     ),
     # Our classifier was trained on images that had been compressed as JPEG.

@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from a2d_keras import BIM, FGSM, PairJSMA
-from models.parameters import CARLINI_WAGNER, DEFENCES
+from models.parameters import CARLINI_WAGNER, DEFENCES, strong
 from models.record import Dataset, Record, Settings
 
 
@@ -45,6 +45,7 @@ RECORD = Record(
             "C&W": CARLINI_WAGNER,
         },
         defences=DEFENCES,
+        strong=strong(eps=0.3, eps_iter=0.01),
         benign_accuracy=0.897,
     ),
     bundled=True,

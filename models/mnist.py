@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from a2d_keras import BIM, FGSM, PairJSMA
-from models.parameters import CARLINI_WAGNER, DEFENCES
+from models.parameters import CARLINI_WAGNER, DEFENCES, strong
 from models.record import Record, Settings
 from models.sources import from_folder_or_keras
 
@@ -39,6 +39,7 @@ RECORD = Record(
         },
         defences=DEFENCES,
         baselines={"KD+BU": {"bandwidth": 1.20}},  # its authors' choice
+        strong=strong(eps=0.3, eps_iter=0.01),
         benign_accuracy=0.897,
     ),
 )

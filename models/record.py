@@ -20,19 +20,21 @@ class Dataset(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What Env1 runs on a data set: the parameters of the paper (Zhao et al. 2021, Table 5).
+    """What the comparisons run on a data set, after the paper (Zhao et al. 2021, Table 5).
 
     Args:
         attacks: The attacks that craft adversarial examples, by name.
         defences: The attacks whose cost detects them, by name.
         baselines: Options of baselines for this data set, by the baseline's name. Defaults to
             none.
+        strong: Attacks that the paper does not compare on, by name.
         benign_accuracy: The share of benign inputs that the thresholds of Table 3 must keep.
     """
 
     attacks: Mapping[str, Attack]
     defences: Mapping[str, Attack]
     baselines: Mapping[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    strong: Mapping[str, Attack]
     benign_accuracy: float
 
 
