@@ -5,7 +5,7 @@ import math
 import numbers
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -22,6 +22,20 @@ from a2d_keras.precision import lowered, require_precision
 _PROBE_INPUTS = 8
 _PROBE_SIZE = 32  # of image sides that the model leaves open
 _NEARLY = 1e-4  # largest relative difference that rounding may make between equal logits
+
+
+class Pass(NamedTuple):
+    """What one pass of a classifier over n inputs gives.
+
+    Attributes:
+        predictions: What `model.predict` returns.
+        logits: The logits, float32, (n, classes).
+        pullback: Maps a direction at the logits to the inputs; see `Classifier.vjp`.
+    """
+
+    predictions: Any
+    logits: tf.Tensor
+    pullback: Callable[[tf.Tensor], tf.Tensor]
 
 
 class Classifier:
@@ -107,6 +121,11 @@ class Classifier:
     def range(self) -> Any:
         """Width of the bounds: a float, or an array of one width per feature."""
         return self.bounds[1] - self.bounds[0]
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether an input has rows, columns and channels."""
+        return len(self.input_shape) == 3
 
     @property
     def dtype(self) -> tf.DType:
@@ -201,18 +220,27 @@ class Classifier:
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(x)
             logits = self.logits(x)
+        return logits, functools.partial(self._pull_back, tape, logits, x)
 
-        def pullback(direction: tf.Tensor) -> tf.Tensor:
-            gradient = tape.gradient(logits, x, output_gradients=direction)
-            if gradient is None:
-                raise ValueError(
-                    "A gradient attack needs a classifier that is differentiable in its input; "
-                    "use DBA, which needs labels only, or LSA, which needs probabilities. "
-                    f"Received: {describe(self.model)}"
-                )
-            return _finite(gradient)
+    def one_pass(self, x: tf.Tensor) -> "Pass | None":
+        """Compute the predictions, the logits and their `vjp` in one pass. Graph code.
 
-        return logits, pullback
+        Args:
+            x: Inputs of the user's dtype, (batch, *input_shape).
+
+        Returns:
+            The `Pass`; or None if predictions and logits come from two computations, as below
+            float32, with ranges per feature, or if the model preprocesses whole numbers.
+        """
+        plain = self._predict.is_plain and self._predict.dtype == tf.float32
+        if not plain or self.precision != "float32" or self._unit is not self:
+            return None
+        images = tf.cast(x, tf.float32)
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            predictions = self._predict(images)
+            logits = self._to_logits(single_output(predictions, self.model))
+        return Pass(predictions, logits, functools.partial(self._pull_back, tape, logits, images))
 
     def trusted(self, outputs: tf.Tensor) -> tf.Tensor:
         """Find the predictions that can be used. Graph code.
@@ -291,6 +319,18 @@ class Classifier:
             "data_format": self._given["data_format"],
             "precision": self.precision,
         }
+
+    def _pull_back(
+        self, tape: tf.GradientTape, logits: tf.Tensor, x: tf.Tensor, direction: tf.Tensor
+    ) -> tf.Tensor:
+        gradient = tape.gradient(logits, x, output_gradients=direction)
+        if gradient is None:
+            raise ValueError(
+                "A gradient attack needs a classifier that is differentiable in its input; "
+                "use DBA, which needs labels only, or LSA, which needs probabilities. "
+                f"Received: {describe(self.model)}"
+            )
+        return _finite(gradient)
 
     def _trace(self) -> None:
         """Read the model: its inputs, its logits and its classes."""
@@ -444,6 +484,11 @@ class _UnitClassifier(Classifier):
         self.bounds = (0.0, 1.0)
         self._unit = self
         self._function = self._compile(self._logits)
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether an input has rows, columns and channels."""
+        return len(self.input_shape) == 3
 
     @property
     def dtype(self) -> tf.DType:

@@ -16,6 +16,8 @@ _LOOKUPS = {  # the position of the argument that is looked up, or counted
     **{"Gather": 1, "GatherV2": 1, "ResourceGather": 1, "LookupTableFindV2": 1},
     **{"Bincount": 0, "DenseBincount": 0, "OneHot": 0, "StringToHashBucketFast": 0},
 }
+_LAYERS = frozenset({"BatchMatMulV2", "Conv1D", "Conv2D", "Conv3D", "Einsum", "MatMul"})
+_CALLS = frozenset({"If", "PartitionedCall", "StatefulPartitionedCall", "StatelessIf", "While"})
 _SUM_TOLERANCE = 1e-3
 
 ToLogits = Callable[[tf.Tensor], tf.Tensor]
@@ -104,6 +106,29 @@ def are_labels(outputs: tf.Tensor) -> bool:
     """
     within = tf.reduce_all((outputs >= 0) & (outputs <= 1))
     return bool(within & tf.reduce_any(outputs != outputs[:1]))
+
+
+def last_hidden(logits: tf.Tensor) -> tf.Tensor:
+    """Find the activations that the last layer with weights turns into logits.
+
+    Args:
+        logits: Logits in a graph.
+
+    Returns:
+        The input of the last matrix product or convolution, (batch, ...).
+
+    Raises:
+        ValueError: If the graph shows no such layer.
+    """
+    op = logits.op
+    while op.type not in _LAYERS:
+        if not op.inputs or op.type in _CALLS:
+            raise ValueError(
+                "The classifier's graph shows no last hidden layer: it must end in a dense layer "
+                f"or a convolution. Received: an operation {op.type}"
+            )
+        op = op.inputs[0].op
+    return op.inputs[0]
 
 
 def feeds_lookup(x: tf.Tensor) -> bool:

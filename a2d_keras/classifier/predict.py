@@ -36,6 +36,11 @@ class PredictFunction:
         )
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is a call of the model and nothing else."""
+        return not self._steps and not self._preprocesses
+
+    @property
     def names(self) -> set[str]:
         """The keys under which a dict may hold the one input."""
         declared = {each.name for each in getattr(self._model, "inputs", None) or ()}
@@ -64,7 +69,7 @@ class PredictFunction:
         Returns:
             `KerasTensor`s in the structure of the outputs.
         """
-        if not self._steps and not self._preprocesses:
+        if self.is_plain:
             return self._model.compute_output_spec(pack(self._model, x))
         traced = tf.function(self, autograph=False).get_concrete_function(
             tf.TensorSpec(x.shape, x.dtype)
@@ -86,8 +91,7 @@ class PredictFunction:
         Returns:
             The outputs, with a gradient if the layers have one.
         """
-        plain = not self._steps and not self._preprocesses
-        if self.dtype.is_floating or not plain or not has_graph(self._model):
+        if self.dtype.is_floating or not self.is_plain or not has_graph(self._model):
             return self(x)
         return run(self._model, [x], predict_layer)
 

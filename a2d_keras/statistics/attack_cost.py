@@ -11,12 +11,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from a2d_keras import inputs
 from a2d_keras.attacks.base import Attack, StepAttack
-from a2d_keras.attacks.engine.slots import AttackResult
+from a2d_keras.attacks.engine.slots import AttackResult, SlotLoop, Task
 from a2d_keras.attacks.gradient_sign import BIM
 from a2d_keras.classifier import Classifier
 from a2d_keras.options import RunOptions
-from a2d_keras.statistics.base import State, Statistic
+from a2d_keras.statistics.base import Passes, State, Statistic, Tensors
 from a2d_keras.statistics.step_size import FIRST_STEP, MAX_INPUTS, choose_step
+from a2d_keras.statistics.view import View
 
 _STARTS = 16
 
@@ -33,7 +34,9 @@ class AttackCost(Statistic):
             `fit` chooses: it starts at 0.0006 of the input range, and is halved until at most a
             share `false_positive_rate` of benign inputs flips in fewer than 20 steps.
         exact: Whether the attack always runs to its end, for exact costs. By default it stops
-            once the verdict is settled, with the same verdicts.
+            once the verdict is settled, with the same verdicts. The rule `"fisher"` needs exact
+            costs, and always runs to the end.
+        tail: Which values are suspicious. Defaults to `"low"`.
 
     Raises:
         ValueError: If `attack` is not such an attack.
@@ -43,12 +46,13 @@ class AttackCost(Statistic):
         100
     """
 
-    tail: ClassVar[str] = "low"
+    learns: ClassVar[bool] = True
 
     attack: StepAttack | None = None
     exact: bool = dataclasses.field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         attack = self.attack
         if attack is not None and (not isinstance(attack, StepAttack) or attack.targeted):
             raise ValueError(
@@ -94,6 +98,39 @@ class AttackCost(Statistic):
         if "starts" in state:
             state["starts"] = first[_of_all_classes(classifier, first)]
         return state
+
+    def passes(self, classifier: Classifier) -> Passes:
+        """Return the largest number of passes; see `Statistic.passes`."""
+        queries = self.base_attack.max_queries(classifier, self.max_iterations)
+        return Passes(queries, queries)
+
+    def measure(self, view: View, state: Tensors) -> tf.Tensor:
+        """Compute exact costs; see `Statistic.measure`. XLA cannot compile their loop."""
+        attack = self.base_attack
+        result = self.run(view, state, tf.constant(attack.max_iterations, tf.int64))
+        return tf.cast(result.cost, tf.float32)
+
+    def run(self, view: View, state: Tensors, budget: tf.Tensor) -> AttackResult:
+        """Attack the inputs. Graph code.
+
+        Args:
+            view: The `View` of the inputs.
+            state: What `fit` returned, as tensors.
+            budget: The largest number of steps on an input, int64.
+
+        Returns:
+            An `AttackResult` of tensors, without images.
+        """
+        attack, classifier = self.base_attack, view.classifier
+        task = Task(
+            x=view.x,
+            targets=tf.zeros(tf.shape(view.x)[:1], tf.int64),
+            budget=budget,
+            max_iterations=tf.constant(attack.max_iterations, tf.int64),
+            parameters=self.parameters(classifier, state),
+        )
+        slots = attack.count_slots(classifier, view.slots)
+        return SlotLoop(attack, classifier.unit, slots, images=False).run(task)
 
     def fitted(self, state: State) -> StepAttack:
         """Return the attack with what `fit` has learned.

@@ -2,17 +2,38 @@
 
 import abc
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from a2d_keras.classifier import Classifier
+from a2d_keras.statistics.view import View
+from a2d_keras.validation import require_choice
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 State = dict[str, np.ndarray]
+Tensors = dict[str, tf.Tensor]
+
+TAILS = ("low", "high", "both")
+
+
+class Passes(NamedTuple):
+    """The passes through the classifier that a statistic takes for one input.
+
+    The pass over the input itself does not count, nor does the gradient of its margin: all
+    statistics share them.
+
+    Attributes:
+        queries: Forward passes, with or without a gradient.
+        gradient_evaluations: Backward passes.
+    """
+
+    queries: int = 0
+    gradient_evaluations: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +45,53 @@ class Statistic(abc.ABC):
     `DetectorLayer` in its weights. A subclass is a frozen dataclass, registered with
     `keras.saving.register_keras_serializable`.
 
+    Args:
+        tail: Which values are suspicious: `"low"`, `"high"` or `"both"`. Defaults to `"low"`.
+
     Attributes:
-        tail: Which values are suspicious: `"low"`, `"high"` or `"both"`.
+        needs_gradient: Whether it uses the gradient that all statistics share. Defaults to False.
+        learns: Whether `fit` learns anything. Defaults to False.
+
+    Examples:
+        >>> class Confidence(Statistic):
+        ...     def measure(self, view, state):
+        ...         return tf.reduce_max(tf.nn.softmax(view.logits), axis=-1)
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> view = View.of(Classifier(model), tf.ones((2, 4)))
+        >>> Confidence().measure(view, {}).shape
+        TensorShape([2])
     """
 
-    tail: ClassVar[str]
+    needs_gradient: ClassVar[bool] = False
+    learns: ClassVar[bool] = False
+
+    tail: str = dataclasses.field(default="low", kw_only=True)
+
+    def __post_init__(self) -> None:
+        require_choice("tail", self.tail, TAILS)
+
+    @abc.abstractmethod
+    def measure(self, view: View, state: Tensors) -> tf.Tensor:
+        """Compute the statistic. Graph code.
+
+        Args:
+            view: The `View` of the inputs.
+            state: What `fit` returned, as tensors.
+
+        Returns:
+            A finite number for each input, float32, (n,), that does not depend on the others.
+        """
+
+    def passes(self, classifier: Classifier) -> Passes:
+        """Return the largest number of passes of its own that an input can take.
+
+        Args:
+            classifier: The `Classifier`.
+
+        Returns:
+            The `Passes`. None by default.
+        """
+        return Passes()
 
     def require(self, classifier: Classifier) -> None:  # noqa: B027 (an optional hook)
         """Refuse a classifier that the statistic cannot work on.

@@ -1,0 +1,118 @@
+"""The distance to the nearest decision boundary, by linearisation."""
+
+import dataclasses
+from typing import ClassVar
+
+import keras
+import tensorflow as tf
+
+from a2d_keras.attacks.engine.shapes import column, flat
+from a2d_keras.classifier import Classifier
+from a2d_keras.statistics.base import Passes, Statistic, Tensors
+from a2d_keras.statistics.view import View, lead, margin
+from a2d_keras.validation import require_choice, require_whole
+
+_NORMS = ("inf", "2")
+
+
+@keras.saving.register_keras_serializable(package="a2d_keras")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BoundaryDistance(Statistic):
+    """The distance to the nearest decision boundary, for the price of one gradient.
+
+    The margin, divided by the dual norm of its gradient, is the distance to the boundary of a
+    linear classifier (Moosavi-Dezfooli et al. 2016, DeepFool, Section 2). It ranks inputs as the
+    cost of BIM does, which is the number of steps to the same boundary.
+
+    A zero gradient says nothing about the distance. Its value is 0, the most suspicious one, so
+    that an input cannot look far because its gradient vanishes.
+
+    Args:
+        steps: The number of gradients. With more than one, the input moves to the boundary of its
+            linearisation by a Newton step, and the next step corrects the distance. Defaults to 1.
+        norm: The norm of the distance, `"inf"` or `"2"`. Defaults to `"inf"`.
+        classes: How many other classes to measure the distance to, those with the largest logits,
+            at a gradient each. Defaults to 1. With several steps it must be 1.
+        tail: Which values are suspicious. Defaults to `"low"`.
+
+    Raises:
+        ValueError: If a parameter is out of range.
+
+    Examples:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> view = View.of(Classifier(model), tf.ones((2, 4)))
+        >>> BoundaryDistance().measure(view, {}).shape
+        TensorShape([2])
+    """
+
+    needs_gradient: ClassVar[bool] = True
+
+    steps: int = 1
+    norm: str = "inf"
+    classes: int = 1
+
+    def __post_init__(self) -> None:
+        require_whole("steps", self.steps)
+        require_whole("classes", self.classes)
+        require_choice("norm", self.norm, _NORMS)
+        super().__post_init__()
+        if self.steps > 1 and self.classes > 1:
+            raise ValueError(
+                "Newton steps go to one class: use `classes=1` or `steps=1`. "
+                f"Received: {self.classes} classes and {self.steps} steps"
+            )
+
+    def passes(self, classifier: Classifier) -> Passes:
+        """Return the passes beyond the shared gradient; see `Statistic.passes`."""
+        return Passes(self.steps - 1, self.steps - 1 + self._others(classifier) - 1)
+
+    def measure(self, view: View, state: Tensors) -> tf.Tensor:
+        """Compute the distance as a fraction of the input range; see `Statistic.measure`."""
+        distance = self._distance(view, view.margin, view.gradient)
+        for place in range(1, self._others(view.classifier)):
+            distance = tf.minimum(distance, self._distance_to(view, place))
+        x, gradient, step = view.x, view.gradient, distance
+        for _ in range(self.steps - 1):
+            x = self._toward_boundary(view, x, gradient, step)
+            logits, pullback = view.classifier.unit.vjp(x)
+            gradient = pullback(lead(logits, view.labels))
+            step = self._distance(view, margin(logits, view.labels), gradient)
+            distance += step
+        return distance
+
+    def _others(self, classifier: Classifier) -> int:
+        return min(self.classes, classifier.classes - 1)
+
+    def _distance_to(self, view: View, place: int) -> tf.Tensor:
+        direction = lead(view.logits, view.labels, place)
+        margins = tf.reduce_sum(direction * view.logits, axis=-1)
+        return self._distance(view, margins, view.pullback(direction))
+
+    def _distance(self, view: View, margins: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+        """Divide margins by the dual norm; 0 for a zero gradient, and at most the whole range."""
+        values = flat(gradient)
+        largest = tf.reduce_max(tf.abs(values), axis=-1)  # apart, since a norm may underflow
+        norms = tf.norm(_unit_maximum(values, largest), ord=1 if self.norm == "inf" else 2, axis=-1)
+        margins /= tf.cast(view.classifier.unit.range, tf.float32)
+        distance = tf.math.divide_no_nan(margins / tf.maximum(norms, 1.0), largest)
+        pixels = tf.cast(tf.shape(values)[-1], tf.float32)
+        limit = tf.sqrt(pixels) if self.norm == "2" else tf.ones_like(pixels)
+        return tf.clip_by_value(distance, -limit, limit)
+
+    def _toward_boundary(
+        self, view: View, x: tf.Tensor, gradient: tf.Tensor, step: tf.Tensor
+    ) -> tf.Tensor:
+        if self.norm == "inf":
+            direction = tf.sign(gradient)
+        else:
+            values = flat(gradient)
+            largest = tf.reduce_max(tf.abs(values), axis=-1)
+            direction = tf.math.l2_normalize(_unit_maximum(values, largest), axis=-1)
+            direction = tf.reshape(direction, tf.shape(x))
+        unit = view.classifier.unit
+        moved = x - column(step, x) * tf.cast(unit.range, tf.float32) * direction
+        return tf.clip_by_value(moved, *unit.bounds)
+
+
+def _unit_maximum(values: tf.Tensor, largest: tf.Tensor) -> tf.Tensor:
+    return tf.math.divide_no_nan(values, largest[:, None])

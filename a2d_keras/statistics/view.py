@@ -1,0 +1,144 @@
+"""`View`: what the statistics of an input share, computed once."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from a2d_keras.classifier import Classifier
+from a2d_keras.classifier.logits import last_hidden
+
+Pullback = Callable[[tf.Tensor], tf.Tensor]
+
+
+class View:
+    """Inputs, and one pass of the classifier over them. Graph code.
+
+    Whatever is not asked for is not computed.
+
+    Args:
+        classifier: The `Classifier`.
+        x: Inputs of its `unit`, float32, (n, *input_shape).
+        logits: The logits, float32, (n, classes).
+        pullback: The function that maps a direction at the logits to the inputs; see
+            `Classifier.vjp`.
+        slots: Inputs under attack at once, for attack costs. Defaults to 128.
+
+    Attributes:
+        classifier: As given.
+        x: As given.
+        logits: As given.
+        slots: As given.
+
+    Examples:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> View.of(Classifier(model), tf.ones((2, 4))).gradient.shape
+        TensorShape([2, 4])
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        x: tf.Tensor,
+        logits: tf.Tensor,
+        pullback: Pullback,
+        *,
+        slots: int | str = 128,
+    ) -> None:
+        self.classifier = classifier
+        self.x = x
+        self.logits = logits
+        self.slots = slots
+        self._pullback = pullback
+
+    @classmethod
+    def of(cls, classifier: Classifier, x: tf.Tensor, **options: Any) -> "View":
+        """Run the classifier on inputs.
+
+        Args:
+            classifier: The `Classifier`.
+            x: Inputs within the bounds, float32, (n, *input_shape).
+            **options: Such as `slots`.
+
+        Returns:
+            The `View`.
+        """
+        x = classifier.to_unit(x)
+        return cls(classifier, x, *classifier.unit.vjp(x), **options)
+
+    @functools.cached_property
+    def labels(self) -> tf.Tensor:
+        """The predicted classes, int64, (n,)."""
+        return tf.argmax(self.logits, axis=-1)
+
+    @functools.cached_property
+    def margin(self) -> tf.Tensor:
+        """The lead of the predicted class over the next, in logits, float32, (n,)."""
+        return margin(self.logits, self.labels)
+
+    @functools.cached_property
+    def gradient(self) -> tf.Tensor:
+        """The gradient of the margin, like `x`."""
+        return self.pullback(lead(self.logits, self.labels))
+
+    @functools.cached_property
+    def hidden(self) -> tf.Tensor:
+        """The activations in the last hidden layer, float32, (n, values). Only in a graph."""
+        activations = tf.cast(last_hidden(self.logits), tf.float32)
+        return tf.reshape(activations, [-1, math.prod(activations.shape[1:])])
+
+    def pullback(self, direction: tf.Tensor) -> tf.Tensor:
+        """Map a direction at the logits to the inputs, by a backward pass.
+
+        Args:
+            direction: The direction, float32, (n, classes).
+
+        Returns:
+            The vector-Jacobian product, like `x`.
+        """
+        return self._pullback(direction)
+
+
+def margin(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Compute the lead of a class over the largest other logit.
+
+    Args:
+        logits: Logits, float32, (n, classes); a masked class may have -inf.
+        labels: The classes, int64, (n,).
+
+    Returns:
+        The lead, float32, (n,); finite, and negative if another class leads.
+    """
+    own = _mask(labels, logits)
+    others = tf.reduce_max(_without(own, logits), axis=-1)
+    leads = tf.reduce_sum(tf.where(own, logits, 0.0), axis=-1) - others
+    return tf.clip_by_value(leads, logits.dtype.min, logits.dtype.max)
+
+
+def lead(logits: tf.Tensor, labels: tf.Tensor, place: int = 0) -> tf.Tensor:
+    """Compute the direction, at the logits, in which a class gains a lead over another.
+
+    Args:
+        logits: Logits, float32, (n, classes).
+        labels: The classes, int64, (n,).
+        place: The place of the other class among all others, from the largest logit down.
+            Defaults to 0, the direction of the margin.
+
+    Returns:
+        1 at the class, -1 at the other class, and 0 elsewhere; float32, (n, classes).
+    """
+    others = _without(_mask(labels, logits), logits)
+    rivals = tf.math.top_k(others, place + 1).indices[:, place] if place else tf.argmax(others, -1)
+    classes = tf.shape(logits)[-1]
+    return tf.one_hot(labels, classes) - tf.one_hot(rivals, classes)
+
+
+def _mask(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    return tf.one_hot(labels, tf.shape(logits)[-1], on_value=True, off_value=False)
+
+
+def _without(own: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    return tf.where(own, logits.dtype.min, tf.maximum(logits, logits.dtype.min))
