@@ -254,6 +254,20 @@ def first(x: Any, classifier: Classifier, max_count: int) -> np.ndarray:
     return np.asarray(next(batches(x, classifier, max_count)))
 
 
+def every_other(x: Any, classifier: Classifier, max_count: int) -> np.ndarray:
+    """Return the first input, the third, and so on.
+
+    Args:
+        x: Inputs, as for `as_inputs`.
+        classifier: The `Classifier`.
+        max_count: The largest number of inputs to return.
+
+    Returns:
+        Checked inputs, float32, (at most `max_count`, *input_shape).
+    """
+    return first(x, classifier, 2 * max_count)[::2]
+
+
 class Checked(NamedTuple):
     """Inputs that were validated, and the result.
 

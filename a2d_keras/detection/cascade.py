@@ -4,14 +4,23 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from a2d_keras.attacks.base import StepAttack
 from a2d_keras.attacks.engine.shapes import column
-from a2d_keras.attacks.engine.slots import SlotLoop, Task
 from a2d_keras.classifier import Classifier
-from a2d_keras.detection.rules import Rule
-from a2d_keras.detection.state import LearnedCost, values
+from a2d_keras.classifier.classifier import Pass
+from a2d_keras.detection import report
+from a2d_keras.detection.rules import CostRule
+from a2d_keras.detection.state import Learned, values
+from a2d_keras.options import RunOptions
+from a2d_keras.statistics.attack_cost import AttackCost, Measured, measure
+from a2d_keras.statistics.base import State
+from a2d_keras.statistics.view import View
+
+_BATCH_IN_SLOTS = 8  # inputs in a batch of arrays, as a multiple of the slots
 
 
 class Cascade:
@@ -19,28 +28,36 @@ class Cascade:
 
     Args:
         classifier: The `Classifier`.
-        costs: The learned attack costs.
-        rule: The `Rule`, which has the order of the attacks.
+        costs: The `AttackCost`s, and what they have learned.
+        rule: The rule, a `CostRule`, which has the order of the attacks.
         slots: Inputs under attack at once; see `RunOptions`.
     """
 
     def __init__(
-        self, classifier: Classifier, costs: Sequence[LearnedCost], rule: Rule, slots: int | str
+        self,
+        classifier: Classifier,
+        costs: Sequence[Learned[AttackCost]],
+        rule: CostRule,
+        slots: int | str,
     ) -> None:
         self._classifier = classifier
         self._costs = costs
         self._rule = rule
         self._slots = slots
+        self._follows_gradient = False
         signature = [
             tf.TensorSpec((None, *classifier.input_shape), tf.float32),
             tf.TensorSpec((None,), tf.bool),
         ]
         self._compiled = tf.function(self._run, input_signature=signature, autograph=False)
 
-    def __call__(self, images: tf.Tensor, invalid: tf.Tensor) -> dict[str, tf.Tensor]:
+    def __call__(
+        self, found: Pass | None, images: tf.Tensor, invalid: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """Judge inputs, in the caller's graph or in an own one.
 
         Args:
+            found: Ignored: an attack makes its own passes.
             images: Inputs, float32, (n, *input_shape).
             invalid: Which of them cannot be attacked and are flagged, bool, (n,).
 
@@ -50,6 +67,64 @@ class Cascade:
         run = self._compiled if tf.executing_eagerly() else self._run
         verdicts: dict[str, tf.Tensor] = run(images, invalid)
         return verdicts
+
+    @property
+    def attacks(self) -> tuple[StepAttack, ...]:
+        """The attacks, with the parameters that they have learned."""
+        return tuple(cost.statistic.fitted(cost.state) for cost in self._costs)
+
+    def learn(self, benign: Any, adversarial: Any, verbose: int) -> list[State]:
+        """Learn what attacks cost on benign inputs.
+
+        Args:
+            benign: Benign inputs, an array or a dataset.
+            adversarial: Adversarial inputs, for a rule that needs them; else None.
+            verbose: 1 shows progress bars, 0 is silent.
+
+        Returns:
+            The state of each statistic, not yet stored.
+        """
+        rate, statistics = self._rule.false_positive_rate, [cost.statistic for cost in self._costs]
+        states = [s.fit(self._classifier, benign, rate, self._slots) for s in statistics]
+        attacks = [s.fitted(state) for s, state in zip(statistics, states, strict=True)]
+        found = self._measure(attacks, benign, verbose)
+        others = None if adversarial is None else self._measure(attacks, adversarial, verbose)
+        self._follows_gradient = bool(found.gradient_evaluations.any())
+        passes = found.queries + found.gradient_evaluations
+        self._rule.learn(found.costs, None if others is None else others.costs, passes)
+        return states
+
+    @property
+    def batch_size(self) -> int:
+        """The number of inputs in a batch of arrays."""
+        return _BATCH_IN_SLOTS * max(self.slot_counts())
+
+    def output_spec(self, batch: int | None) -> dict[str, keras.KerasTensor]:
+        """Describe the outputs of a call.
+
+        Args:
+            batch: The number of inputs, or None.
+
+        Returns:
+            A dict of `KerasTensor`.
+        """
+        return {
+            "is_adversarial": keras.KerasTensor((batch,), "bool"),
+            "score": keras.KerasTensor((batch,), "float32"),
+            "cost": keras.KerasTensor((batch, len(self._costs)), "int64"),
+            "exact": keras.KerasTensor((batch,), "bool"),
+        }
+
+    def tell(self, benign: Any, verbose: int) -> None:
+        """Print what was learned, and warn of what makes verdicts useless.
+
+        Args:
+            benign: The benign inputs.
+            verbose: 1 prints, 0 only warns.
+        """
+        report.tell(self._rule.name, self.attacks, values(self._rule.budgets), verbose)
+        if self._follows_gradient:
+            report.warn_of_no_gradient(self._classifier, benign)
 
     def slot_counts(self) -> tuple[int, ...]:
         """Return how many inputs each attack has under attack at once.
@@ -71,7 +146,7 @@ class Cascade:
         """
         total = 0
         for cost, threshold in zip(self._costs, values(self._rule.budgets), strict=True):
-            attack, early = cost.attack, settled and not cost.statistic.exact
+            attack, early = cost.statistic.fitted(cost.state), settled and not cost.statistic.exact
             budget = int(threshold) if early else attack.max_iterations
             total += attack.max_queries(self._classifier, budget)
         return total
@@ -107,19 +182,17 @@ class Cascade:
         self, index: int, images: tf.Tensor, going: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Run one attack on some of the inputs. The others have cost 0 and have not ended."""
-        cost = self._costs[index]
-        attack = cost.statistic.base_attack
-        limit = tf.constant(attack.max_iterations, tf.int64)
+        cost = self._costs[index].statistic
+        limit = tf.constant(cost.max_iterations, tf.int64)
         rows = tf.where(going)
-        task = Task(
-            x=tf.gather(images, rows[:, 0]),
-            targets=tf.zeros_like(rows[:, 0]),
-            budget=limit if cost.statistic.exact else self._rule.budgets[index],
-            max_iterations=limit,
-            parameters=cost.parameters(self._classifier),
-        )
-        slots = self.slot_counts()[index]
-        result = SlotLoop(attack, self._classifier.unit, slots, images=False).run(task)
+        view = View(self._classifier, tf.gather(images, rows[:, 0]), slots=self._slots)
+        budget = limit if cost.exact else self._rule.budgets[index]
+        result = cost.run(view, self._costs[index].tensors(), budget)
         ended = result.success | (result.cost >= limit)
         size = tf.shape(going, tf.int64)
         return tf.scatter_nd(rows, result.cost, size), tf.scatter_nd(rows, ended, size)
+
+    def _measure(self, attacks: Sequence[StepAttack], x: Any, verbose: int) -> Measured:
+        report.require_learnable(self._classifier, x)
+        options = RunOptions(slots=self._slots)
+        return measure(self._classifier, attacks, x, options=options, verbose=verbose)

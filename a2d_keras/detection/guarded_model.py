@@ -14,9 +14,8 @@ from a2d_keras.detection.layer import DetectorLayer
 from a2d_keras.detection.rules import Rule
 from a2d_keras.files import replace_atomically
 from a2d_keras.statistics.attack_cost import AttackCost
+from a2d_keras.statistics.base import Statistic
 from a2d_keras.validation import require_whole
-
-_BATCH_IN_SLOTS = 8  # inputs in a batch of arrays, as a multiple of the slots
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -32,7 +31,7 @@ class GuardedModel(keras.Model):
     Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> GuardedModel(DetectorLayer(model)).detector.rule.name
-        'zscore'
+        'fisher'
     """
 
     def __init__(self, detector: DetectorLayer, **kwargs: Any) -> None:
@@ -65,7 +64,7 @@ class GuardedModel(keras.Model):
         (print_fn or print)(f" Maximum queries per input: {self.max_queries_per_input:,}")
 
     def adapt(self, benign: Any, adversarial: Any = None, verbose: int = 1) -> None:
-        """Learn what attacks cost on benign inputs; see `DetectorLayer.adapt`."""
+        """Learn from benign inputs; see `DetectorLayer.adapt`."""
         self.detector.adapt(benign, adversarial, verbose)
 
     def call(self, x: Any) -> dict[str, Any]:
@@ -74,7 +73,7 @@ class GuardedModel(keras.Model):
         return outputs
 
     def compute_output_spec(self, x: Any) -> dict[str, Any]:
-        """Describe the outputs without running an attack."""
+        """Describe the outputs without computing them."""
         return self.detector.compute_output_spec(x)
 
     def predict(
@@ -84,7 +83,7 @@ class GuardedModel(keras.Model):
 
         Args:
             x: Inputs, (n, *input_shape), or anything else that `keras.Model.predict` takes.
-            batch_size: Inputs in a batch. Defaults to 8 times the detector's slots, for arrays.
+            batch_size: Inputs in a batch. Defaults to the detector's `batch_size`, for arrays.
             verbose: As in `keras.Model.predict`.
             **kwargs: As in `keras.Model.predict`.
 
@@ -107,7 +106,7 @@ class GuardedModel(keras.Model):
             if len(checked.x) == 0:
                 return self._predict_nothing()
             if batch_size is None:
-                batch_size = _BATCH_IN_SLOTS * max(self.detector.slot_counts)
+                batch_size = self.detector.batch_size
             require_whole("batch_size", batch_size)
             x, batch_size = inputs.to_dataset(checked, batch_size), None
         outputs: dict[str, np.ndarray] = super().predict(x, batch_size, verbose, **kwargs)
@@ -221,8 +220,8 @@ def guard(
     *,
     bounds: Any = None,
     attacks: Sequence[StepAttack] | None = None,
-    statistics: Sequence[AttackCost] | None = None,
-    rule: str | Rule = "zscore",
+    statistics: Sequence[Statistic] | None = None,
+    rule: str | Rule | None = None,
     false_positive_rate: float = 0.05,
     **options: Any,
 ) -> GuardedModel:
@@ -234,8 +233,8 @@ def guard(
             `keras.Model`. Defaults to (0.0, 1.0).
         attacks: Attacks whose costs are the statistics: short for
             `statistics=[AttackCost(attack) for attack in attacks]`.
-        statistics: See `DetectorLayer`. Defaults to the cost of one `BIM` that suits the model.
-        rule: See `DetectorLayer`. Defaults to `"zscore"`.
+        statistics: See `DetectorLayer`, also for the default.
+        rule: See `DetectorLayer`, also for the default.
         false_positive_rate: The rate of benign inputs that may be flagged. Defaults to 0.05.
         **options: The fields of `GuardOptions`, such as `on_invalid="flag"`.
 

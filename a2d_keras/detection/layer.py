@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -14,10 +14,13 @@ from a2d_keras.classifier import Classifier
 from a2d_keras.detection import legacy, report, rules
 from a2d_keras.detection.cascade import Cascade
 from a2d_keras.detection.drift import Snapshot, TracedVersion, complain
-from a2d_keras.detection.rules import Rule
-from a2d_keras.detection.state import LearnedCost, all_or_nothing, values
-from a2d_keras.options import GuardOptions, RunOptions
-from a2d_keras.statistics.attack_cost import AttackCost, Measured, measure
+from a2d_keras.detection.rules import Column, CostRule, Rule
+from a2d_keras.detection.scorer import Scorer
+from a2d_keras.detection.state import Learned, all_or_nothing, values
+from a2d_keras.options import GuardOptions
+from a2d_keras.statistics.attack_cost import AttackCost
+from a2d_keras.statistics.base import Statistic
+from a2d_keras.statistics.defaults import default_statistics
 from a2d_keras.validation import require
 
 _OPTIONS = {field.name for field in dataclasses.fields(GuardOptions)}
@@ -27,17 +30,20 @@ _OPTIONS = {field.name for field in dataclasses.fields(GuardOptions)}
 class DetectorLayer(keras.layers.Layer):
     """Detect adversarial inputs inside any Keras model.
 
-    The layer runs the classifier, attacks each input, and judges by the number of steps.
-    Call `adapt` with benign inputs first. A verdict takes only the steps that settle it.
+    The layer runs the classifier, and measures how each input lies among benign ones. Call `adapt`
+    with benign inputs first.
 
     Args:
         model: The trained classifier: a built `keras.Model` whose inputs lie between 0 and 1, or
             a `Classifier`. It is not changed.
-        statistics: The measurements on an input: one `AttackCost` or more. Defaults to
-            `[AttackCost()]`.
-        rule: How the measurements become a verdict: `"zscore"`, which learns from benign inputs
-            only; `"knn"`, the vote of the nearest benign and adversarial inputs; or a `Rule`.
-            Defaults to `"zscore"`.
+        statistics: What is measured of an input, one `Statistic` or more. By default a few that
+            take few passes and see attacks from different sides, one set for images and one for
+            other inputs (`a2d_keras.statistics.defaults`); or `[AttackCost()]` for a rule that
+            judges costs.
+        rule: How the statistics become a verdict: `"fisher"`, which judges any; `"zscore"`, which
+            judges the costs of attacks as the paper does; `"knn"`, the vote of the costs of the
+            nearest benign and adversarial inputs; or a `Rule`. Defaults to `"zscore"` if all
+            statistics are attack costs, and to `"fisher"` if not.
         false_positive_rate: The rate of benign inputs that may be flagged. `"knn"` uses it only
             to choose the step. Defaults to 0.05.
         **options: The fields of `GuardOptions`, and the arguments of any Keras layer.
@@ -46,10 +52,13 @@ class DetectorLayer(keras.layers.Layer):
         x: Inputs, (n, *input_shape).
 
     Returns:
-        A dict: `predictions`, the model's own; `is_adversarial`, bool, (n,); `score`, float32,
-        (n,), higher is more adversarial; `cost`, int64, (n, attacks), 0 for an attack that was
-        not needed; `exact`, bool, (n,), whether all attacks ran to the end. If not, score and
-        cost are bounds.
+        A dict: `predictions`, the model's own; `is_adversarial`, bool, (n,); and `score`, float32,
+        (n,), higher is more adversarial. With `"fisher"` also `p_value`, float32, (n,): the
+        probability of such a score among benign inputs, and 0 for an input that cannot be judged;
+        and `statistics`, float32, (n, statistics). With the other rules also `cost`, int64,
+        (n, attacks), 0 for an attack that was not needed; and `exact`, bool, (n,), whether all
+        attacks ran to the end. If not, score and cost are bounds: an attack stops as soon as the
+        verdict is settled.
 
     Raises:
         ValueError: If an argument is out of range, the classifier does not take an input, the
@@ -61,15 +70,15 @@ class DetectorLayer(keras.layers.Layer):
         >>> layer = DetectorLayer(model)
         >>> layer.adapt(np.random.default_rng(0).uniform(size=(100, 4)), verbose=0)
         >>> sorted(layer(np.full((2, 4), 0.5)))
-        ['cost', 'exact', 'is_adversarial', 'predictions', 'score']
+        ['is_adversarial', 'p_value', 'predictions', 'score', 'statistics']
     """
 
     def __init__(
         self,
         model: keras.Model | Classifier,
         *,
-        statistics: Sequence[AttackCost] | None = None,
-        rule: str | Rule = "zscore",
+        statistics: Sequence[Statistic] | None = None,
+        rule: str | Rule | None = None,
         false_positive_rate: float = 0.05,
         **options: Any,
     ) -> None:
@@ -79,39 +88,53 @@ class DetectorLayer(keras.layers.Layer):
         self.options = GuardOptions(**own)
         self.classifier = model if isinstance(model, Classifier) else Classifier(model)
         self.model = self.classifier.model
-        self.false_positive_rate = false_positive_rate
-        self.statistics = _usable(statistics, self.classifier)
-        self.rule = rules.get(rule)
-        self.rule.prepare([s.max_iterations for s in self.statistics], false_positive_rate)
+        self.statistics, self.rule = _chosen(statistics, rule, self.classifier)
+        columns = [_column(statistic) for statistic in self.statistics]
+        self.rule.prepare(columns, false_positive_rate)
         self._adapted = self._state("adapted", np.zeros((), "bool"))
         self._weights_hash = self._state("weights_hash", np.zeros((), "int64"))
-        self._costs = [LearnedCost(s, self._room_for(i, s)) for i, s in enumerate(self.statistics)]
+        self._learned = [Learned(s, self._room_for(i, s)) for i, s in enumerate(self.statistics)]
         self._adapted_version = self.classifier.version
         self._traced = TracedVersion(self.classifier.version)
-        self._cascade = self._make_cascade()
+        self._judge = self._make_judge()
         self.built = True
 
     @property
+    def false_positive_rate(self) -> float:
+        """The rate of benign inputs that may be flagged. `promise` changes it."""
+        return self.rule.false_positive_rate
+
+    @property
     def attacks(self) -> tuple[StepAttack, ...]:
-        """The attacks, with the parameters that `adapt` has learned."""
-        return tuple(cost.attack for cost in self._costs)
+        """The attacks whose costs are measured, with the parameters that `adapt` has learned."""
+        pairs = ((each.statistic, each.state) for each in self._learned)
+        return tuple(s.fitted(state) for s, state in pairs if isinstance(s, AttackCost))
 
     @property
     def slot_counts(self) -> tuple[int, ...]:
         """How many inputs each attack has under attack at once. `"auto"` is calibrated now."""
-        return self._cascade.slot_counts()
+        return self._judge.slot_counts()
+
+    @property
+    def batch_size(self) -> int:
+        """The number of inputs in a batch, when arrays are judged."""
+        return self._judge.batch_size
 
     @property
     def thresholds(self) -> np.ndarray:
         """The number of steps that settles each attack's vote; int64, (attacks,).
 
-        With the rule `"zscore"`, it is the smallest cost that counts as benign.
+        With the rule `"zscore"`, it is the smallest cost that counts as benign. The rule
+        `"fisher"` has none.
         """
         return values(self.rule.budgets)
 
     @property
     def benign_costs(self) -> np.ndarray:
-        """How many benign inputs of `adapt` had each cost, from 0 up; int64, (attacks, costs)."""
+        """How many benign inputs of `adapt` had each cost, from 0 up; int64, (attacks, costs).
+
+        The rule `"fisher"` has none.
+        """
         return values(self.rule.benign_costs)
 
     @property
@@ -129,14 +152,14 @@ class DetectorLayer(keras.layers.Layer):
     def max_queries_per_input(self) -> int:
         """The largest number of queries that any input can take: an int.
 
-        That is its prediction, and every attack until its budget is spent. The budget is the
-        number of steps that settles the verdict, or all steps if costs are exact or `adapt` was
-        not called.
+        That is its prediction, and the passes of every statistic. For an attack that is its
+        budget: the number of steps that settles the verdict, or all steps if costs are exact or
+        `adapt` was not called.
         """
-        return 1 + self._cascade.max_queries(settled=self.is_adapted)
+        return 1 + self._judge.max_queries(settled=self.is_adapted)
 
     def adapt(self, benign: Any, adversarial: Any = None, verbose: int = 1) -> None:
-        """Learn what attacks cost on benign inputs.
+        """Learn from benign inputs how they are distributed.
 
         Args:
             benign: Benign inputs that the classifier was not trained on: an array or tensor
@@ -153,25 +176,30 @@ class DetectorLayer(keras.layers.Layer):
         self.rule.require_kinds(adversarial is not None)
         self.classifier.refresh()
         weights_hash = self.classifier.weights_hash()
-        states = [
-            statistic.fit(self.classifier, benign, self.false_positive_rate, self.options.slots)
-            for statistic in self.statistics
-        ]
-        attacks = [s.fitted(state) for s, state in zip(self.statistics, states, strict=True)]
-        found = self._measure(attacks, benign, verbose)
-        others = None if adversarial is None else self._measure(attacks, adversarial, verbose)
         with all_or_nothing(self._learned_weights()):
-            passes = found.queries + found.gradient_evaluations
-            self.rule.learn(found.costs, None if others is None else others.costs, passes)
-            for cost, state in zip(self._costs, states, strict=True):
-                cost.learn(state)
+            if isinstance(self._judge, Cascade):
+                states = self._judge.learn(benign, adversarial, verbose)
+            else:
+                states = self._judge.learn(benign, verbose)
+            for each, state in zip(self._learned, states, strict=True):
+                each.learn(state)
             self._weights_hash.assign(weights_hash)
             self._adapted.assign(True)
         self._adapted_version = self.classifier.version
         self._follow_classifier()
-        report.tell(self.rule.name, self.attacks, self.thresholds, verbose)
-        if found.gradient_evaluations.any():
-            report.warn_of_no_gradient(self.classifier, benign)
+        self._judge.tell(benign, verbose)
+
+    def promise(self, false_positive_rate: float) -> None:
+        """Promise another false positive rate, without another `adapt`; for the rule `"fisher"`.
+
+        Args:
+            false_positive_rate: The rate α of benign inputs that may be flagged.
+
+        Raises:
+            ValueError: If α does not lie between 0 and 1, is too small for the number of benign
+                inputs, or the rule learns for one rate only.
+        """
+        self.rule.promise(false_positive_rate)
 
     def check(self, x: Any) -> inputs.Checked:
         """Refuse inputs that cannot be judged.
@@ -225,12 +253,14 @@ class DetectorLayer(keras.layers.Layer):
             The outputs of the layer; see the class.
         """
         self._traced.require_current(self.name)
-        predictions, trusted = self._predict(x, invalid)
+        found = None if tf.executing_eagerly() else self.classifier.one_pass(x)
+        predictions = self.classifier.predictions(x) if found is None else found.predictions
+        invalid |= ~self._trusted(predictions, invalid)
         images = tf.cast(x, tf.float32)
-        return {"predictions": predictions, **self._cascade(images, invalid | ~trusted)}
+        return {"predictions": predictions, **self._judge(found, images, invalid)}
 
     def require_judgeable(self, x: Any) -> None:
-        """Refuse inputs as a call would, without an attack.
+        """Refuse inputs as a call would, without a verdict.
 
         Args:
             x: Inputs, (n, *input_shape).
@@ -239,18 +269,13 @@ class DetectorLayer(keras.layers.Layer):
             ValueError: As for `check`; and, unless `on_invalid="flag"`, if the classifier gives no
                 finite prediction for an input.
         """
-        self._predict(*self.check(x))
+        checked = self.check(x)
+        self._trusted(self.classifier.predictions(checked.x), checked.invalid)
 
     def compute_output_spec(self, x: Any) -> dict[str, Any]:
-        """Describe the outputs without running an attack."""
-        batch = x.shape[0]
-        return {
-            "predictions": self.classifier.predictions_spec(x),
-            "is_adversarial": keras.KerasTensor((batch,), "bool"),
-            "score": keras.KerasTensor((batch,), "float32"),
-            "cost": keras.KerasTensor((batch, len(self.statistics)), "int64"),
-            "exact": keras.KerasTensor((batch,), "bool"),
-        }
+        """Describe the outputs without computing them."""
+        predictions = self.classifier.predictions_spec(x)
+        return {"predictions": predictions, **self._judge.output_spec(x.shape[0])}
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, for Keras's serialization."""
@@ -288,17 +313,16 @@ class DetectorLayer(keras.layers.Layer):
             return
         self._adapted.assign(saved["adapted"])
         self._weights_hash.assign(saved["weights_hash"])
-        for cost in self._costs:
-            cost.learn({name: saved[name] for name in cost.weights.keys() & saved.keys()})
+        for each in self._learned:
+            each.learn({name: saved[name] for name in each.weights.keys() & saved.keys()})
 
-    def _predict(self, x: Any, invalid: tf.Tensor) -> tuple[Any, tf.Tensor]:
-        """Predict, and tell which predictions are finite; refuse the others by choice."""
-        predictions = self.classifier.predictions(x)
+    def _trusted(self, predictions: Any, invalid: tf.Tensor) -> tf.Tensor:
+        """Return which predictions are finite; refuse the others by choice."""
         (outputs,) = tf.nest.flatten(predictions)
         trusted = self.classifier.trusted(tf.cast(outputs, tf.float32))
         if self.options.on_invalid == "raise":
             report.require_trusted(trusted | invalid)
-        return predictions, trusted
+        return trusted
 
     def _state(self, name: str, value: np.ndarray) -> keras.Variable:
         # The oldest Keras cannot fill a bool weight with a constant.
@@ -307,26 +331,24 @@ class DetectorLayer(keras.layers.Layer):
             name=name, shape=value.shape, dtype=value.dtype, initializer=initial, trainable=False
         )
 
-    def _room_for(self, index: int, statistic: AttackCost) -> dict[str, keras.Variable]:
+    def _room_for(self, index: int, statistic: Statistic) -> dict[str, keras.Variable]:
         initial = statistic.initial_state(self.classifier)
         return {name: self._state(f"{name}_{index}", value) for name, value in initial.items()}
 
     def _learned_weights(self) -> list[keras.Variable]:
-        of_costs = [weight for cost in self._costs for weight in cost.weights.values()]
-        return [*self.rule.weights, *of_costs, self._weights_hash, self._adapted]
+        of_statistics = [weight for each in self._learned for weight in each.weights.values()]
+        return [*self.rule.weights, *of_statistics, self._weights_hash, self._adapted]
 
     def _follow_classifier(self) -> None:
         """Drop the graphs of the old classifier."""
         if self._traced.follow(self.classifier.version):
-            self._cascade = self._make_cascade()
+            self._judge = self._make_judge()
 
-    def _make_cascade(self) -> Cascade:
-        return Cascade(self.classifier, self._costs, self.rule, self.options.slots)
-
-    def _measure(self, attacks: Sequence[StepAttack], x: Any, verbose: int) -> Measured:
-        report.require_learnable(self.classifier, x)
-        options = RunOptions(slots=self.options.slots)
-        return measure(self.classifier, attacks, x, options=options, verbose=verbose)
+    def _make_judge(self) -> Cascade | Scorer:
+        if isinstance(self.rule, CostRule):
+            costs = cast("list[Learned[AttackCost]]", self._learned)
+            return Cascade(self.classifier, costs, self.rule, self.options.slots)
+        return Scorer(self.classifier, self._learned, self.rule, self.options.slots)
 
     def _require_adapted(self) -> None:
         require(
@@ -336,13 +358,24 @@ class DetectorLayer(keras.layers.Layer):
         )
 
 
-def _usable(
-    statistics: Sequence[AttackCost] | None, classifier: Classifier
-) -> tuple[AttackCost, ...]:
-    chosen = (AttackCost(),) if statistics is None else statistics
-    is_list = isinstance(chosen, Sequence) and len(chosen) > 0
-    if not is_list or not all(isinstance(statistic, AttackCost) for statistic in chosen):
-        raise ValueError(f"`statistics` must hold one AttackCost or more. Received: {statistics}")
-    for statistic in chosen:
+def _column(statistic: Statistic) -> Column:
+    limit = statistic.max_iterations if isinstance(statistic, AttackCost) else None
+    return Column(statistic.tail, limit)
+
+
+def _chosen(
+    statistics: Sequence[Statistic] | None, rule: str | Rule | None, classifier: Classifier
+) -> tuple[tuple[Statistic, ...], Rule]:
+    """Choose what is not given, and refuse what does not fit the classifier."""
+    if rule is not None:
+        rule = rules.get(rule)
+    if statistics is None:
+        costs = isinstance(rule, CostRule)
+        statistics = (AttackCost(),) if costs else default_statistics(classifier)
+    is_list = isinstance(statistics, Sequence) and len(statistics) > 0
+    if not is_list or not all(isinstance(statistic, Statistic) for statistic in statistics):
+        raise ValueError(f"`statistics` must hold one Statistic or more. Received: {statistics}")
+    for statistic in statistics:
         statistic.require(classifier)
-    return tuple(chosen)
+    costs = all(isinstance(statistic, AttackCost) for statistic in statistics)
+    return tuple(statistics), rule or rules.get("zscore" if costs else "fisher")

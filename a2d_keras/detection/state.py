@@ -2,34 +2,33 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras.attacks.base import StepAttack
-from a2d_keras.classifier import Classifier
-from a2d_keras.statistics.attack_cost import AttackCost
-from a2d_keras.statistics.base import State
+from a2d_keras.statistics.base import State, Statistic, Tensors
+
+S = TypeVar("S", bound=Statistic)
 
 
-class LearnedCost:
-    """An attack cost, and the weights that hold what it has learned.
+class Learned(Generic[S]):
+    """A statistic, and the weights that hold what it has learned.
 
     Args:
-        statistic: The `AttackCost`.
+        statistic: The `Statistic`.
         weights: A dict from the names in its state to weights.
     """
 
-    def __init__(self, statistic: AttackCost, weights: dict[str, keras.Variable]) -> None:
+    def __init__(self, statistic: S, weights: dict[str, keras.Variable]) -> None:
         self.statistic = statistic
         self.weights = weights
 
     @property
-    def attack(self) -> StepAttack:
-        """The attack, with its learned parameters."""
-        return self.statistic.fitted({name: values(w) for name, w in self.weights.items()})
+    def state(self) -> State:
+        """What the statistic has learned, a dict of arrays."""
+        return {name: values(weight) for name, weight in self.weights.items()}
 
     def learn(self, state: State) -> None:
         """Store what the statistic's `fit` returned.
@@ -40,17 +39,15 @@ class LearnedCost:
         for name, value in state.items():
             self.weights[name].assign(value)
 
-    def parameters(self, classifier: Classifier) -> dict[str, tf.Tensor]:
-        """Return the attack's tensor parameters; see `AttackCost.parameters`. Graph code.
+    def tensors(self) -> Tensors:
+        """Return the state as tensors. Graph code."""
+        return {name: tf.convert_to_tensor(weight) for name, weight in self.weights.items()}
 
-        Args:
-            classifier: The `Classifier`.
-
-        Returns:
-            A dict from their names to tensors.
-        """
-        state = {name: tf.convert_to_tensor(weight) for name, weight in self.weights.items()}
-        return self.statistic.parameters(classifier, state)
+    def specs(self) -> dict[str, tf.TensorSpec]:
+        """Describe the state's tensors."""
+        return {
+            name: tf.TensorSpec(weight.shape, weight.dtype) for name, weight in self.weights.items()
+        }
 
 
 def values(weight: keras.Variable) -> np.ndarray:

@@ -131,6 +131,18 @@ class Statistic(abc.ABC):
         """
         return {}
 
+    def describe(self, classifier: Classifier, state: State) -> str:
+        """Describe the statistic, and what it has learned, in a few words.
+
+        Args:
+            classifier: The `Classifier`.
+            state: What `fit` returned.
+
+        Returns:
+            By default the statistic as it was made.
+        """
+        return repr(self)
+
     def get_config(self) -> dict[str, Any]:
         """Return the parameters, for Keras's serialization.
 

@@ -109,6 +109,10 @@ class Consistency(Statistic):
         names = self._names(classifier)
         return [name for name, kept in zip(names, np.asarray(state["kept"]), strict=True) if kept]
 
+    def describe(self, classifier: Classifier, state: State) -> str:
+        """Name the views that were kept; see `Statistic.describe`."""
+        return f"{self}, under {', '.join(self.kept(classifier, state))}"
+
     def measure(self, view: View, state: Tensors) -> tf.Tensor:
         """Compute the loss of margin; see `Statistic.measure`."""
         total = tf.zeros_like(view.margin)

@@ -3,11 +3,11 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 
 from a2d_keras.classifier import Classifier
+from a2d_keras.classifier.classifier import Pass
 from a2d_keras.classifier.logits import last_hidden
 
 Pullback = Callable[[tf.Tensor], tf.Tensor]
@@ -21,15 +21,12 @@ class View:
     Args:
         classifier: The `Classifier`.
         x: Inputs of its `unit`, float32, (n, *input_shape).
-        logits: The logits, float32, (n, classes).
-        pullback: The function that maps a direction at the logits to the inputs; see
-            `Classifier.vjp`.
+        found: The `Pass` over these inputs, if there was one.
         slots: Inputs under attack at once, for attack costs. Defaults to 128.
 
     Attributes:
         classifier: As given.
         x: As given.
-        logits: As given.
         slots: As given.
 
     Examples:
@@ -43,31 +40,39 @@ class View:
         self,
         classifier: Classifier,
         x: tf.Tensor,
-        logits: tf.Tensor,
-        pullback: Pullback,
+        found: Pass | None = None,
         *,
         slots: int | str = 128,
     ) -> None:
         self.classifier = classifier
         self.x = x
-        self.logits = logits
         self.slots = slots
-        self._pullback = pullback
+        self._found = found
 
     @classmethod
-    def of(cls, classifier: Classifier, x: tf.Tensor, **options: Any) -> "View":
-        """Run the classifier on inputs.
+    def of(cls, classifier: Classifier, x: tf.Tensor, *, slots: int | str = 128) -> "View":
+        """View inputs of a classifier.
 
         Args:
             classifier: The `Classifier`.
             x: Inputs within the bounds, float32, (n, *input_shape).
-            **options: Such as `slots`.
+            slots: As for the class.
 
         Returns:
             The `View`.
         """
-        x = classifier.to_unit(x)
-        return cls(classifier, x, *classifier.unit.vjp(x), **options)
+        return cls(classifier, classifier.to_unit(x), slots=slots)
+
+    @functools.cached_property
+    def _read(self) -> tuple[tf.Tensor, Pullback]:
+        if self._found is not None:
+            return self._found.logits, self._found.pullback
+        return self.classifier.unit.vjp(self.x)
+
+    @property
+    def logits(self) -> tf.Tensor:
+        """The logits, float32, (n, classes)."""
+        return self._read[0]
 
     @functools.cached_property
     def labels(self) -> tf.Tensor:
@@ -99,7 +104,7 @@ class View:
         Returns:
             The vector-Jacobian product, like `x`.
         """
-        return self._pullback(direction)
+        return self._read[1](direction)
 
 
 def margin(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -1,13 +1,16 @@
-"""The rules that turn fingerprints into verdicts, one file each; to add one, add its line here."""
+"""The rules that turn statistics into verdicts, one file each; to add one, add its line here."""
 
+from a2d_keras.detection.rules.base import Column as Column
+from a2d_keras.detection.rules.base import CostRule as CostRule
 from a2d_keras.detection.rules.base import Rule as Rule
+from a2d_keras.detection.rules.fisher import Fisher as Fisher
 from a2d_keras.detection.rules.neighbors import KNN as KNN
 from a2d_keras.detection.rules.zscore import ZScore as ZScore
 
 RULES: dict[str, type[Rule]] = {
     rule.word: rule
     for rule in list(globals().values())
-    if isinstance(rule, type) and issubclass(rule, Rule) and rule is not Rule
+    if isinstance(rule, type) and issubclass(rule, Rule) and hasattr(rule, "word")
 }
 
 

@@ -1,14 +1,13 @@
-"""`Rule`: turns fingerprints into verdicts inside a TensorFlow graph, and learns into weights.
+"""`Rule`: turns the statistics of inputs into verdicts inside a TensorFlow graph.
 
-A rule knows how many steps settle the vote of each attack (its budget), and which order of attacks
-takes the fewest passes. For an input that not all attacks have seen, it knows whether the others
-could still change the outcome. It sees numbers, never models.
+It sees numbers, never models, and learns into weights. A `CostRule` judges the costs of attacks,
+which stop as soon as the verdict is settled.
 """
 
 import abc
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import keras
 import numpy as np
@@ -20,46 +19,50 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+class Column(NamedTuple):
+    """What a rule knows of one statistic.
+
+    Attributes:
+        tail: Which of its values are suspicious: `"low"`, `"high"` or `"both"`. Defaults to
+            `"low"`.
+        max_iterations: The largest cost of an attack. None for another statistic, the default.
+    """
+
+    tail: str = "low"
+    max_iterations: int | None = None
+
+
 class Rule(keras.layers.Layer, abc.ABC):
-    """The base class of rules, which turn fingerprints into verdicts.
+    """The base class of rules, which turn statistics into verdicts.
 
     The constructor stores parameters, `prepare` makes the weights, and `learn` sets them.
 
     Attributes:
-        budgets: The number of steps that settles each attack's vote, an int64 weight, (attacks,).
-        order: The attacks in the order in which they run, an int64 weight, (attacks,).
-        benign_costs: The number of benign inputs with each cost from 0 up, an int64 weight,
-            (attacks, largest cost + 1).
         word: Its name in `rule=`.
         needs_adversarial: Whether it learns from adversarial inputs as well as benign ones.
-        has_thresholds: Whether a budget is the smallest cost that counts as benign.
     """
 
     word: ClassVar[str]
     needs_adversarial: ClassVar[bool] = False
-    has_thresholds: ClassVar[bool] = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"name": self.word, **kwargs, "dtype": "float32", "autocast": False})
 
-    def prepare(self, max_iterations: Sequence[int], false_positive_rate: float) -> None:
+    def prepare(self, columns: Sequence[Column], false_positive_rate: float) -> None:
         """Make the weights.
 
         Args:
-            max_iterations: The largest cost of each attack.
+            columns: A `Column` for each statistic.
             false_positive_rate: The rate of benign inputs that may be flagged.
 
         Raises:
-            ValueError: If the rate does not lie between 0 and 1.
+            ValueError: If the rate does not lie between 0 and 1, or the rule cannot judge such
+                statistics.
         """
         require_rate(false_positive_rate)
-        self.max_iterations = tuple(max_iterations)
+        self.columns = tuple(columns)
         self.false_positive_rate = false_positive_rate
-        attacks, costs = len(self.max_iterations), max(self.max_iterations) + 1
-        self.budgets = self._state("budgets", (attacks,), "int64")
-        self.order = self._state("order", (attacks,), "int64")
-        self.benign_costs = self._state("benign_costs", (attacks, costs), "int64")
-        self._prepare(attacks, costs)
+        self._prepare()
         self.built = True
 
     def fresh(self) -> "Self":
@@ -68,7 +71,7 @@ class Rule(keras.layers.Layer, abc.ABC):
         return rule
 
     def require_kinds(self, adversarial: bool) -> None:
-        """Refuse to learn from the wrong kinds of inputs, before their costs are measured.
+        """Refuse to learn from the wrong kinds of inputs, before they are measured.
 
         Args:
             adversarial: Whether adversarial inputs are given as well as benign ones.
@@ -82,6 +85,61 @@ class Rule(keras.layers.Layer, abc.ABC):
             raise ValueError(
                 f"{type(self).__name__} learns from {wanted} inputs. Received: {given} inputs"
             )
+
+    def promise(self, false_positive_rate: float) -> None:
+        """Promise another false positive rate, if the rule can without learning anew.
+
+        Args:
+            false_positive_rate: The rate of benign inputs that may be flagged.
+
+        Raises:
+            ValueError: If it cannot, which is the default.
+        """
+        raise ValueError(
+            f'The rule "{self.word}" learns for one false positive rate: make another guard, or '
+            f'use `rule="fisher"`. Received: {false_positive_rate}'
+        )
+
+    @abc.abstractmethod
+    def _prepare(self) -> None:
+        """Make the weights; `columns` and `false_positive_rate` are set."""
+
+    def _state(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+        return self.add_weight(
+            name=name, shape=shape, dtype=dtype, initializer="zeros", trainable=False
+        )
+
+
+class CostRule(Rule):
+    """The base class of rules that judge the costs of attacks.
+
+    A rule knows how many steps settle the vote of each attack (its budget), and which order of
+    attacks takes the fewest passes. For an input that not all attacks have seen, it knows whether
+    the others could still change the outcome.
+
+    Attributes:
+        budgets: The number of steps that settles each attack's vote, an int64 weight, (attacks,).
+        order: The attacks in the order in which they run, an int64 weight, (attacks,).
+        benign_costs: The number of benign inputs with each cost from 0 up, an int64 weight,
+            (attacks, largest cost + 1).
+        has_thresholds: Whether a budget is the smallest cost that counts as benign.
+    """
+
+    has_thresholds: ClassVar[bool] = False
+
+    def _prepare(self) -> None:
+        limits = (column.max_iterations for column in self.columns)
+        self.max_iterations = tuple(limit for limit in limits if limit is not None)
+        if len(self.max_iterations) < len(self.columns):
+            raise ValueError(
+                f'The rule "{self.word}" judges the costs of attacks only; use `rule="fisher"` for '
+                f"other statistics. Received: {self.columns}"
+            )
+        attacks, costs = len(self.max_iterations), max(self.max_iterations) + 1
+        self.budgets = self._state("budgets", (attacks,), "int64")
+        self.order = self._state("order", (attacks,), "int64")
+        self.benign_costs = self._state("benign_costs", (attacks, costs), "int64")
+        self._prepare_for(attacks, costs)
 
     def learn(
         self,
@@ -123,7 +181,7 @@ class Rule(keras.layers.Layer, abc.ABC):
         return cheapest(frozenset())[1]
 
     @abc.abstractmethod
-    def _prepare(self, attacks: int, costs: int) -> None:
+    def _prepare_for(self, attacks: int, costs: int) -> None:
         """Make other weights, for the given numbers of attacks and of costs from 0 up."""
 
     @abc.abstractmethod
@@ -152,8 +210,3 @@ class Rule(keras.layers.Layer, abc.ABC):
             Whether each input is adversarial, bool, (n,), and its score, float32, (n,). Higher
             scores are more adversarial.
         """
-
-    def _state(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
-        return self.add_weight(
-            name=name, shape=shape, dtype=dtype, initializer="zeros", trainable=False
-        )

@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras.detection.rules.base import Rule
+from a2d_keras.detection.rules.base import CostRule
 from a2d_keras.validation import require_whole
 
 _MAX_REFERENCES = 10_000
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
-class KNN(Rule):
+class KNN(CostRule):
     """The vote of the K nearest fingerprints (Zhao et al. 2021, Section 4.1).
 
     Costs are whole numbers, so many distances are equal. Neighbours nearer than the K-th distance
@@ -40,7 +40,7 @@ class KNN(Rule):
         """Return the constructor's arguments, for Keras's serialization."""
         return {"name": self.name, "k": self.k}
 
-    def _prepare(self, attacks: int, costs: int) -> None:
+    def _prepare_for(self, attacks: int, costs: int) -> None:
         self._references = self._state("references", (_MAX_REFERENCES, attacks), "int64")
         self._adversarial = self._state("adversarial", (_MAX_REFERENCES,), "int64")
         self._count = self._state("count", (), "int64")

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from a2d_keras.detection.conformal import conformal_rank, rows_needed
-from a2d_keras.detection.rules.base import Rule
+from a2d_keras.detection.rules.base import CostRule
 from a2d_keras.validation import require_rate
 
 _NORMALITY_P = 0.05
@@ -172,7 +172,7 @@ class ZScoreDetector(OutlierMixin, BaseEstimator):
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
-class ZScore(Rule):
+class ZScore(CostRule):
     """Flag inputs by z-scores of their costs among benign costs (Zhao et al. 2021, Section 4.2).
 
     It is the rule of a `ZScoreDetector`, with a table of the z-scores of all possible costs.
@@ -198,7 +198,7 @@ class ZScore(Rule):
         """Return the constructor's arguments, for Keras's serialization."""
         return {"name": self.name, "h": self.h, "k": self.k}
 
-    def _prepare(self, attacks: int, costs: int) -> None:
+    def _prepare_for(self, attacks: int, costs: int) -> None:
         self._k = require_votes(self.k, attacks)
         self._table = self._state("z_scores", (attacks, costs), "float64")
         self._h = self._state("h", (), "float64")

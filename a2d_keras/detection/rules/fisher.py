@@ -1,0 +1,190 @@
+"""`Fisher`: from the p-values of several statistics to one, with a promised false positive rate."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from a2d_keras.detection.conformal import conformal_rank, rows_needed
+from a2d_keras.detection.rules.base import Rule
+from a2d_keras.validation import require_rate
+
+_POINTS = 1024  # of each statistic's benign distribution
+_MAX_CALIBRATION = 10_000
+_TAIL_SHARE = 0.1  # of the benign inputs, whose mean excess is the scale of a tail
+_MAX_SURPRISE = 500.0  # largest -log p of one statistic
+
+
+@keras.saving.register_keras_serializable(package="a2d_keras")
+class Fisher(Rule):
+    """Flag inputs whose statistics are jointly improbable among benign inputs (Fisher 1932).
+
+    Each statistic becomes a p-value, its rank among benign inputs; with two tails, it is twice the
+    smaller one, at most 1. Beyond the most extreme benign value the tail goes on exponentially, so
+    that ranks do not tie there. The score is the sum of -log p.
+
+    The ranks come from the first half of the benign inputs, as does whatever the statistics learn
+    and choose. The second half meets the finished score only, and turns it into the p-value of the
+    input: (1 + the number of calibration scores at least as large) / (n + 1). An input is flagged
+    exactly if that is at most the false positive rate α. So, averaged over calibrations, at most a
+    share α of benign inputs is flagged, whatever the statistics are (conformal prediction).
+
+    Examples:
+        >>> Fisher().needs_adversarial
+        False
+    """
+
+    word = "fisher"
+
+    @property
+    def count(self) -> int:
+        """The number of benign inputs that calibrate the score."""
+        return int(keras.ops.convert_to_numpy(self._count))
+
+    def promise(self, false_positive_rate: float) -> None:
+        """Promise another false positive rate. Nothing is learned anew.
+
+        Args:
+            false_positive_rate: The rate α of benign inputs that may be flagged.
+
+        Raises:
+            ValueError: If α does not lie between 0 and 1, or is too small for the number of
+                inputs that calibrated the score.
+        """
+        require_rate(false_positive_rate)
+        if self.count:
+            _require_enough(self.count, false_positive_rate)
+        self.false_positive_rate = false_positive_rate
+        self._rate.assign(false_positive_rate)
+
+    def require_enough(self, calibrating: int) -> None:
+        """Refuse too few inputs to calibrate the score.
+
+        Args:
+            calibrating: The number of inputs.
+
+        Raises:
+            ValueError: If they are too few for the false positive rate.
+        """
+        _require_enough(calibrating, self.false_positive_rate)
+
+    def learn(self, fitting: np.ndarray, calibrating: np.ndarray) -> None:
+        """Learn from the statistics of benign inputs.
+
+        Args:
+            fitting: Those of the first half, float32, (n, statistics).
+            calibrating: Those of the second half, which nothing was learned from, float32,
+                (m, statistics). The first 10,000 count.
+
+        Raises:
+            ValueError: If there are too few for the false positive rate.
+        """
+        self.require_enough(len(calibrating))
+        ordered = np.sort(fitting.astype("float64"), axis=0)
+        self._points.assign(np.quantile(ordered, np.linspace(0, 1, _POINTS), axis=0).T)
+        self._scales.assign(_tail_scales(ordered))
+        self._size.assign(len(fitting))
+        scores = np.sort(self._score(tf.constant(calibrating[:_MAX_CALIBRATION], tf.float32)))
+        self._calibration.assign(
+            np.pad(scores, (0, _MAX_CALIBRATION - len(scores)), constant_values=np.inf)
+        )
+        self._count.assign(len(scores))
+        self._rate.assign(self.false_positive_rate)
+
+    def p_values(self, values: tf.Tensor) -> tf.Tensor:
+        """Compute the p-value of each statistic alone. Graph code.
+
+        Args:
+            values: The statistics, float32, (n, statistics).
+
+        Returns:
+            The p-values among the benign inputs that were ranked, float32, (n, statistics).
+        """
+        return tf.exp(-self._surprises(values))
+
+    def call(self, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return the verdicts.
+
+        Args:
+            values: The statistics, float32, (n, statistics).
+
+        Returns:
+            Whether each input is adversarial, bool, (n,); its score, float32, (n,), higher is more
+            adversarial; and its p-value, float32, (n,).
+        """
+        score, count = self._score(values), tf.convert_to_tensor(self._count)
+        below = tf.searchsorted(tf.convert_to_tensor(self._calibration), score, out_type=tf.int64)
+        rank = 1 + count - tf.minimum(below, count)
+        rows = tf.cast(count + 1, tf.float64)
+        # As `conformal_rank`: in floats, 0.29 * 100 < 29.
+        flagged = tf.cast(rank, tf.float64) <= tf.floor(self._rate * rows + 1e-9)
+        return flagged, score, tf.cast(tf.cast(rank, tf.float64) / rows, tf.float32)
+
+    def _prepare(self) -> None:
+        statistics = len(self.columns)
+        self._points = self._state("points", (statistics, _POINTS), "float32")
+        self._scales = self._state("scales", (statistics, 2), "float32")
+        self._size = self._state("size", (), "int64")
+        self._calibration = self._state("calibration", (_MAX_CALIBRATION,), "float32")
+        self._count = self._state("count", (), "int64")
+        self._rate = self._state("rate", (), "float64")
+
+    def _score(self, values: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(self._surprises(values), axis=-1)
+
+    def _surprises(self, values: tf.Tensor) -> tf.Tensor:
+        """Compute -log p of each statistic; what is not finite is as improbable as can be."""
+        low, high = self._low_and_high(tf.transpose(values))
+        tails = [column.tail for column in self.columns]
+        both = -tf.math.log(2.0) + tf.maximum(low, high)
+        surprises = tf.where(
+            tf.constant([[tail == "both"] for tail in tails]),
+            tf.maximum(both, 0.0),
+            tf.where(tf.constant([[tail == "low"] for tail in tails]), low, high),
+        )
+        surprises = tf.where(tf.math.is_finite(values), tf.transpose(surprises), np.inf)
+        return tf.minimum(surprises, _MAX_SURPRISE)
+
+    def _low_and_high(self, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Compute -log p in both tails, for values of shape (statistics, n)."""
+        points, scales = tf.convert_to_tensor(self._points), tf.convert_to_tensor(self._scales)
+        at_most = _rank(points, values, "right")
+        least = -tf.math.log(tf.cast(self._size + 1, tf.float32))
+        low = tf.maximum(tf.math.log(at_most), least)
+        high = tf.maximum(tf.math.log(1 - _rank(points, values, "left")), least)
+        below = tf.maximum(points[:, :1] - values, 0) / scales[:, :1]
+        above = tf.maximum(values - points[:, -1:], 0) / scales[:, 1:]
+        return below - low, above - high
+
+
+def _rank(points: tf.Tensor, values: tf.Tensor, side: str) -> tf.Tensor:
+    """Return the share of benign inputs below values (or not above, from the right)."""
+    place = tf.searchsorted(points, values, side=side)
+    before = tf.gather(points, tf.maximum(place - 1, 0), batch_dims=1)
+    after = tf.gather(points, tf.minimum(place, _POINTS - 1), batch_dims=1)
+    part = tf.math.divide_no_nan(values - before, after - before)
+    rank = (tf.cast(place - 1, tf.float32) + part) / (_POINTS - 1)
+    return tf.clip_by_value(rank, 0.0, 1.0)
+
+
+def _tail_scales(ordered: np.ndarray) -> np.ndarray:
+    """Estimate how fast each tail falls: its mean excess beyond a quantile; (statistics, 2)."""
+    low, high = np.quantile(ordered, [_TAIL_SHARE, 1 - _TAIL_SHARE], axis=0)
+    excess = np.stack(
+        [
+            np.maximum(low - ordered, 0).mean(axis=0),
+            np.maximum(ordered - high, 0).mean(axis=0),
+        ],
+        axis=1,
+    )
+    size = np.maximum(np.abs(ordered).max(axis=0), 1e-12)[:, None]
+    scales: np.ndarray = np.maximum(excess / _TAIL_SHARE, 1e-6 * size)  # equal values have none
+    return scales
+
+
+def _require_enough(calibrating: int, false_positive_rate: float) -> None:
+    if not conformal_rank(calibrating, false_positive_rate):
+        raise ValueError(
+            f"A false positive rate of {false_positive_rate} needs at least "
+            f"{2 * rows_needed(false_positive_rate)} benign inputs, half of them to calibrate. "
+            f"Received: {calibrating} to calibrate"
+        )

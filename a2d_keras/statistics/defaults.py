@@ -1,0 +1,23 @@
+"""The statistics of a guard that is given none: one set for images, one for other inputs."""
+
+from a2d_keras.classifier import Classifier
+from a2d_keras.statistics.base import Statistic
+from a2d_keras.statistics.boundary_distance import BoundaryDistance
+from a2d_keras.statistics.consistency import Consistency
+from a2d_keras.statistics.feature_distance import FeatureDistance
+from a2d_keras.statistics.squeezing import Squeezing
+
+FOR_IMAGES = (BoundaryDistance(tail="both"), Consistency(), Squeezing())
+FOR_OTHERS = (BoundaryDistance(tail="both"), FeatureDistance())
+
+
+def default_statistics(classifier: Classifier) -> tuple[Statistic, ...]:
+    """Choose the statistics for a classifier.
+
+    Args:
+        classifier: The `Classifier`.
+
+    Returns:
+        `FOR_IMAGES` if it takes images, or else `FOR_OTHERS`.
+    """
+    return FOR_IMAGES if classifier.takes_images else FOR_OTHERS
