@@ -48,6 +48,8 @@ if not _deferred:
     from a2d_keras.detection.guarded_model import guard as guard
     from a2d_keras.detection.layer import DetectorLayer as DetectorLayer
     from a2d_keras.detection.rules import KNN as KNN
+    from a2d_keras.detection.rules import CostRule as CostRule
+    from a2d_keras.detection.rules import Fisher as Fisher
     from a2d_keras.detection.rules import Rule as Rule
     from a2d_keras.detection.rules import ZScore as ZScore
     from a2d_keras.detection.rules.zscore import ZScoreDetector as ZScoreDetector
@@ -55,4 +57,7 @@ if not _deferred:
     from a2d_keras.options import RunOptions as RunOptions
     from a2d_keras.statistics import *  # noqa: F403
     from a2d_keras.statistics.attack_cost import AttackCosts as AttackCosts
+    from a2d_keras.statistics.base import Passes as Passes
     from a2d_keras.statistics.base import Statistic as Statistic
+    from a2d_keras.statistics.fingerprints import Fingerprints as Fingerprints
+    from a2d_keras.statistics.view import View as View

@@ -16,6 +16,7 @@ from a2d_keras.detection.rules import Fisher
 from a2d_keras.detection.state import Learned
 from a2d_keras.statistics.attack_cost import AttackCost
 from a2d_keras.statistics.base import State, Statistic, Tensors
+from a2d_keras.statistics.fingerprints import measure
 from a2d_keras.statistics.view import View
 
 _MAX_FITTED = 10_000  # benign inputs that statistics learn from
@@ -175,8 +176,7 @@ class Scorer:
         return self._measure(View.of(self._classifier, x, slots=self._slots), states)
 
     def _measure(self, view: View, states: list[Tensors]) -> tf.Tensor:
-        pairs = zip(self._learned, states, strict=True)
-        return tf.stack([each.statistic.measure(view, state) for each, state in pairs], axis=-1)
+        return measure([each.statistic for each in self._learned], view, states)
 
     def _values(self, x: Any, states: list[State], bar: keras.utils.Progbar) -> np.ndarray:
         """Measure all statistics of all inputs."""

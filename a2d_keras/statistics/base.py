@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import re
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import keras
@@ -69,6 +70,11 @@ class Statistic(abc.ABC):
 
     def __post_init__(self) -> None:
         require_choice("tail", self.tail, TAILS)
+
+    @property
+    def name(self) -> str:
+        """Its name in columns and messages, such as `boundary_distance`."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
 
     @abc.abstractmethod
     def measure(self, view: View, state: Tensors) -> tf.Tensor:
