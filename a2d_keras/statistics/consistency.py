@@ -10,16 +10,18 @@ import numpy as np
 import tensorflow as tf
 
 from a2d_keras import inputs
-from a2d_keras.attacks.engine import randomness
 from a2d_keras.classifier import Classifier
+from a2d_keras.statistics import views
 from a2d_keras.statistics.base import Passes, State, Statistic, Tensors
 from a2d_keras.statistics.view import View, margin
 
 _SURVIVAL = 0.9  # the least share of benign predictions that survive a view which is kept
 _BATCH = 256
-_NOISE = 0.02  # standard deviation, as a fraction of the input range
-_NOISE_VIEW = "noise"
-_FEW = 1000  # benign inputs to choose the views on
+_MAX_INPUTS = 1000  # benign inputs to choose the views on
+_BITS = range(1, 8)
+_OF_ANY = ("bits", "noise")
+_VIEWS: dict[str, Callable[[View], tf.Tensor]] = {**views.OF_IMAGES, "noise": views.noise}
+VIEWS = (*_VIEWS, "bits")
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -27,25 +29,28 @@ _FEW = 1000  # benign inputs to choose the views on
 class Consistency(Statistic):
     """The margin, less the mean margin over views that keep the label.
 
-    A benign input keeps its margin when it is flipped, shifted or slightly noisy. An adversarial
-    perturbation is made for one exact image, and loses its effect (Tian, Yang, Cai 2018). So the
-    loss is large also for strong attacks, which go far beyond the boundary.
+    A benign input keeps its margin when it is flipped, shifted or loses detail. An adversarial
+    perturbation is made for one exact input, and loses its effect (Xu, Evans, Qi 2018, Feature
+    Squeezing; Tian, Yang, Cai 2018). So the loss is large also for strong attacks, which go far
+    beyond the boundary.
 
     `fit` keeps the views under which at least 90 % of benign predictions survive: a flip changes
     digits, and keeps photographs. Views that were not kept take no pass.
 
     Args:
-        views: Names of views: `"flip"`, `"left"`, `"right"`, `"up"` and `"down"` (a shift by one
-            pixel, for images) and `"noise"` (Gaussian, of 0.02 of the input range). By default all
-            that suit the input.
+        views: Names of views. For images: `"flip"`; `"left"`, `"right"`, `"up"` and `"down"`, a
+            shift by one pixel; and `"median"`, a filter of 2×2 pixels. For all inputs: `"bits"`,
+            which rounds values to as few bits as `fit` finds to keep predictions; and `"noise"`,
+            Gaussian, of 0.02 of the input range. By default all that suit the input, but noise
+            for other inputs than images only.
         tail: Which values are suspicious. Defaults to `"high"`.
 
     Raises:
         ValueError: If a view or the tail is unknown.
 
     Examples:
-        >>> Consistency(views=("flip", "noise")).views
-        ('flip', 'noise')
+        >>> Consistency(views=("flip", "bits")).views
+        ('flip', 'bits')
     """
 
     learns: ClassVar[bool] = True
@@ -58,18 +63,17 @@ class Consistency(Statistic):
         if self.views is None:
             return
         object.__setattr__(self, "views", tuple(self.views))  # the dataclass is frozen
-        unknown = [name for name in self.views if name not in VIEWS]
-        if unknown or not self.views:
+        if not self.views or not set(self.views) <= set(VIEWS):
             names = ", ".join(VIEWS)
             raise ValueError(f"`views` must be among {names}. Received: {self.views}")
 
     def require(self, classifier: Classifier) -> None:
         """Refuse views of images for inputs that are none; see `Statistic.require`."""
-        wrong = [name for name in self._names(classifier) if name not in _suitable(classifier)]
-        if wrong:
+        wrong = [name for name in self._names(classifier) if name in views.OF_IMAGES]
+        if wrong and not classifier.takes_images:
             raise ValueError(
-                "Flips and shifts are views of images: use `views=None` or noise. "
-                f"Received: {wrong} for inputs of shape {classifier.input_shape}"
+                "Flips, shifts and a median are views of images: use `views=None`, or name "
+                f'"bits" or "noise". Received: {wrong} for inputs of shape {classifier.input_shape}'
             )
 
     def passes(self, classifier: Classifier) -> Passes:
@@ -77,24 +81,31 @@ class Consistency(Statistic):
         return Passes(queries=len(self._names(classifier)))
 
     def initial_state(self, classifier: Classifier) -> State:
-        """Return which views are kept: all."""
-        return {"kept": np.ones(len(self._names(classifier)), "bool")}
+        """Return which views are kept, and the number of bits: all, and 8."""
+        kept = np.ones(len(self._names(classifier)), "bool")
+        return {"kept": kept, "bits": np.asarray(8, "int64")}
 
     def fit(
         self, classifier: Classifier, benign: Any, false_positive_rate: float, slots: int | str
     ) -> State:
         """Keep the views under which benign predictions survive; see `Statistic.fit`."""
         names = self._names(classifier)
-        survived = tf.function(lambda x: self._survived(classifier, x), autograph=False)
-        x = inputs.first(benign, classifier, _FEW)
-        parts = [survived(x[start : start + _BATCH]) for start in range(0, len(x), _BATCH)]
-        kept = np.concatenate(parts, axis=1).mean(axis=1) >= _SURVIVAL
+        x = inputs.first(benign, classifier, _MAX_INPUTS)
+        others = [name for name in names if name != "bits"]
+        survival = dict(zip(others, _survival(classifier, x, others, 0), strict=True))
+        bits = max(_BITS)
+        if "bits" in names:
+            for bits in _BITS:
+                (survival["bits"],) = _survival(classifier, x, ["bits"], bits)
+                if survival["bits"] >= _SURVIVAL:
+                    break
+        kept = np.array([survival[name] >= _SURVIVAL for name in names])
         if not kept.any():
             raise ValueError(
                 "Benign predictions survive no view, so their consistency says nothing; leave "
                 f"`Consistency` out. Received: {', '.join(names)}"
             )
-        return {"kept": kept}
+        return {"kept": kept, "bits": np.asarray(bits, "int64")}
 
     def kept(self, classifier: Classifier, state: State) -> list[str]:
         """List the views that `fit` kept.
@@ -111,67 +122,46 @@ class Consistency(Statistic):
 
     def describe(self, classifier: Classifier, state: State) -> str:
         """Name the views that were kept; see `Statistic.describe`."""
-        return f"{self}, under {', '.join(self.kept(classifier, state))}"
+        kept = self.kept(classifier, state)
+        named = [f"{int(state['bits'])} bits" if name == "bits" else name for name in kept]
+        return f"{self}, under {', '.join(named)}"
 
     def measure(self, view: View, state: Tensors) -> tf.Tensor:
         """Compute the loss of margin; see `Statistic.measure`."""
-        total = tf.zeros_like(view.margin)
+        own, total = view.margin, tf.zeros_like(view.margin)
         for place, name in enumerate(self._names(view.classifier)):
             total += tf.cond(
                 state["kept"][place],
-                lambda name=name: margin(_logits(view, name), view.labels),
-                lambda: tf.zeros_like(view.margin),
+                functools.partial(_margin, view, name, state["bits"]),
+                functools.partial(tf.zeros_like, own),
             )
-        return view.margin - total / tf.math.count_nonzero(state["kept"], dtype=tf.float32)
+        return own - total / tf.math.count_nonzero(state["kept"], dtype=tf.float32)
 
     def _names(self, classifier: Classifier) -> Sequence[str]:
-        return _suitable(classifier) if self.views is None else self.views
+        if self.views is not None:
+            return self.views
+        return (*views.OF_IMAGES, "bits") if classifier.takes_images else _OF_ANY
 
-    def _survived(self, classifier: Classifier, x: tf.Tensor) -> tf.Tensor:
+
+def _margin(view: View, name: str, bits: tf.Tensor) -> tf.Tensor:
+    """Compute the margin of the predicted class of `view` under another view."""
+    seen = views.fewer_bits(view, bits) if name == "bits" else _VIEWS[name](view)
+    return margin(view.classifier.unit.logits(seen), view.labels)
+
+
+def _survival(classifier: Classifier, x: np.ndarray, names: Sequence[str], bits: int) -> np.ndarray:
+    """Compute the share of predictions that survive each view."""
+
+    def survive(x: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
         view = View.of(classifier, x)
-        names = self._names(classifier)
-        return tf.stack([margin(_logits(view, name), view.labels) > 0 for name in names])
+        return tf.stack([_margin(view, name, bits) > 0 for name in names])
 
-
-def _logits(view: View, name: str) -> tf.Tensor:
-    return view.classifier.unit.logits(VIEWS[name](view))
-
-
-def _suitable(classifier: Classifier) -> tuple[str, ...]:
-    return tuple(VIEWS) if classifier.takes_images else (_NOISE_VIEW,)
-
-
-def _flipped(view: View) -> tf.Tensor:
-    return tf.reverse(view.x, [_axes(view)[1]])
-
-
-def _shifted(rows: int, columns: int, view: View) -> tf.Tensor:
-    """Shift by a pixel; the border that comes free repeats what was there."""
-    x = view.x
-    for axis, by in zip(_axes(view), (rows, columns), strict=True):
-        if by:
-            size = tf.shape(x)[axis]
-            places = tf.clip_by_value(tf.range(size) - by, 0, size - 1)
-            x = tf.gather(x, places, axis=axis)
-    return x
-
-
-def _noisy(view: View) -> tf.Tensor:
-    unit, keys = view.classifier.unit, randomness.keys(view.x, 0)
-    noise = randomness.normal(keys, tf.zeros_like(keys), tf.unstack(tf.shape(view.x))[1:])
-    return tf.clip_by_value(view.x + _NOISE * unit.range * noise, *unit.bounds)
-
-
-def _axes(view: View) -> tuple[int, int]:
-    """Return the axes of rows and columns of images."""
-    return (1, 2) if view.classifier.data_format == "channels_last" else (2, 3)
-
-
-VIEWS: dict[str, Callable[[View], tf.Tensor]] = {
-    "flip": _flipped,
-    "left": functools.partial(_shifted, 0, -1),
-    "right": functools.partial(_shifted, 0, 1),
-    "up": functools.partial(_shifted, -1, 0),
-    "down": functools.partial(_shifted, 1, 0),
-    _NOISE_VIEW: _noisy,
-}
+    if not names:
+        return np.zeros(0)
+    compiled = tf.function(survive, autograph=False, reduce_retracing=True)
+    parts = [
+        compiled(tf.constant(x[start : start + _BATCH]), tf.constant(bits, tf.int64))
+        for start in range(0, len(x), _BATCH)
+    ]
+    shares: np.ndarray = np.concatenate(parts, axis=1).mean(axis=1)
+    return shares

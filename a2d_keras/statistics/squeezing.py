@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from a2d_keras.classifier import Classifier
+from a2d_keras.statistics import views
 from a2d_keras.statistics.base import Passes, Statistic, Tensors
 from a2d_keras.statistics.view import View
 from a2d_keras.validation import require_whole
@@ -64,39 +65,12 @@ class Squeezing(Statistic):
         """Compute the largest change; see `Statistic.measure`."""
         squeezed = []
         if self.median is not None:
-            squeezed.append(_median(view, self.median))
+            squeezed.append(views.median(view, self.median))
         if self.bits is not None:
-            squeezed.append(_fewer_bits(view, self.bits))
+            squeezed.append(views.fewer_bits(view, self.bits))
         before = tf.nn.softmax(view.logits)
         changes = [
             tf.reduce_sum(tf.abs(before - tf.nn.softmax(view.classifier.unit.logits(x))), axis=-1)
             for x in squeezed
         ]
         return tf.reduce_max(tf.stack(changes), axis=0)
-
-
-def _median(view: View, side: int) -> tf.Tensor:
-    """Take the median of the window that begins at each pixel, or the mean of its middle two."""
-    x, first_axis = view.x, 1 if view.classifier.data_format == "channels_last" else 2
-    shifted = [
-        _shift(_shift(x, first_axis, row), first_axis + 1, column)
-        for row in range(side)
-        for column in range(side)
-    ]
-    ordered = tf.sort(tf.stack(shifted, axis=-1), axis=-1)
-    middle = len(shifted) // 2
-    if len(shifted) % 2:
-        return ordered[..., middle]
-    return (ordered[..., middle - 1] + ordered[..., middle]) / 2
-
-
-def _shift(x: tf.Tensor, axis: int, by: int) -> tf.Tensor:
-    """Shift an axis; the end repeats its last value."""
-    size = tf.shape(x)[axis]
-    return tf.gather(x, tf.minimum(tf.range(size) + by, size - 1), axis=axis) if by else x
-
-
-def _fewer_bits(view: View, bits: int) -> tf.Tensor:
-    unit = view.classifier.unit
-    low, levels = unit.bounds[0], 2**bits - 1
-    return low + unit.range * tf.round((view.x - low) / unit.range * levels) / levels
