@@ -34,6 +34,7 @@ PARAMETERS = {
     "LBFGS": {"c": 0.05},
     "LSA": {"t": 3, "d": 2, "r": 1.2, "max_iterations": 20},
     "DBA": {"distance": 0.01, "max_iterations": 40},
+    "HopSkipJump": {"distance": 0.01, "initial_evaluations": 8, "max_iterations": 60},
 }
 
 # On trained digits, where the defaults take long, or rounding grows over thousands of steps.
@@ -41,13 +42,14 @@ ON_DIGITS = {
     "CarliniWagner": PARAMETERS["CarliniWagner"] | {"search_iterations": 60},
     "LSA": {"r": 1.2, "t": 16, "max_iterations": 20},
     "DBA": {"distance": 0.08},
+    "HopSkipJump": {"distance": 0.04, "max_iterations": 400},
 }
 
 FRACTIONS = {"eps", "eps_iter", "theta", "distance", "p"}
 POSITIVE = FRACTIONS | {
     *("r", "c", "gamma", "overshoot", "spherical_step", "source_step", "step_adaptation"),
     *("initial_c", "learning_rate", "proposals", "candidates", "max_changes", "t"),
-    *("search_iterations", "max_iterations"),
+    *("search_iterations", "initial_evaluations", "max_iterations"),
 }
 
 

@@ -6,6 +6,7 @@ from a2d_keras.attacks.deepfool import DeepFool as DeepFool
 from a2d_keras.attacks.gradient_sign import BIM as BIM
 from a2d_keras.attacks.gradient_sign import BIM2 as BIM2
 from a2d_keras.attacks.gradient_sign import FGSM as FGSM
+from a2d_keras.attacks.hop_skip_jump import HopSkipJump as HopSkipJump
 from a2d_keras.attacks.lbfgs import LBFGS as LBFGS
 from a2d_keras.attacks.local_search import LSA as LSA
 from a2d_keras.attacks.saliency_map import JSMA as JSMA

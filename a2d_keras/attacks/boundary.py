@@ -7,17 +7,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras.attacks.base import StepAttack
+from a2d_keras.attacks.decision_based import (
+    AT_ONCE,
+    DecisionBasedAttack,
+    ask,
+    by_phase,
+    first,
+    mean_square,
+    narrowed,
+    shares_between,
+)
 from a2d_keras.attacks.engine import randomness
-from a2d_keras.attacks.engine.shapes import column, flat
+from a2d_keras.attacks.engine.shapes import flat
 from a2d_keras.attacks.engine.slots import Slots
 from a2d_keras.classifier import Classifier
-from a2d_keras.inputs import checked
-from a2d_keras.validation import require_fraction, require_positive, require_whole
+from a2d_keras.validation import require_positive, require_whole
 
-_AT_ONCE = 4  # queries of one input in a pass
 _CHECKED_STEP = 10  # every tenth step tests its proposals on the sphere first, to adapt lengths
-_MAX_NOISE = 1000  # images of noise to try until one is misclassified
 _FINEST_BLEND = 0.001
 _MAX_BLENDS = 5  # passes: each narrows the shares to a fifth
 _SPHERICAL_WINDOW, _FULL_WINDOW = 100, 30
@@ -44,7 +50,7 @@ class _Path(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DBA(StepAttack):
+class DBA(DecisionBasedAttack):
     """Decision-Based Attack, the boundary attack (Brendel et al. 2018), L2. It needs no gradient.
 
     It starts from uniform noise, blended with the input while it stays misclassified, and walks
@@ -89,21 +95,14 @@ class DBA(StepAttack):
         "max_iterations",
     )
 
-    distance: float = 0.02
     proposals: int = 25
     spherical_step: float = 0.01
     source_step: float = 0.01
     step_adaptation: float = 1.5
-    seed: int = 0
-    starts: Any = dataclasses.field(default=None, repr=False, compare=False)
-    max_iterations: int = 5000
-    targeted: bool = dataclasses.field(default=False, init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_fraction("distance", self.distance)
         require_whole("proposals", self.proposals)
-        require_whole("seed", self.seed, minimum=0)
         require_positive("spherical_step", self.spherical_step)
         require_positive("source_step", self.source_step)
         require_positive("step_adaptation", self.step_adaptation)
@@ -120,7 +119,7 @@ class DBA(StepAttack):
             phase=fill(np.int64(_DRAW)),
             blend=tf.stack([fill(0.0), fill(1.0)], axis=1),
             tried=fill(np.int64(0)),
-            on_sphere=fill(True, _AT_ONCE),
+            on_sphere=fill(True, AT_ONCE),
             moved=fill(False),
             spherical_step=fill(tf.cast(self.spherical_step, tf.float32)),
             source_step=fill(tf.cast(self.source_step, tf.float32)),
@@ -128,37 +127,23 @@ class DBA(StepAttack):
             full_window=fill(_UNKNOWN, _FULL_WINDOW),
         )
 
-    def parameters(self, classifier: Classifier) -> dict[str, tf.Tensor]:
-        """Return the traced parameters, and the inputs to start from; see `Attack.parameters`."""
-        if self.starts is None:
-            starts = tf.zeros([0, *(side or 1 for side in classifier.input_shape)])
-        else:
-            starts = classifier.to_unit(checked(self.starts, classifier))
-        return {**super().parameters(classifier), "starts": starts}
-
     def max_queries(self, classifier: Classifier, budget: int) -> int:
         """Count all noise, starts, blends and proposals; see `StepAttack.max_queries`."""
-        walks = -(-self.proposals // _AT_ONCE)
+        walks = -(-self.proposals // AT_ONCE)
         checked_steps = budget // _CHECKED_STEP  # these may try each proposal twice
-        starts = 0 if self.starts is None else -(-len(self.starts) // _AT_ONCE)
-        draws = _MAX_NOISE // _AT_ONCE + starts
-        passes = draws + _MAX_BLENDS + walks * (budget + checked_steps) + 1
-        return _AT_ONCE * passes
+        passes = self.passes_to_start() + _MAX_BLENDS + walks * (budget + checked_steps) + 1
+        return AT_ONCE * passes
 
     def step(self, classifier: Classifier, slots: Slots) -> tuple[Slots, tf.Tensor]:
         """Evaluate a few images of every slot: a complete step, or a part of one."""
         path, shape = slots.state, tf.shape(slots.x)
         source, x = flat(slots.inputs), flat(slots.x)
         images = self._images(classifier, slots, source, x)
-        batch = tf.reshape(images, tf.concat([[-1], shape[1:]], axis=0))
-        batch = tf.ensure_shape(batch, [None, *slots.x.shape[1:]])
-        predicted = tf.reshape(tf.argmax(classifier.logits(batch), axis=-1), [-1, _AT_ONCE])
-        labels = tf.where(slots.queries == 0, predicted[:, 0], slots.labels)
-        adversarial = predicted != labels[:, None]
+        labels, adversarial = ask(classifier, slots, images)
 
-        distance = _mean_square(x - source)
-        nearer = _mean_square(images - source[:, None]) < distance[:, None]
-        number = tf.range(_AT_ONCE, dtype=tf.int64)
+        distance = mean_square(x - source)
+        nearer = mean_square(images - source[:, None]) < distance[:, None]
+        number = tf.range(AT_ONCE, dtype=tf.int64)
         within = path.tried[:, None] + number < self.proposals
         checked = (slots.steps + 1) % _CHECKED_STEP == 0
         options = [
@@ -167,14 +152,13 @@ class DBA(StepAttack):
             _tried_on_sphere(path, adversarial & within, within),
             _walked(path, adversarial & path.on_sphere & within, nearer, checked),
         ]
-        path, candidates = _by_phase(path.phase, options)
-        found, x = _first(candidates, images, x)
+        path, candidates = by_phase(path.phase, options)
+        found, x = first(candidates, images, x)
         path, steps = self._finish(slots, path, found)
-        queries = slots.queries + _AT_ONCE
+        queries = slots.queries + AT_ONCE
         near = tf.cast(self.distance * classifier.range**2, tf.float32)
         arrived = slots.state.moved & (distance < near)
-        tries = _MAX_NOISE + tf.shape(self.starts, tf.int64)[0]
-        no_start = (path.phase == _DRAW) & (queries >= tries)
+        no_start = (path.phase == _DRAW) & self.lacks_start(queries)
         after = slots._replace(
             x=tf.reshape(x, shape),
             labels=labels,
@@ -188,27 +172,17 @@ class DBA(StepAttack):
     def _images(
         self, classifier: Classifier, slots: Slots, source: tf.Tensor, x: tf.Tensor
     ) -> tf.Tensor:
-        """Make the images to classify in each slot's phase; (slots, _AT_ONCE, pixels)."""
+        """Make the images to classify in each slot's phase; (slots, AT_ONCE, pixels)."""
         path = slots.state
         walking = path.phase >= _SPHERE
         draw = tf.where(walking, slots.steps * self.proposals + path.tried, -1 - slots.queries)
-        normal = randomness.normal(path.key, draw, [_AT_ONCE, tf.shape(x)[1]])
-        noise_is_over = (slots.queries >= _MAX_NOISE)[:, None, None]
-        start = _noise(classifier, source, normal)
+        normal = randomness.normal(path.key, draw, [AT_ONCE, tf.shape(x)[1]])
         options = [
-            tf.where(noise_is_over, self._given(slots.queries, source), start),
+            self.possible_starts(classifier, slots.queries, source, normal),
             _blends(path, source, x),
             *_proposals(classifier, path, source, x, normal),
         ]
-        return _by_phase(path.phase, options)
-
-    def _given(self, queries: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
-        """Return the next inputs to start from, or the first source if there are none."""
-        count = tf.shape(self.starts, tf.int64)[0]
-        starts = tf.reshape(self.starts, [count, tf.shape(source, tf.int64)[1]])
-        number = queries[:, None] - _MAX_NOISE + tf.range(_AT_ONCE, dtype=tf.int64)
-        number = tf.clip_by_value(number, 0, tf.maximum(count - 1, 0))
-        return tf.gather(tf.concat([starts, source[:1]], axis=0), number)
+        return by_phase(path.phase, options)
 
     def _finish(self, slots: Slots, path: _Path, found: tf.Tensor) -> tuple[_Path, tf.Tensor]:
         """Finish the steps that succeeded or have tried all proposals, and prepare the next."""
@@ -242,17 +216,9 @@ class DBA(StepAttack):
         return factor, tf.where((grow | shrink)[:, None], _UNKNOWN, window)
 
 
-def _noise(classifier: Classifier, source: tf.Tensor, normal: tf.Tensor) -> tf.Tensor:
-    """Make uniform noise. Image 0 is the input itself, since its label is needed too."""
-    uniform = classifier.bounds[0] + classifier.range * 0.5 * (1 + tf.math.erf(normal / np.sqrt(2)))
-    return tf.where(tf.range(_AT_ONCE)[:, None] == 0, source[:, None], uniform)
-
-
 def _blends(path: _Path, source: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """Blend with shares of noise between the two known ones; `x` holds the larger."""
-    low, high = tf.unstack(path.blend[:, :, None], axis=1)
-    part = tf.range(1, _AT_ONCE + 1, dtype=tf.float32) / (_AT_ONCE + 1)
-    shares = (low + (high - low) * part) / high
+    shares = shares_between(path.blend) / path.blend[:, 1:]
     return source[:, None] + shares[:, :, None] * (x - source)[:, None]
 
 
@@ -284,14 +250,10 @@ def _drawn(path: _Path, adversarial: tf.Tensor) -> tuple[_Path, tf.Tensor]:
 
 def _blended(path: _Path, adversarial: tf.Tensor) -> tuple[_Path, tf.Tensor]:
     """Narrow the interval of the share of noise at which the prediction changes."""
-    found = tf.reduce_any(adversarial, axis=1)
-    low, high = tf.unstack(path.blend, axis=1)
-    part = (high - low) / (_AT_ONCE + 1)
-    missed = tf.where(found, _index(adversarial), np.int64(_AT_ONCE))
-    low += part * tf.cast(missed, tf.float32)
-    high = tf.where(found, low + part, high)
-    phase = tf.where(high - low <= _FINEST_BLEND, np.int64(_WALK), np.int64(_BLEND))
-    return path._replace(blend=tf.stack([low, high], axis=1), phase=phase), adversarial
+    blend = narrowed(path.blend, adversarial)
+    fine = blend[:, 1] - blend[:, 0] <= _FINEST_BLEND
+    phase = tf.where(fine, np.int64(_WALK), np.int64(_BLEND))
+    return path._replace(blend=blend, phase=phase), adversarial
 
 
 def _tried_on_sphere(
@@ -301,7 +263,7 @@ def _tried_on_sphere(
     some = tf.reduce_any(adversarial, axis=1)
     path = path._replace(
         phase=tf.where(some, np.int64(_WALK), np.int64(_SPHERE)),
-        tried=tf.where(some, path.tried, path.tried + _AT_ONCE),
+        tried=tf.where(some, path.tried, path.tried + AT_ONCE),
         on_sphere=adversarial,
         spherical_window=_push(path.spherical_window, adversarial, within),
     )
@@ -314,7 +276,7 @@ def _walked(
     """Try proposals towards the source."""
     path = path._replace(
         phase=tf.where(checked, np.int64(_SPHERE), np.int64(_WALK)),
-        tried=path.tried + _AT_ONCE,
+        tried=path.tried + AT_ONCE,
         full_window=_push(path.full_window, adversarial, checked[:, None] & path.on_sphere),
     )
     return path, adversarial & nearer
@@ -326,30 +288,3 @@ def _push(window: tf.Tensor, values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         pushed = tf.concat([tf.cast(value, tf.float32)[:, None], window[:, :-1]], axis=1)
         window = tf.where(counts[:, None], pushed, window)
     return window
-
-
-def _first(mask: tf.Tensor, images: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return which slots have an image in the mask, and the first of these images, or else `x`."""
-    found = tf.reduce_any(mask, axis=1)
-    first = tf.gather(images, _index(mask), axis=1, batch_dims=1)
-    return found, tf.where(found[:, None], first, x)
-
-
-def _index(mask: tf.Tensor) -> tf.Tensor:
-    return tf.argmax(tf.cast(mask, tf.float32), axis=1)
-
-
-def _by_phase(phase: tf.Tensor, options: list[Any]) -> Any:
-    """Select the values of each slot's phase."""
-
-    def choose(*values: tf.Tensor) -> tf.Tensor:
-        chosen = values[-1]
-        for number, value in enumerate(values[:-1]):
-            chosen = tf.where(column(phase == number, value), value, chosen)
-        return chosen
-
-    return tf.nest.map_structure(choose, *options)
-
-
-def _mean_square(x: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_mean(x * x, axis=-1)
