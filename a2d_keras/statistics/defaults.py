@@ -5,10 +5,9 @@ from a2d_keras.statistics.base import Statistic
 from a2d_keras.statistics.boundary_distance import BoundaryDistance
 from a2d_keras.statistics.consistency import Consistency
 from a2d_keras.statistics.feature_distance import FeatureDistance
-from a2d_keras.statistics.squeezing import Squeezing
 
-FOR_IMAGES = (BoundaryDistance(tail="both"), Consistency(), Squeezing())
-FOR_OTHERS = (BoundaryDistance(tail="both"), FeatureDistance())
+FOR_IMAGES = (BoundaryDistance(), Consistency())
+FOR_OTHERS = (BoundaryDistance(), FeatureDistance())
 
 
 def default_statistics(classifier: Classifier) -> tuple[Statistic, ...]:

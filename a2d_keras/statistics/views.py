@@ -39,8 +39,8 @@ def median(view: View, side: int = _MEDIAN) -> tf.Tensor:
 
     Args:
         view: The images.
-        side: The side of the window in pixels. Defaults to 2; the median of four values is the
-            mean of the middle two.
+        side: The side of the window in pixels. Defaults to 2. Of an even number of values, the
+            upper of the middle two counts.
 
     Returns:
         The smoothed images.
@@ -51,9 +51,7 @@ def median(view: View, side: int = _MEDIAN) -> tf.Tensor:
         for row in range(side)
         for column in range(side)
     ]
-    ordered = tf.sort(tf.stack(window, axis=-1), axis=-1)
-    low, high = (side**2 - 1) // 2, side**2 // 2
-    return (ordered[..., low] + ordered[..., high]) / 2
+    return tf.sort(tf.stack(window, axis=-1), axis=-1)[..., side**2 // 2]
 
 
 def fewer_bits(view: View, bits: int | tf.Tensor) -> tf.Tensor:
