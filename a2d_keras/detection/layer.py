@@ -21,6 +21,7 @@ from a2d_keras.options import GuardOptions
 from a2d_keras.statistics.attack_cost import AttackCost
 from a2d_keras.statistics.base import Statistic
 from a2d_keras.statistics.defaults import default_statistics
+from a2d_keras.statistics.fingerprints import column_names
 from a2d_keras.validation import require
 
 _OPTIONS = {field.name for field in dataclasses.fields(GuardOptions)}
@@ -201,6 +202,39 @@ class DetectorLayer(keras.layers.Layer):
         """
         self.rule.promise(false_positive_rate)
 
+    def describe(self) -> dict[str, str]:
+        """Describe the statistics, and what each has learned.
+
+        Returns:
+            A dict by the statistics' names in tables, such as `boundary_distance_0`.
+        """
+        names = column_names(self.statistics)
+        said = (each.statistic.describe(self.classifier, each.state) for each in self._learned)
+        return dict(zip(names, said, strict=True))
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names of the columns of `columns`, in their order."""
+        single, several = self._outputs_by_width()
+        return (*single, *(column_names(self.statistics) if several else ()))
+
+    def columns(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Split verdicts into columns, such as for a table.
+
+        Args:
+            outputs: The outputs of a call or of `predict`.
+
+        Returns:
+            A dict of arrays (n,), whatever the rule: each output with one number per input, and
+            then a column for each statistic, such as `boundary_distance_0` or `cost_bim_0`. The
+            predictions are left out.
+        """
+        single, several = self._outputs_by_width()
+        columns = [np.reshape(outputs[name], -1) for name in single]
+        for name in several:
+            columns += [*np.reshape(outputs[name], (-1, len(self.statistics))).T]
+        return dict(zip(self.column_names, columns, strict=True))
+
     def check(self, x: Any) -> inputs.Checked:
         """Refuse inputs that cannot be judged.
 
@@ -349,6 +383,12 @@ class DetectorLayer(keras.layers.Layer):
             costs = cast("list[Learned[AttackCost]]", self._learned)
             return Cascade(self.classifier, costs, self.rule, self.options.slots)
         return Scorer(self.classifier, self._learned, self.rule, self.options.slots)
+
+    def _outputs_by_width(self) -> tuple[list[str], list[str]]:
+        """Name the outputs with one number per input, and those with one per statistic."""
+        spec = self._judge.output_spec(None)
+        single = [name for name, output in spec.items() if len(output.shape) == 1]
+        return single, [name for name in spec if name not in single]
 
     def _require_adapted(self) -> None:
         require(
