@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import lines, patches
 
 from a2d_keras.cli.picture import (
     BARS,
     BENIGN,
     INPUT,
-    MARGIN,
     THRESHOLD,
     Subject,
     make_canvas,
@@ -24,11 +24,12 @@ from a2d_keras.cli.picture import (
 _COLUMNS = 3
 _SHOWN = (0.005, 0.995)  # quantiles between which benign values are always shown
 _ROOM = 0.6  # beyond them at most, as a share of their distance, before a value is "off the scale"
-_SHADE = 0.12
 _WIDTH = 52  # of a line of text below a panel
 _MIN_SHOWN_P = 1e-4
-_SUSPICIOUS = {"low": "the lowest {} of benign values", "high": "the highest {} of benign values"}
-_SUSPICIOUS["both"] = "the outermost {} of benign values"
+_SUSPICIOUS = {"low": "small values are", "high": "large values are", "both": "both ends are"}
+_SHADE: dict[str, Any] = {"color": INPUT, "alpha": 0.15, "linewidth": 0}
+_LINE: dict[str, Any] = {"color": INPUT, "linewidth": 2.5}
+_LIMIT: dict[str, Any] = {"color": THRESHOLD, "linestyle": "--"}
 
 
 class Measure(NamedTuple):
@@ -82,7 +83,7 @@ def draw(
     """
     rows = math.ceil((len(measures) + 2) / _COLUMNS)
     reason = f" ({show_p(verdict.p_value)})"
-    canvas = make_canvas(subject, _about(verdict.rate), height=1.4 + 3.6 * rows, reason=reason)
+    canvas = make_canvas(subject, height=2 + 3.4 * rows, reason=reason)
     first, *others = canvas.subplots(rows, _COLUMNS, squeeze=False).flat
     show_input(first, subject)
     for axes, measure in zip(others, measures, strict=False):
@@ -90,6 +91,8 @@ def draw(
     _show_score(others[len(measures)], verdict)
     for unused in others[len(measures) + 1 :]:
         unused.set_axis_off()
+    about = {"title": _about(verdict.rate), "loc": "outside lower center", "frameon": False}
+    canvas.legend(*_legend(verdict.rate), ncols=4, **about)
     save(canvas, path)
 
 
@@ -127,36 +130,47 @@ def first_sentence(thing: Any) -> str:
 
 def _about(rate: float) -> str:
     return (
-        "Blue: benign inputs, from `adapt`. Red: this input. p is the share of benign inputs that "
-        "are at least as suspicious.\nNo statistic decides alone: an input is flagged if all of "
-        f"them together have p ≤ {rate:g}."
+        "p is the share of benign inputs that are at least as suspicious. No statistic decides "
+        f"alone:\nan input is flagged if all of them together have p ≤ {rate:g}."
     )
+
+
+def _legend(rate: float) -> tuple[list[Any], list[str]]:
+    """Describe what stands for what in all panels."""
+    meanings = {
+        "benign inputs, from `adapt`": patches.Patch(color=BENIGN),
+        "this input": lines.Line2D([], [], **_LINE),
+        f"where the most suspicious {100 * rate:g} % of benign inputs lie": patches.Patch(**_SHADE),
+        "flagged beyond this score": lines.Line2D([], [], **_LIMIT),
+    }
+    return list(meanings.values()), list(meanings)
 
 
 def _show_measure(axes: Any, measure: Measure, rate: float) -> None:
     low, high = _window(measure.benign, measure.value)
     _show_benign(axes, measure.benign, low, high)
     share = rate / 2 if measure.tail == "both" else rate
-    suspicious = {
-        "low": (low, np.quantile(measure.benign, share)),
-        "high": (np.quantile(measure.benign, 1 - share), high),
-    }
-    for side in ("low", "high") if measure.tail == "both" else (measure.tail,):
-        shade = axes.axvspan(*suspicious[side], color=INPUT, alpha=_SHADE, linewidth=0)
-    shade.set_label(f"suspicious: {_SUSPICIOUS[measure.tail].format(f'{100 * rate:g} %')}")
+    if measure.tail in ("low", "both"):
+        axes.axvspan(low, np.quantile(measure.benign, share), **_SHADE)
+    if measure.tail in ("high", "both"):
+        axes.axvspan(np.quantile(measure.benign, 1 - share), high, **_SHADE)
     _mark(axes, measure.value, low, high)
-    _finish(axes, f"{measure.name}\n{show_p(measure.p_value)}", measure.meaning)
+    title = f"{measure.name}: {measure.value:.3g}\n{show_p(measure.p_value)}"
+    _finish(axes, title, f"{measure.meaning}; {_SUSPICIOUS[measure.tail]} suspicious")
+    if measure.p_value <= rate:
+        axes.title.set_color(INPUT)
 
 
 def _show_score(axes: Any, verdict: Verdict) -> None:
     low, high = _window(verdict.benign, max(verdict.score, verdict.threshold))
     _show_benign(axes, verdict.benign, low, high)
-    label = f"flagged above {verdict.threshold:.3g}"
-    axes.axvline(verdict.threshold, color=THRESHOLD, linestyle="--", label=label)
-    axes.axvspan(verdict.threshold, high, color=INPUT, alpha=_SHADE, linewidth=0)
+    axes.axvline(verdict.threshold, **_LIMIT)
+    axes.axvspan(verdict.threshold, high, **_SHADE)
     _mark(axes, verdict.score, low, high)
-    title = f"all statistics together\n{show_p(verdict.p_value)}"
-    _finish(axes, title, "The score: the sum of −log p of each statistic")
+    title = f"all together: a score of {verdict.score:.3g}\n{show_p(verdict.p_value)}"
+    meaning = "The score: the sum of −log p of the statistics"
+    _finish(axes, title, f"{meaning}; flagged above {verdict.threshold:.3g}")
+    axes.title.set(color=INPUT if verdict.p_value <= verdict.rate else BENIGN, weight="bold")
 
 
 def _window(benign: np.ndarray, value: float) -> tuple[float, float]:
@@ -172,28 +186,19 @@ def _window(benign: np.ndarray, value: float) -> tuple[float, float]:
 
 def _show_benign(axes: Any, benign: np.ndarray, low: float, high: float) -> None:
     shares = np.full(len(benign), 100 / len(benign))
-    edges = np.linspace(low, high, BARS + 1)
-    axes.hist(benign, edges, weights=shares, color=BENIGN, label="benign inputs")
+    axes.hist(benign, np.linspace(low, high, BARS + 1), weights=shares, color=BENIGN)
     axes.set_xlim(low, high)
 
 
 def _mark(axes: Any, value: float, low: float, high: float) -> None:
     """Draw a line at the input's value, or an arrow at the side where it lies beyond."""
-    if not math.isfinite(value):
-        return
-    label = f"this input: {value:.3g}"
     if low <= value <= high:
-        axes.axvline(value, color=INPUT, linewidth=2.5, label=label)
-        return
-    marker, edge = (">", 0.985) if value > high else ("<", 0.015)
-    axes.plot(
-        *(edge, 0.5, marker),
-        color=INPUT,
-        markersize=14,
-        transform=axes.transAxes,
-        linestyle="none",
-        label=f"{label}, off the scale",
-    )
+        axes.axvline(value, **_LINE)
+    elif math.isfinite(value):
+        place, text, side = (0.985, "off the scale  ▶", "right")
+        if value < low:
+            place, text, side = (0.015, "◀  off the scale", "left")
+        axes.text(place, 0.5, text, transform=axes.transAxes, ha=side, color=INPUT, weight="bold")
 
 
 def _finish(axes: Any, title: str, meaning: str) -> None:
@@ -201,5 +206,3 @@ def _finish(axes: Any, title: str, meaning: str) -> None:
     axes.set_xlabel(textwrap.fill(meaning, _WIDTH), fontsize=9)
     axes.set_ylabel("% of benign inputs", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(y=MARGIN)
-    axes.legend(frameon=False, fontsize=9, loc="upper center")

@@ -9,7 +9,7 @@ from matplotlib import figure
 
 BENIGN, INPUT, THRESHOLD = "#3b6fb6", "#d1495b", "#555555"
 BARS = 30
-MARGIN = 0.5  # above the bars, for the legend, as a share of their height
+_MARGIN = 0.5  # above the bars, for the legend, as a share of their height
 _MIN_CHANGE = 0.0005  # smaller changes are magnified as if they were this large
 _ABOUT = (
     "The detector attacks every input. An adversarial input lies just across a decision boundary, "
@@ -66,7 +66,8 @@ def draw(path: pathlib.Path, subject: Subject, findings: Sequence[Finding]) -> N
         findings: A `Finding` for each attack.
     """
     rows = len(findings)
-    canvas = make_canvas(subject, _ABOUT, height=1.2 + 3.3 * rows)
+    canvas = make_canvas(subject, height=1.2 + 3.3 * rows)
+    canvas.supxlabel(_ABOUT, fontsize=10)
     panels = canvas.subplots(rows, 4, squeeze=False, width_ratios=(1, 1, 1, 1.7))
     for (original, found, change, costs), finding in zip(panels, findings, strict=True):
         show_input(original, subject)
@@ -76,12 +77,11 @@ def draw(path: pathlib.Path, subject: Subject, findings: Sequence[Finding]) -> N
     save(canvas, path)
 
 
-def make_canvas(subject: Subject, about: str, *, height: float, reason: str = "") -> Any:
+def make_canvas(subject: Subject, *, height: float, reason: str = "") -> Any:
     """Make an empty picture, with the verdict as its title.
 
     Args:
         subject: The input.
-        about: How to read the picture, written below it.
         height: The height in inches.
         reason: The end of the title. Defaults to nothing.
 
@@ -92,7 +92,6 @@ def make_canvas(subject: Subject, about: str, *, height: float, reason: str = ""
     verdict = "flagged as adversarial" if subject.flagged else "not flagged"
     color = INPUT if subject.flagged else BENIGN
     canvas.suptitle(f"{subject.name}: {verdict}{reason}", fontsize=15, color=color)
-    canvas.supxlabel(about, fontsize=10)
     return canvas
 
 
@@ -171,7 +170,7 @@ def _show_costs(axes: Any, finding: Finding) -> None:
     axes.set_xlabel("steps until the prediction changes")
     axes.set_ylabel("benign inputs")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(y=MARGIN)
+    axes.margins(y=_MARGIN)
     axes.legend(frameon=False, fontsize=9)
 
 

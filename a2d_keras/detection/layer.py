@@ -215,25 +215,29 @@ class DetectorLayer(keras.layers.Layer):
     @property
     def column_names(self) -> tuple[str, ...]:
         """The names of the columns of `columns`, in their order."""
-        single, several = self._outputs_by_width()
-        return (*single, *(column_names(self.statistics) if several else ()))
+        nothing = {name: np.zeros(0) for name in self._judge.output_spec(None)}
+        return tuple(self.columns(nothing))
 
     def columns(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
         """Split verdicts into columns, such as for a table.
 
         Args:
-            outputs: The outputs of a call or of `predict`.
+            outputs: The outputs of a call or of `predict`, or some of them.
 
         Returns:
             A dict of arrays (n,), whatever the rule: each output with one number per input, and
             then a column for each statistic, such as `boundary_distance_0` or `cost_bim_0`. The
             predictions are left out.
         """
-        single, several = self._outputs_by_width()
-        columns = [np.reshape(outputs[name], -1) for name in single]
-        for name in several:
-            columns += [*np.reshape(outputs[name], (-1, len(self.statistics))).T]
-        return dict(zip(self.column_names, columns, strict=True))
+        spec, names = self._judge.output_spec(None), column_names(self.statistics)
+        columns, of_statistics = {}, {}
+        for name in [name for name in spec if name in outputs]:
+            values = np.asarray(outputs[name], spec[name].dtype)
+            if len(spec[name].shape) == 1:
+                columns[name] = values.reshape(-1)
+            else:
+                of_statistics = dict(zip(names, values.reshape(-1, len(names)).T, strict=True))
+        return columns | of_statistics
 
     def check(self, x: Any) -> inputs.Checked:
         """Refuse inputs that cannot be judged.
@@ -383,12 +387,6 @@ class DetectorLayer(keras.layers.Layer):
             costs = cast("list[Learned[AttackCost]]", self._learned)
             return Cascade(self.classifier, costs, self.rule, self.options.slots)
         return Scorer(self.classifier, self._learned, self.rule, self.options.slots)
-
-    def _outputs_by_width(self) -> tuple[list[str], list[str]]:
-        """Name the outputs with one number per input, and those with one per statistic."""
-        spec = self._judge.output_spec(None)
-        single = [name for name, output in spec.items() if len(output.shape) == 1]
-        return single, [name for name in spec if name not in single]
 
     def _require_adapted(self) -> None:
         require(
