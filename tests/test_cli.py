@@ -1,5 +1,6 @@
 import configparser
 import csv
+import html
 import io
 import json
 import os
@@ -439,7 +440,8 @@ def svg_with_text():
     matplotlib = pytest.importorskip("matplotlib")
 
     def read(path):
-        return re.sub(r"\s+", " ", " ".join(re.findall(r">([^<>]+)</", path.read_text())))
+        texts = re.findall(r">([^<>]+)</", path.read_text())
+        return re.sub(r"\s+", " ", html.unescape(" ".join(texts)))
 
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         yield read

@@ -130,7 +130,7 @@ def test_pages_name_every_attack_and_rule():
     for page, module, base in (
         ("attacks.md", a2d.attacks, a2d.Attack),
         ("detectors.md", a2d.detection.rules, a2d.Rule),
-        ("detectors.md", a2d.statistics, a2d.Statistic),
+        ("statistics.md", a2d.statistics, a2d.Statistic),
     ):
         text = pages.on_page_markdown((DOCS / page).read_text())
         for name, thing in vars(module).items():
