@@ -386,7 +386,7 @@ class TestDetectionLog:
         out = [predict(either, x[None], log) for x in (benign[0], adversarial[0])]
         flagged = [int(o["is_adversarial"][0]) for o in out]
         assert flagged[0] == 0
-        single = {n: float(v[0]) if v.size == 1 else v[:1] for n, v in out[1].items()}
+        single = {n: float(v.item()) if v.size == 1 else v for n, v in out[1].items()}
         log.on_predict_batch_end(0, {**single, "is_adversarial": 1.0})
         records = lines(tmp_path / "log.jsonl")
         assert [r["flagged"] for r in records] == [*flagged, 1]
@@ -395,6 +395,7 @@ class TestDetectionLog:
     def test_nothing_to_judge_is_nothing_to_log(self, either, benign, tmp_path):
         log = a2d.DetectionLog(tmp_path / "log.jsonl")
         predict(either, benign[:0], log)
+        log.set_model(either)
         log.on_predict_batch_end(0, {"is_adversarial": np.zeros(0, bool)})
         assert lines(tmp_path / "log.jsonl") == []
         assert log.inputs == 0
