@@ -49,7 +49,7 @@ class _Judge:
         return [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
 
     def _reason(self, x: np.ndarray) -> str | None:
-        """Return why an input is refused, or None; this runs no attack."""
+        """Return why an input is refused, or None; this measures no statistic."""
         try:
             self._model.detector.require_judgeable(np.stack([x]))
         except ValueError as error:
@@ -85,7 +85,7 @@ class GuardedModelHandler(ModelHandler[np.ndarray, PredictionResult, _Judge]):
         >>> inputs = [np.full(4, 0.5), np.full(4, 255.0)]
         >>> good, bad = inputs | RunInference(GuardedModelHandler(path))
         >>> sorted(good.inference)
-        ['cost', 'exact', 'is_adversarial', 'predictions', 'score']
+        ['is_adversarial', 'p_value', 'predictions', 'score', 'statistics']
         >>> bad.inference["error"]
         'Inputs must be finite numbers within the bounds (0.0, 1.0), and these look like pixels ...
     """

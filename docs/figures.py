@@ -2,7 +2,8 @@
 
 `idea.png` shows a classifier of points in the plane, and attack costs on both sides of its
 boundary.
-`explain.png` is the output of `a2d-keras explain` for an adversarial digit.
+`explain.png` and `explain_costs.png` are the output of `a2d-keras explain` for an adversarial digit,
+judged by statistics and by what an attack costs.
 """
 
 import pathlib
@@ -27,7 +28,8 @@ def main():
     """Draw all figures."""
     FIGURES.mkdir(exist_ok=True)
     idea(FIGURES / "idea.png")
-    explain(FIGURES / "explain.png")
+    explain(FIGURES / "explain.png", "fisher")
+    explain(FIGURES / "explain_costs.png", "zscore")
 
 
 def idea(path):
@@ -86,18 +88,21 @@ def mark(axis, point, color, label):
     axis.scatter(*point.T, color=color, s=70, edgecolor="white", zorder=3, label=label)
 
 
-def explain(path):
-    """Run `a2d-keras explain` on an adversarial digit."""
-    guarded = a2d.guard(zoo.load("digits"))
-    digits = datasets.load("digits").x_test
-    guarded.adapt(digits[300:], verbose=0)
+def explain(path, rule):
+    """Run `a2d-keras explain` on an adversarial digit, the most suspicious of a few."""
+    digits, model = datasets.load("digits").x_test, zoo.load("digits")
+    guards = {name: a2d.guard(model, rule=name) for name in {"fisher", rule}}
+    for guarded in guards.values():
+        guarded.adapt(digits[300:], verbose=0)
     attack = a2d.BIM(eps_iter=0.01, max_iterations=50)
-    suspect = attack(guarded.detector.classifier, digits[:1]).adversarial[0]
+    crafted = attack(guarded.detector.classifier, digits[:40]).adversarial
+    crafted = np.floor(255 * crafted) / 255  # what an image file keeps
+    suspect = crafted[guards["fisher"].predict(crafted, verbose=0)["p_value"].argmin()]
     with tempfile.TemporaryDirectory() as folder:
         images = pathlib.Path(folder) / "images"  # images of a folder are shown without its path
         images.mkdir()
-        keras.utils.save_img(images / "suspect.png", 255 * suspect, scale=False)
-        guarded.save(f"{folder}/guarded.keras")
+        keras.utils.save_img(images / "suspect.png", np.round(255 * suspect), scale=False)
+        guards[rule].save(f"{folder}/guarded.keras")
         cli.main(["explain", f"{folder}/guarded.keras", str(images), "-o", str(path)])
 
 

@@ -15,7 +15,7 @@ from models import zoo
 
 beam = pytest.importorskip("apache_beam", reason="Apache Beam is not installed: a2d-keras[beam]")
 
-from apache_beam.ml.inference.base import RunInference  # noqa: E402
+from apache_beam.ml.inference.base import PredictionResult, RunInference  # noqa: E402
 
 from a2d_keras.beam import GuardedModelHandler  # noqa: E402
 from examples.batch import digits as example  # noqa: E402
@@ -102,7 +102,10 @@ def test_verdicts_are_the_models_own(folder, scored, shards, path):
         out = model.predict(x, verbose=0)
         assert [int(row["prediction"]) for row in rows] == out["predictions"].argmax(-1).tolist()
         assert [row["is_adversarial"] == "True" for row in rows] == out["is_adversarial"].tolist()
-        assert [int(row["cost"]) for row in rows] == out["cost"][:, 0].tolist()
+        assert list(rows[0])[2:] == [name for name in out if name != "predictions"]
+        assert [float(row["p_value"]) for row in rows] == pytest.approx(out["p_value"], abs=0.02)
+        found = np.array([row["statistics"].split() for row in rows], "float32")
+        np.testing.assert_allclose(found, out["statistics"], rtol=1e-3, atol=1e-5)
 
 
 def test_a_shard_retried_gives_the_same(folder, scored, shards, path):
@@ -132,6 +135,19 @@ def test_a_lost_record_is_an_error(tmp_path):
     with pytest.raises(RuntimeError, match="2 outcomes of 3 records. Received: shard"):
         score.WriteShard(str(tmp_path)).process(("shard", groups))
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_have_the_outputs_of_any_guard():
+    for more in ({"p_value": 0.5, "statistics": [0.25, 2.0]}, {"cost": [3, 4], "exact": True}):
+        verdict = {"is_adversarial": np.bool_(True), "score": np.float32(0.1)}
+        inference = {"predictions": np.array([0.2, 0.8]), **verdict, **more}
+        result = PredictionResult(None, inference)
+        _, (index, outcome) = score.to_outcome(("shard", 7), result)
+        header, row = score._to_csv([{"record": index, **outcome}]).splitlines()
+        assert header == ",".join(["record", "prediction", "is_adversarial", "score", *more])
+        assert row.startswith("7,1,True,0.1,")
+        assert row.endswith(("0.5,0.25 2.0", "3 4,True"))
+    assert score._to_csv([]) == "record\n"
 
 
 @pytest.mark.parametrize("shards", [[], ["a/x.tfrecord", "b/x.tfrecord"]])
@@ -186,15 +202,15 @@ class TestHandler:
     def test_threads_share_one_model(self, path, benign):
         handler = GuardedModelHandler(path)
         judge = handler.load_model()
-        expected = keras.models.load_model(path).predict(benign, verbose=0)["cost"]
+        expected = keras.models.load_model(path).predict(benign, verbose=0)["statistics"]
 
-        def costs(count):
+        def statistics(count):
             results = handler.run_inference(list(benign[:count]), judge)
-            return [result.inference["cost"] for result in results]
+            return [result.inference["statistics"] for result in results]
 
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            for count, found in zip(range(8, 24), pool.map(costs, range(8, 24)), strict=True):
-                np.testing.assert_array_equal(found, expected[:count])
+            for count, found in zip(range(8, 24), pool.map(statistics, range(8, 24)), strict=True):
+                np.testing.assert_allclose(found, expected[:count], rtol=1e-3, atol=1e-5)
 
     def test_takes_a_newer_model(self, path):
         handler = GuardedModelHandler("nowhere.keras")

@@ -237,6 +237,21 @@ class TestAdaptDetector:
         assert layer.times == 3
         assert layer.up_to_date
 
+    def test_adapts_the_default_as_adapt_does(self, trainable, fit, held_out, benign):
+        """And once it has promised another rate, it keeps that."""
+        guarded = a2d.guard(trainable)
+        again = a2d.AdaptDetector(guarded.detector, held_out[:60])
+        fit(trainable, again)
+        after = guarded.detector.rule.get_weights()
+        guarded.predict(benign, verbose=0)  # refuses a detector that is not up to date
+        guarded.adapt(held_out[:60], verbose=0)
+        for left, right in zip(guarded.detector.rule.get_weights(), after, strict=True):
+            np.testing.assert_array_equal(left, right)
+        guarded.detector.promise(0.2)
+        fit(trainable, again)
+        p_values = guarded.predict(benign, verbose=0)
+        np.testing.assert_array_equal(p_values["is_adversarial"], p_values["p_value"] <= 0.2)
+
     def test_adapts_as_adapt_does(self, trainable, fit, held_out, benign):
         guarded = a2d.GuardedModel(self.layer(trainable))
         fit(trainable, a2d.AdaptDetector(guarded.detector, held_out[:40]))
@@ -260,6 +275,18 @@ class TestAdaptDetector:
             a2d.AdaptDetector(layer, benign, every=0)
         with pytest.raises(ValueError, match="benign and adversarial inputs. Received: only ben"):
             a2d.AdaptDetector(self.layer(model, rule="knn"), benign)
+
+
+@pytest.fixture(scope="module")
+def guarded(guard_digits):
+    """Judged by costs, which flag nearly all of the adversarial digits."""
+    return guard_digits(rule="zscore")
+
+
+@pytest.fixture(scope="module", params=["zscore", "fisher"])
+def either(request, guard_digits):
+    """A guarded model of each kind: one with costs, one with p-values."""
+    return guard_digits(rule=request.param)
 
 
 def predict(guarded, x, log, **options):
@@ -303,6 +330,31 @@ class TestDetectionLog:
         assert lines(path)[:3] == records
         assert len(lines(path)) == 4
 
+    def test_lines_hold_the_medians_of_whatever_the_guard_gives(self, either, benign, tmp_path):
+        log = a2d.DetectionLog(tmp_path / "log.jsonl")
+        out = predict(either, benign, log, batch_size=25)
+        first, second = (record["median"] for record in lines(tmp_path / "log.jsonl"))
+        numbers = [n for n in either.detector.column_names if n not in ("is_adversarial", "exact")]
+        assert list(first) == list(second) == numbers
+        for name, values in either.detector.columns(out).items():
+            if name in numbers:
+                assert first[name] == pytest.approx(np.median(values[:25]), rel=1e-4)
+                assert second[name] == pytest.approx(np.median(values[25:]), rel=1e-4)
+        if either.detector.rule.word == "fisher":
+            assert 0.1 < first["p_value"] < 0.9
+
+    def test_lines_of_inputs_that_cannot_be_judged(self, guard_digits, benign, tmp_path):
+        """Their medians are null, since JSON lacks NaN."""
+        flagging = guard_digits(on_invalid="flag")
+        log = a2d.DetectionLog(tmp_path / "log.jsonl")
+        predict(flagging, np.full((2, 8, 8, 1), np.nan), log)
+        predict(flagging, np.concatenate([benign[:3], benign[:1] + 9]), log)
+        nothing, something = lines(tmp_path / "log.jsonl")
+        assert [nothing["flagged"], something["flagged"] >= 1] == [2, True]
+        assert nothing["median"].pop("p_value") == 0
+        assert set(nothing["median"].values()) == {None}
+        assert None not in something["median"].values()
+
     def test_lines_are_written_at_once(self, guarded, benign, tmp_path):
         path, seen = tmp_path / "log.jsonl", []
 
@@ -328,18 +380,22 @@ class TestDetectionLog:
             assert max(alarm["p_value"] for alarm in alarms) < 1e-4
             assert all(0 < alarm["window_flagged"] < 10 for alarm in alarms)
 
-    def test_single_inputs(self, guarded, benign, adversarial, tmp_path):
-        """As in an API. Some versions of Keras turn the verdict on one input into a number."""
+    def test_single_inputs(self, either, benign, adversarial, tmp_path):
+        """As in an API. Some versions of Keras turn the outputs for one input into numbers."""
         log = a2d.DetectionLog(tmp_path / "log.jsonl")
-        out = [predict(guarded, x[None], log) for x in (benign[0], adversarial[0])]
+        out = [predict(either, x[None], log) for x in (benign[0], adversarial[0])]
         flagged = [int(o["is_adversarial"][0]) for o in out]
-        assert flagged == [0, 1]
-        log.on_predict_batch_end(0, {"is_adversarial": 1.0})
-        assert [r["flagged"] for r in lines(tmp_path / "log.jsonl")] == [*flagged, 1]
+        assert flagged[0] == 0
+        single = {n: float(v.item()) if v.size == 1 else v for n, v in out[1].items()}
+        log.on_predict_batch_end(0, {**single, "is_adversarial": 1.0})
+        records = lines(tmp_path / "log.jsonl")
+        assert [r["flagged"] for r in records] == [*flagged, 1]
+        assert records[1]["median"] == pytest.approx(records[2]["median"])
 
-    def test_nothing_to_judge_is_nothing_to_log(self, guarded, benign, tmp_path):
+    def test_nothing_to_judge_is_nothing_to_log(self, either, benign, tmp_path):
         log = a2d.DetectionLog(tmp_path / "log.jsonl")
-        predict(guarded, benign[:0], log)
+        predict(either, benign[:0], log)
+        log.set_model(either)
         log.on_predict_batch_end(0, {"is_adversarial": np.zeros(0, bool)})
         assert lines(tmp_path / "log.jsonl") == []
         assert log.inputs == 0
@@ -446,7 +502,10 @@ class TestAlarms:
         alarms, _ = watch(guarded, np.ones(20, bool), [20])
         assert [alarm["window_inputs"] for alarm in alarms] == [5]  # 0.05**5 < 1e-6 < 0.05**4
 
-    def test_the_rate_is_the_detectors(self, model, held_out):
+    def test_the_rate_is_the_detectors(self, model):
         guarded = a2d.guard(model, false_positive_rate=0.5)
         alarms, _ = watch(guarded, np.ones(20, bool), [20])
         assert [alarm["window_inputs"] for alarm in alarms] == [20]  # 0.5**20 < 1e-6 < 0.5**19
+        guarded.detector.promise(0.05)
+        alarms, _ = watch(guarded, np.ones(20, bool), [20])
+        assert [alarm["window_inputs"] for alarm in alarms] == [5]

@@ -1,5 +1,6 @@
 import configparser
 import csv
+import html
 import io
 import json
 import os
@@ -17,7 +18,7 @@ import tensorflow as tf
 
 import a2d_keras as a2d
 from a2d_keras import cli
-from a2d_keras.cli import commands, picture, table
+from a2d_keras.cli import commands, histograms, picture, reasons, table
 from a2d_keras.cli.parser import COMMANDS, attack_names, make_parser
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -38,8 +39,22 @@ def guarded(model, held_out):
 
 
 @pytest.fixture(scope="module")
-def folder(model, guarded, held_out, quantised, tmp_path_factory):
-    """A folder with a classifier, a guarded one, and images."""
+def costly(model, held_out):
+    """The same classifier, guarded by what attacks cost."""
+    guarded = a2d.guard(model, rule="zscore")
+    guarded.adapt(held_out[:100], verbose=0)
+    return guarded
+
+
+@pytest.fixture(params=["guarded", "costly"])
+def kind(request):
+    """The name of a guarded model of each kind; its file ends in `.keras`."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def folder(model, guarded, costly, held_out, quantised, tmp_path_factory):
+    """A folder with a classifier, guarded ones, and images."""
     folder = tmp_path_factory.mktemp("cli")
     model.save(folder / "model.keras")
     np.savez(folder / "benign.npz", x=held_out[:100])
@@ -49,6 +64,7 @@ def folder(model, guarded, held_out, quantised, tmp_path_factory):
             path = folder / "images" / name / f"{index:02}.png"
             path.write_bytes(tf.io.encode_png(image).numpy())
     guarded.save(folder / "guarded.keras")
+    costly.save(folder / "costly.keras")
     return folder
 
 
@@ -86,16 +102,42 @@ def read_table(path):
 
 
 class TestAdapt:
-    def test_equals_the_library(self, run, folder, guarded):
+    def adapts_as(self, guarded, run, folder, *options):
+        """Adapt by the command, and compare with the library; return what was printed."""
         out = folder / "again.keras"
-        status, printed, _ = run("adapt", "model.keras", "benign.npz", "-o", out, "--json")
-        summary, again = json.loads(printed), keras.models.load_model(out)
+        words = ("adapt", "model.keras", "benign.npz", "-o", out, *options)
+        status, sentence, _ = run(*words)
         assert status == 0
+        again = keras.models.load_model(out)
         for left, right in zip(again.get_weights(), guarded.get_weights(), strict=True):
             np.testing.assert_array_equal(left, right)
+        summary = json.loads(run(*words, "--json")[1])
         assert summary["benign_inputs"] == 100
-        assert summary["thresholds"] == {"bim_0": int(guarded.detector.thresholds[0])}
+        assert summary["false_positive_rate"] == 0.05
         assert summary["max_queries_per_input"] == guarded.max_queries_per_input
+        return sentence, summary
+
+    def test_equals_the_library(self, run, folder, guarded):
+        sentence, summary = self.adapts_as(guarded, run, folder)
+        described = guarded.detector.describe()
+        first, *lines = sentence.splitlines()
+        assert first.startswith("Adapted on 100 benign inputs: 50 of them calibrate the p-value")
+        assert lines == [f"  {name}: {said}" for name, said in described.items()]
+        assert summary["statistics"] == described
+        assert summary["calibrating_inputs"] == guarded.detector.rule.count == 50
+
+    def test_equals_the_library_with_costs(self, run, folder, costly):
+        sentence, summary = self.adapts_as(costly, run, folder, "--rule", "zscore")
+        threshold = int(costly.detector.thresholds[0])
+        assert f"100 benign inputs: {threshold} steps of BIM settle a verdict" in sentence
+        assert summary["thresholds"] == {"bim_0": threshold}
+        assert summary["attacks"] == [repr(costly.detector.attacks[0])]
+
+    def test_exact_costs_need_no_name_of_an_attack(self, run, folder, monkeypatch):
+        monkeypatch.setattr(a2d.GuardedModel, "adapt", lambda *_, **__: None)
+        run("adapt", "model.keras", "benign.npz", "-o", "exact.keras", "--exact")
+        detector = keras.models.load_model(folder / "exact.keras").detector
+        assert detector.statistics == (a2d.AttackCost(exact=True),)
 
     def test_keeps_every_choice(self, run, folder, digits, quantised, monkeypatch):
         """All options reach the library. It need not adapt to show it."""
@@ -126,25 +168,61 @@ class TestAdapt:
 
 
 class TestDetect:
-    def test_equals_the_library(self, run, folder, guarded, quantised):
-        status, printed, error = run("detect", "guarded.keras", "images", "-o", "verdicts.csv")
+    def test_equals_the_library(self, run, folder, kind, quantised, request):
+        guarded = request.getfixturevalue(kind)
+        status, printed, error = run("detect", f"{kind}.keras", "images", "-o", "verdicts.csv")
         rows = read_table(folder / "verdicts.csv")
         names = [f"{kind}/{i:02}.png" for kind in ("adversarial", "benign") for i in range(20)]
         assert [row["input"] for row in rows] == names
         x = np.concatenate(quantised[::-1]).astype("float32") / 255
         out = guarded.predict(x, verbose=0)
-        for column in ("is_adversarial", "exact"):
-            assert [row[column] for row in rows] == [str(value) for value in out[column]]
-        assert [int(row["cost_bim_0"]) for row in rows] == out["cost"][:, 0].tolist()
         assert [int(row["prediction"]) for row in rows] == out["predictions"].argmax(-1).tolist()
-        scores = np.array([row["score"] for row in rows], "float32")
-        np.testing.assert_array_equal(scores, out["score"])
+        assert tuple(rows[0])[2:] == guarded.detector.column_names
+        for name, values in guarded.detector.columns(out).items():
+            assert [row[name] for row in rows] == [str(value) for value in values]
         flagged = out["is_adversarial"].sum()
         assert (
             printed == f"{flagged} of 40 inputs flagged as adversarial. Written to verdicts.csv.\n"
         )
         assert status == 3
         assert "40/40" not in error  # no terminal, no progress
+
+    def test_columns(self, run, folder, kind):
+        """The statistics have columns of their own, named alike for all kinds of guards."""
+        run("detect", f"{kind}.keras", "images/benign/00.png", "-o", "one.csv")
+        (row,) = read_table(folder / "one.csv")
+        if kind == "costly":
+            assert list(row)[3:] == ["score", "exact", "cost_bim_0"]
+        else:
+            assert list(row)[3:6] == ["score", "p_value", "boundary_distance_0"]
+            assert 0 < float(row["p_value"]) <= 1
+
+    def test_json_lines(self, run, folder, kind):
+        run("detect", f"{kind}.keras", "images/benign", "-o", "verdicts.jsonl")
+        run("detect", f"{kind}.keras", "images/benign", "-o", "verdicts.csv")
+        lines = (folder / "verdicts.jsonl").read_text().splitlines()
+        found = [json.loads(line) for line in lines]
+        rows = read_table(folder / "verdicts.csv")
+        assert len(found) == 20
+        for line, row in zip(found, rows, strict=True):
+            assert list(line) == list(row)
+            for name, value in row.items():
+                assert line[name] == (type(line[name])(value) if value != "False" else False)
+
+    def test_another_rate(self, run, folder):
+        """No second `adapt` is needed, and the file keeps its rate."""
+        before = (folder / "guarded.keras").read_bytes()
+        words = ("detect", "guarded.keras", "images", "-o", "verdicts.csv", "--json")
+        flagged = {}
+        for rate in (0.02, 0.5, 0.05):
+            summary = json.loads(run(*words, "--false-positive-rate", rate)[1])
+            assert summary["false_positive_rate"] == rate
+            rows = read_table(folder / "verdicts.csv")
+            flags = [row["is_adversarial"] == "True" for row in rows]
+            assert flags == [float(row["p_value"]) <= rate for row in rows]
+            flagged[rate] = summary["flagged"] = sum(flags)
+        assert flagged[0.02] <= flagged[0.05] < flagged[0.5]
+        assert (folder / "guarded.keras").read_bytes() == before
 
     def test_none_flagged(self, run, folder, guarded, quantised):
         calm = guarded.predict(quantised[0] / 255, verbose=0)["is_adversarial"] == 0
@@ -165,16 +243,22 @@ class TestDetect:
         first, row = read_table(folder / "nan.csv")
         assert status == 3
         assert (row["prediction"], row["is_adversarial"], row["score"]) == ("", "True", "nan")
+        assert (row["p_value"], row["boundary_distance_0"]) == ("0.0", "nan")
         assert first["prediction"] != ""
+        run("detect", "flagging.keras", "nan.npy", "-o", "nan.jsonl")
+        line = json.loads((folder / "nan.jsonl").read_text().splitlines()[1])
+        assert (line["prediction"], line["p_value"], line["boundary_distance_0"]) == (None, 0, None)
 
 
 class TestCost:
-    @pytest.mark.parametrize("name", ["model.keras", "guarded.keras"])
-    def test_equals_the_library(self, run, folder, model, guarded, name, quantised, monkeypatch):
+    @pytest.mark.parametrize("name", ["model", "guarded", "costly"])
+    def test_equals_the_library(self, run, folder, model, costly, name, quantised, monkeypatch):
+        """A guarded model without attacks is attacked like its classifier."""
         monkeypatch.setattr(table, "BATCH_SIZE", 7)
-        status, printed, _ = run("cost", name, "images/benign", "-o", "costs.csv", "--json")
+        words = ("cost", f"{name}.keras", "images/benign", "-o", "costs.csv", "--json")
+        status, printed, _ = run(*words)
         rows, x = read_table(folder / "costs.csv"), quantised[0] / 255
-        attacks = guarded.detector.attacks if name == "guarded.keras" else [a2d.BIM()]
+        attacks = costly.detector.attacks if name == "costly" else [a2d.BIM()]
         (result,) = a2d.AttackCosts(model, attacks=attacks).attack(x)
         assert status == 0
         assert [int(row["cost_bim_0"]) for row in rows] == result.cost.tolist()
@@ -190,25 +274,58 @@ class TestCost:
 
 
 class TestExplain:
-    def test_adversarial(self, run, folder, guarded):
-        image = "images/adversarial/03.png"
-        status, printed, _ = run("explain", "guarded.keras", image, "-o", "why.png", "--json")
-        summary = json.loads(printed)
+    def test_adversarial(self, run, folder, kind, quantised, request):
+        scores = request.getfixturevalue(kind).predict(quantised[1] / 255, verbose=0)["score"]
+        image = f"images/adversarial/{scores.argmax():02}.png"
+        status, printed, _ = run("explain", f"{kind}.keras", image, "-o", "why.png", "--json")
         assert status == 3
-        assert summary["is_adversarial"]
-        assert 1 <= summary["cost"]["bim_0"] < guarded.detector.thresholds[0]
+        assert json.loads(printed)["is_adversarial"]
         drawn = tf.io.decode_png((folder / "why.png").read_bytes()).numpy()
         assert drawn.shape[1] > 1000
         assert len(np.unique(drawn.reshape(-1, drawn.shape[-1]), axis=0)) > 50
 
     def test_says_it_in_words(self, run, folder, guarded, quantised, svg_with_text):
-        out = guarded.predict(quantised[0] / 255, verbose=0)
+        out = guarded.predict(quantised[1] / 255, verbose=0)
+        worst = int(out["p_value"].argmin())
+        out = {name: values[worst : worst + 1] for name, values in out.items()}
+        image = f"images/adversarial/{worst:02}.png"
+        words = ("explain", "guarded.keras", image, "-o", "why.svg")
+        status, printed, _ = run(*words)
+        text, rule = svg_with_text(folder / "why.svg"), guarded.detector.rule
+        p_value = f"p = {out['p_value'][0]:.2g}"
+        assert status == 3
+        assert printed == (
+            f"{image} is flagged as adversarial: it is classified as "
+            f"{out['predictions'][0].argmax()}, and has {p_value}. Written to why.svg.\n"
+        )
+        for said in (
+            f"{image}: flagged as adversarial ({p_value})",
+            f"classified as {out['predictions'][0].argmax()}",
+            f"all together: a score of {out['score'][0]:.3g} {p_value}",
+            "all of them together have p ≤ 0.05",
+            f"flagged above {rule.threshold:.3g}",
+            "this input",
+        ):
+            assert said in text
+        summary = json.loads(run(*words, "--json")[1])
+        names = list(guarded.detector.describe())
+        assert list(summary["statistics"]) == list(summary["p_values"]) == names
+        assert summary["p_value"] == pytest.approx(out["p_value"][0])
+        np.testing.assert_allclose(
+            list(summary["statistics"].values()), out["statistics"][0], rtol=1e-4
+        )
+        for name, value in summary["statistics"].items():
+            shown = name.rpartition("_")[0].replace("_", " ")
+            assert f"{shown}: {value:.3g} {histograms.show_p(summary['p_values'][name])}" in text
+
+    def test_says_costs_in_words(self, run, folder, costly, quantised, svg_with_text):
+        out = costly.predict(quantised[0] / 255, verbose=0)
         calm = int(out["is_adversarial"].argmin())
         image = f"images/benign/{calm:02}.png"
-        status, printed, _ = run("explain", "guarded.keras", image, "-o", "why.svg")
+        status, printed, _ = run("explain", "costly.keras", image, "-o", "why.svg")
         text = svg_with_text(folder / "why.svg")
         steps = int(re.search(r"costs (\d+) steps of BIM", printed).group(1))
-        cheaper = guarded.detector.benign_costs[0, :steps].sum()
+        cheaper = costly.detector.benign_costs[0, :steps].sum()
         assert status == 0
         assert f"{image} is not flagged" in printed
         for said in (
@@ -218,7 +335,7 @@ class TestExplain:
             "magnified",
             f"{cheaper} of 100 benign inputs",
             "need fewer steps: benign",
-            f"flagged below {guarded.detector.thresholds[0]} steps",
+            f"flagged below {costly.detector.thresholds[0]} steps",
         ):
             assert said in text
 
@@ -244,7 +361,7 @@ class TestPicture:
             threshold=None,
         )
         findings = [finding, finding._replace(attack="BIM", threshold=2, success=True)]
-        picture.draw(tmp_path / "why.svg", "cat.png", image, 1, True, findings)
+        picture.draw(tmp_path / "why.svg", picture.Subject("cat.png", image, 1, True), findings)
         text = svg_with_text(tmp_path / "why.svg")
         for said in (
             "cat.png: flagged as adversarial",
@@ -257,6 +374,40 @@ class TestPicture:
             assert said in text
         assert text.count("flagged below") == 1  # only if there is a threshold
 
+    def test_every_tail_and_values_off_the_scale(self, tmp_path, svg_with_text):
+        measure = histograms.Measure(
+            name="distance",
+            meaning="How far",
+            tail="low",
+            value=-1e6,
+            p_value=1e-9,
+            benign=np.linspace(0, 1, 1024),
+        )
+        measures = [
+            measure,
+            measure._replace(tail="high", value=1e6),
+            measure._replace(tail="both", value=0.5, p_value=1.0),
+            measure._replace(value=np.nan, benign=np.zeros(1024)),
+        ]
+        verdict = histograms.Verdict(70.0, 0.01, 0.05, np.linspace(0, 9, 50), 8.0)
+        subject = picture.Subject("cat.png", np.full((6, 6, 3), 0.5), 1, True)
+        histograms.draw(tmp_path / "why.svg", subject, measures, verdict)
+        text = svg_with_text(tmp_path / "why.svg")
+        for said in (
+            "cat.png: flagged as adversarial (p = 0.01)",
+            "distance: -1e+06 p < 0.0001",
+            "distance: 0.5 p = 1",
+            "How far; small values are suspicious",
+            "How far; large values are suspicious",
+            "How far; both ends are suspicious",
+            "◀ off the scale",
+            "off the scale ▶",
+            "the most suspicious 5 % of benign inputs",
+            "all together: a score of 70 p = 0.01",
+            "flagged above 8",
+        ):
+            assert said in text
+
     @pytest.mark.parametrize("bounds", [(-1.0, 1.0), None], ids=["one range", "ranges"])
     def test_channels_first(self, run, folder, tmp_path, monkeypatch, bounds):
         """The picture shows the image, whatever its layout and scale in the classifier."""
@@ -268,7 +419,7 @@ class TestPicture:
         name, x = commands._single(commands.read(str(path), classifier), classifier)
         assert name == str(path)
         assert x.shape == (1, 3, 6, 5)
-        np.testing.assert_allclose(commands._drawable(x, classifier), pixels / 255, atol=1e-5)
+        np.testing.assert_allclose(reasons.drawable(x, classifier), pixels / 255, atol=1e-5)
 
 
 def stand_in(shape, bounds):
@@ -289,7 +440,8 @@ def svg_with_text():
     matplotlib = pytest.importorskip("matplotlib")
 
     def read(path):
-        return re.sub(r"\s+", " ", " ".join(re.findall(r">([^<>]+)</", path.read_text())))
+        texts = re.findall(r">([^<>]+)</", path.read_text())
+        return re.sub(r"\s+", " ", html.unescape(" ".join(texts)))
 
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         yield read
@@ -363,7 +515,8 @@ class TestErrors:
         words = ("adapt", "model.keras", "nan.npy", "-o", "new.keras")
         self.refuses(run, folder, "finite numbers .* Received: ", *words)
         words = ("adapt", "model.keras", "odd/a.png", "-o", "new.keras")
-        self.refuses(run, folder, "at least 19 benign inputs. Received: 1$", *words)
+        self.refuses(run, folder, "at least 38 benign inputs.* Received: 0 to calibrate$", *words)
+        self.refuses(run, folder, "19 benign inputs. Received: 1$", *words, "--rule", "zscore")
         words = ("explain", "guarded.keras", "images", "-o", "why.png")
         self.refuses(run, folder, "takes one image. Received: images$", *words)
         inputs = keras.Input((4,))
@@ -374,6 +527,16 @@ class TestErrors:
         self.refuses(run, folder, "takes one image. Received: flat.npy$", *words)
         words = ("detect", "flat.keras", "flat.npy", "-o", "v.csv")
         self.refuses(run, folder, "call `adapt` with benign inputs first. Received: ", *words)
+
+    def test_rules(self, run, folder):
+        words = ("adapt", "model.keras", "benign.npz", "-o", "new.keras", "--rule")
+        self.refuses(run, folder, '"fisher" or "knn" or "zscore".* Received: .svm', *words, "svm")
+        self.refuses(run, folder, "benign and adversarial.* Received: only benign", *words, "knn")
+        words = ("detect", "costly.keras", "images", "-o", "v.csv", "--false-positive-rate", 0.1)
+        message = '"zscore" learns for one false positive rate: .* Received: 0.1$'
+        self.refuses(run, folder, message, *words)
+        words = ("detect", "guarded.keras", "images", "-o", "v.csv", "--false-positive-rate", 0.01)
+        self.refuses(run, folder, "0.01 needs at least 198 benign inputs", *words)
 
     def test_outputs(self, run, folder):
         image = "images/benign/00.png"

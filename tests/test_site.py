@@ -20,7 +20,7 @@ pytestmark = pytest.mark.checkout
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = {
     "attacks": ("attacks.html", "reference/attacks.html"),
-    "statistics": ("detectors.html", "reference/statistics.html"),
+    "statistics": ("statistics.html", "reference/statistics.html"),
     "rules": ("detectors.html", "reference/rules.html"),
     "baselines": ("reference/comparisons.html",),
     "datasets": ("reference/comparisons.html",),

@@ -34,7 +34,10 @@ class DetectionLog(keras.callbacks.Callback):
     rate raised no alarm.
 
     Args:
-        path: A file to which every batch appends one line of JSON. Defaults to None.
+        path: A file to which every batch appends one line of JSON. Under `median` it has the
+            median of every number that the model gives for an input: its score, its p-value if
+            there is one, and each statistic or cost. Benign inputs have a median p-value near
+            0.5. Defaults to None.
         writer: A `tf.summary.SummaryWriter` for TensorBoard, which must be installed; its step is
             the number of inputs so far. Defaults to None.
         on_alarm: Called at an alarm with a dict: `time`, and the window's `window_inputs`,
@@ -43,8 +46,8 @@ class DetectionLog(keras.callbacks.Callback):
         significance: The probability below which chance does not explain the flagged inputs, at
             most 0.05. Defaults to 1e-6.
         false_positive_rate: The rate at which benign inputs are flagged. Defaults to the
-            detector's, which is calibrated for the rule `"zscore"` only: for `"knn"`, give the
-            rate that you measured.
+            detector's, as it is then. The rule `"knn"` does not calibrate it: give the rate that
+            you measured.
 
     Attributes:
         inputs: Inputs seen.
@@ -116,8 +119,9 @@ class DetectionLog(keras.callbacks.Callback):
 
     def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
         """Count and log the flagged inputs, and raise the alarms."""
-        verdicts = logs.get("outputs", logs)["is_adversarial"]  # newer versions of Keras unpack
-        flags = np.atleast_1d(verdicts).astype(bool)  # and turn a single verdict into a number
+        outputs = logs.get("outputs", logs)  # newer versions of Keras unpack
+        columns = self.model.detector.columns(outputs)  # and turn a single output into a number
+        flags = columns["is_adversarial"]
         if not len(flags):
             return
         with self._lock:
@@ -125,7 +129,7 @@ class DetectionLog(keras.callbacks.Callback):
             self.inputs += len(flags)
             self.flagged += int(flags.sum())
             self.alarms += len(alarms)
-            self._log(int(batch), flags, len(alarms))
+            self._log(int(batch), columns, len(alarms))
         if self.on_alarm is not None:
             for alarm in alarms:  # outside the lock, since it may call `predict` with this log
                 self.on_alarm(alarm)
@@ -148,11 +152,18 @@ class DetectionLog(keras.callbacks.Callback):
             "p_value": _p_value(flagged, inputs, rate),
         }
 
-    def _log(self, batch: int, flags: np.ndarray, alarms: int) -> None:
-        state = self._state()
+    def _log(self, batch: int, columns: dict[str, np.ndarray], alarms: int) -> None:
+        state, flags = self._state(), columns["is_adversarial"]
         if self.path is not None:
-            counts = {"inputs": len(flags), "flagged": int(flags.sum())}
-            record = {"time": _now(), "batch": batch, **counts, **state, "alarms": alarms}
+            record = {
+                "time": _now(),
+                "batch": batch,
+                "inputs": len(flags),
+                "flagged": int(flags.sum()),
+                **state,
+                "alarms": alarms,
+                "median": _medians(columns),
+            }
             with open(self.path, "a", encoding="utf-8") as file:  # closed, so the line is written
                 file.write(json.dumps(record) + "\n")
         if self.writer is not None:
@@ -168,6 +179,16 @@ class DetectionLog(keras.callbacks.Callback):
 def _p_value(flagged: int, inputs: int, rate: float) -> float:
     """Compute the probability that at least this many of these benign inputs are flagged."""
     return float(stats.binomtest(flagged, inputs, rate, alternative="greater").pvalue)
+
+
+def _medians(columns: dict[str, np.ndarray]) -> dict[str, float | None]:
+    """Compute the median of each column of numbers. JSON lacks NaN, so None if none is finite."""
+    medians = {}
+    for name, values in columns.items():
+        if values.dtype.kind != "b":
+            finite = values[np.isfinite(values)]
+            medians[name] = float(np.median(finite)) if len(finite) else None
+    return medians
 
 
 def _now() -> str:

@@ -12,11 +12,10 @@ from a2d_keras import attacks, inputs
 from a2d_keras.attacks.base import Attack
 from a2d_keras.classifier import Classifier
 from a2d_keras.cli.readers import Reader, channel_axis, read
+from a2d_keras.cli.reasons import describe_steps, drawable, explained, learned, predictions
 from a2d_keras.cli.saved_models import load, load_classifier, load_guarded
 from a2d_keras.cli.table import BATCH_SIZE, Check, count_checked, verbosity, write_table
 from a2d_keras.detection.guarded_model import GuardedModel, guard
-from a2d_keras.detection.layer import DetectorLayer
-from a2d_keras.detection.rules import ZScore
 from a2d_keras.files import replace_atomically
 from a2d_keras.statistics.attack_cost import AttackCost, column_names
 
@@ -46,12 +45,11 @@ def adapt(arguments: argparse.Namespace) -> Outcome:
     Returns:
         The `Outcome`.
     """
-    chosen = _make_attacks(arguments.attack) if arguments.attack else [None]
     guarded = guard(
         load_classifier(arguments.model),
         bounds=arguments.bounds,
-        statistics=[AttackCost(attack, exact=arguments.exact) for attack in chosen],
-        rule="knn" if arguments.adversarial else "zscore",
+        statistics=_chosen_costs(arguments),
+        rule=arguments.rule or ("knn" if arguments.adversarial else None),
         false_positive_rate=arguments.false_positive_rate,
         on_invalid=arguments.on_invalid,
     )
@@ -62,16 +60,15 @@ def adapt(arguments: argparse.Namespace) -> Outcome:
             adversarial, _ = _dataset(arguments.adversarial, guarded, arguments.key)
         guarded.adapt(benign, adversarial, verbose=verbosity())
         guarded.save(part)
-    detector, max_queries = guarded.detector, guarded.max_queries_per_input
-    names, steps = column_names(detector.attacks), detector.thresholds.tolist()
+    clause, summary, details = learned(guarded.detector)
+    max_queries = guarded.max_queries_per_input
     return Outcome(
-        f"Adapted on {count} benign inputs: {_describe_steps(detector.attacks, steps)} settle a "
-        f"verdict, which takes at most {max_queries:,} queries. Written to {arguments.out}.",
+        f"Adapted on {count} benign inputs: {clause}, which takes at most {max_queries:,} queries. "
+        f"Written to {arguments.out}.{details}",
         {
             "benign_inputs": count,
-            "attacks": [repr(attack) for attack in detector.attacks],
-            "thresholds": dict(zip(names, steps, strict=True)),
-            "false_positive_rate": detector.false_positive_rate,
+            **summary,
+            "false_positive_rate": guarded.detector.false_positive_rate,
             "max_queries_per_input": max_queries,
             "output": arguments.out,
         },
@@ -89,24 +86,25 @@ def detect(arguments: argparse.Namespace) -> Outcome:
     """
     guarded = load_guarded(arguments.model)
     detector = guarded.detector
+    if arguments.false_positive_rate is not None:
+        detector.promise(arguments.false_positive_rate)
     reader = read(arguments.inputs, detector.classifier, arguments.key)
-    flagged = 0
+    judged: list[dict[str, np.ndarray]] = []
 
     def judge(images: np.ndarray) -> Iterable[Sequence[Any]]:
-        nonlocal flagged
-        out = guarded.predict(images, verbose=0)
-        flagged += int(out["is_adversarial"].sum())
-        columns = [out["is_adversarial"], out["score"], out["exact"], *out["cost"].T]
-        return zip(_predictions(detector.classifier, images), *columns, strict=True)
+        columns = detector.columns(guarded.predict(images, verbose=0))
+        judged.append(columns)
+        return zip(predictions(detector.classifier, images), *columns.values(), strict=True)
 
-    costs = [f"cost_{name}" for name in column_names(detector.attacks)]
-    header = ["input", "prediction", "is_adversarial", "score", "exact", *costs]
+    header = ["input", "prediction", *detector.column_names]
     count = write_table(arguments.out, header, reader, detector.check, judge)
+    flagged = sum(int(columns["is_adversarial"].sum()) for columns in judged)
     return Outcome(
         f"{flagged} of {count} inputs flagged as adversarial. Written to {arguments.out}.",
         {
             "inputs": count,
             "flagged": flagged,
+            "false_positive_rate": detector.false_positive_rate,
             "max_queries_per_input": guarded.max_queries_per_input,
             "output": arguments.out,
         },
@@ -131,7 +129,7 @@ def cost(arguments: argparse.Namespace) -> Outcome:
         results = [attack(classifier, images) for attack in chosen]
         costs.append([result.cost for result in results])
         columns = [values for result in results for values in (result.cost, result.success)]
-        return zip(_predictions(classifier, images), *columns, strict=True)
+        return zip(predictions(classifier, images), *columns, strict=True)
 
     columns = [f"{what}_{name}" for name in names for what in ("cost", "success")]
     header = ["input", "prediction", *columns]
@@ -139,14 +137,14 @@ def cost(arguments: argparse.Namespace) -> Outcome:
     medians = np.median(np.concatenate(costs, axis=1), axis=1).tolist()
     median = dict(zip(names, medians, strict=True))
     return Outcome(
-        f"{count} inputs, with a median cost of {_describe_steps(chosen, medians)}. "
+        f"{count} inputs, with a median cost of {describe_steps(chosen, medians)}. "
         f"Written to {arguments.out}.",
         {"inputs": count, "median_cost": median, "output": arguments.out},
     )
 
 
 def explain(arguments: argparse.Namespace) -> Outcome:
-    """Draw what the detector found for one image, and what that cost.
+    """Draw why one image got its verdict.
 
     Args:
         arguments: The parsed arguments.
@@ -154,54 +152,35 @@ def explain(arguments: argparse.Namespace) -> Outcome:
     Returns:
         The `Outcome`.
     """
-    draw = _picture().draw
+    picture = _picture()
     guarded = load_guarded(arguments.model)
     detector, classifier = guarded.detector, guarded.detector.classifier
     with replace_atomically(arguments.out) as part:
         name, image = _single(read(arguments.inputs, classifier), classifier)
-        flagged = bool(guarded.predict(image, verbose=0)["is_adversarial"][0])
-        prediction, findings = _predictions(classifier, image)[0], _findings(detector, image)
-        draw(part, name, _drawable(image, classifier), prediction, flagged, findings)
-    names, costs = column_names(detector.attacks), [finding.cost for finding in findings]
+        verdict = guarded.predict(image, verbose=0)
+        flagged, prediction = bool(verdict["is_adversarial"][0]), predictions(classifier, image)[0]
+        account, draw = explained(detector, image, verdict)
+        draw(part, picture.Subject(name, drawable(image, classifier), prediction, flagged))
     return Outcome(
         f"{name} is {'flagged as adversarial' if flagged else 'not flagged'}: it is classified as "
-        f"{prediction}, and costs {_describe_steps(detector.attacks, costs)}. "
-        f"Written to {arguments.out}.",
+        f"{prediction}, and {account.clause}. Written to {arguments.out}.",
         {
             "input": name,
             "prediction": prediction,
             "is_adversarial": flagged,
-            "cost": dict(zip(names, costs, strict=True)),
+            **account.summary,
             "output": arguments.out,
         },
         _SOME_FLAGGED if flagged else 0,
     )
 
 
-def _findings(detector: DetectorLayer, image: np.ndarray) -> list[Any]:
-    """Run every attack of the detector on one image, to its end."""
-    classifier, findings = detector.classifier, []
-    learned = zip(detector.attacks, detector.benign_costs, detector.thresholds, strict=True)
-    for attack, benign_costs, threshold in learned:
-        result = attack(classifier, image)
-        finding = _picture().Finding(
-            attack=type(attack).__name__,
-            adversarial=_drawable(result.adversarial, classifier),
-            prediction=_predictions(classifier, result.adversarial)[0],
-            success=bool(result.success[0]),
-            cost=int(result.cost[0]),
-            benign_costs=benign_costs,
-            threshold=int(threshold) if isinstance(detector.rule, ZScore) else None,
-        )
-        findings.append(finding)
-    return findings
-
-
-def _drawable(images: np.ndarray, classifier: Classifier) -> np.ndarray:
-    """Scale one image from the bounds to [0, 1], and put its channels last."""
-    low, _ = classifier.bounds
-    image = (images[0] - low) / classifier.range
-    return np.moveaxis(image, channel_axis(classifier), -1) if image.ndim == 3 else image
+def _chosen_costs(arguments: argparse.Namespace) -> list[AttackCost] | None:
+    """Make the statistics of named attacks; None leaves the choice to `guard`."""
+    if not arguments.attack and not arguments.exact:
+        return None
+    chosen = _make_attacks(arguments.attack) if arguments.attack else [None]
+    return [AttackCost(attack, exact=arguments.exact) for attack in chosen]
 
 
 def _attacked(arguments: argparse.Namespace) -> tuple[Classifier, Sequence[Attack]]:
@@ -214,7 +193,8 @@ def _attacked(arguments: argparse.Namespace) -> tuple[Classifier, Sequence[Attac
             "A guarded model has its own bounds; leave --bounds out. "
             f"Received: {arguments.bounds} for {model.detector.classifier.bounds}"
         )
-    return model.detector.classifier, named if arguments.attack else model.detector.attacks
+    known = () if arguments.attack else model.detector.attacks
+    return model.detector.classifier, known or named
 
 
 def _make_attacks(names: Sequence[str]) -> list[Any]:
@@ -229,21 +209,6 @@ def _make_attacks(names: Sequence[str]) -> list[Any]:
                 f"Received: {name}: {error}"
             ) from error
     return made
-
-
-def _describe_steps(chosen: Sequence[Attack], steps: Iterable[float]) -> str:
-    """Describe a number of steps of each attack, for people."""
-    return ", ".join(
-        f"{count:g} {'step' if count == 1 else 'steps'} of {type(attack).__name__}"
-        for attack, count in zip(chosen, steps, strict=True)
-    )
-
-
-def _predictions(classifier: Classifier, images: np.ndarray) -> list[int | None]:
-    """Predict classes, or None for inputs that are not finite."""
-    classes = np.argmax(classifier.logits(tf.constant(images)), axis=-1).tolist()
-    finite = np.isfinite(images).reshape(len(images), -1).all(axis=-1)
-    return [label if valid else None for label, valid in zip(classes, finite, strict=True)]
 
 
 def _checker(classifier: Classifier) -> Check:

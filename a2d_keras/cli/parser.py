@@ -8,7 +8,7 @@ from typing import Any
 from a2d_keras.version import __version__
 
 _ABOUT = """\
-Detect adversarial inputs of a trained Keras classifier by what it costs to attack them.
+Detect adversarial inputs of a trained Keras classifier, by how they lie among benign ones.
 
 Run `adapt` once, on benign inputs that the classifier was not trained on; then run `detect`.
 """
@@ -82,14 +82,23 @@ def attack_names() -> list[str]:
 
 def _adapt(group: Any, name: str) -> argparse.ArgumentParser:
     example = "  a2d-keras adapt mnist.keras mnist.npz --key x_test -o guarded.keras\n"
-    about = "learn what it costs to attack benign inputs"
+    about = "learn how benign inputs are distributed, and guard the classifier"
     parser = _add(group, name, about, example, _INPUTS)
     parser.add_argument("model", metavar="MODEL", help="the classifier, .keras or .h5")
     parser.add_argument("inputs", metavar="BENIGN", help="a few hundred benign inputs; see below")
     _add_key(parser)
     _add_out(parser, "guarded.keras", "the guarded model to write", type=_keras_file)
     _add_bounds(parser)
-    _add_attack(parser, "one BIM with a step size that suits the model")
+    _add_attack(
+        parser, "none: a few cheap statistics judge; with attacks, what they cost", "judge by"
+    )
+    parser.add_argument(
+        "--rule",
+        metavar="NAME",
+        help="fisher (any statistics, with p-values), zscore (costs of attacks, by default of BIM "
+        "with a step size that suits the model) or knn (costs, with --adversarial) "
+        "(default: the one that suits the other options)",
+    )
     parser.add_argument(
         "--false-positive-rate",
         type=float,
@@ -106,7 +115,8 @@ def _adapt(group: Any, name: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--exact",
         action="store_true",
-        help="run every attack to its end instead of stopping once the verdict is settled",
+        help="judge by attacks, and run each to its end instead of stopping once the verdict is "
+        "settled",
     )
     parser.add_argument(
         "--on-invalid",
@@ -127,7 +137,14 @@ def _detect(group: Any, name: str) -> argparse.ArgumentParser:
     parser.add_argument("model", metavar="GUARDED", help="a guarded model, from `adapt`")
     parser.add_argument("inputs", metavar="INPUTS", help="the inputs to judge; see below")
     _add_key(parser)
-    _add_out(parser, "verdicts.csv", "the table to write, one row per input")
+    _add_table(parser, "verdicts.csv")
+    parser.add_argument(
+        "--false-positive-rate",
+        type=float,
+        metavar="RATE",
+        help="the share of benign inputs that may be flagged, for a guarded model that gives "
+        "p-values; it need not adapt again (default: the rate of `adapt`)",
+    )
     return parser
 
 
@@ -138,9 +155,9 @@ def _cost(group: Any, name: str) -> argparse.ArgumentParser:
     parser.add_argument("model", metavar="MODEL", help="a classifier, or a guarded model")
     parser.add_argument("inputs", metavar="INPUTS", help="the inputs to attack; see below")
     _add_key(parser)
-    _add_out(parser, "costs.csv", "the table to write, one row per input")
+    _add_table(parser, "costs.csv")
     _add_bounds(parser)
-    _add_attack(parser, "those of a guarded model, or BIM")
+    _add_attack(parser, "those of a guarded model, or BIM", "run")
     return parser
 
 
@@ -153,8 +170,8 @@ def _explain(group: Any, name: str) -> argparse.ArgumentParser:
     _add_out(
         parser,
         "picture.png",
-        "the picture to write, PNG, PDF or SVG: the image, the adversarial example that the "
-        "detector found, the change, and its cost among the costs of benign inputs",
+        "the picture to write, PNG, PDF or SVG: the image, and each of its statistics among those "
+        "of benign inputs; for attacks also the adversarial example that the detector found",
     )
     return parser
 
@@ -189,6 +206,14 @@ def _add_out(parser: argparse.ArgumentParser, metavar: str, about: str, **option
     )
 
 
+def _add_table(parser: argparse.ArgumentParser, metavar: str) -> None:
+    _add_out(
+        parser,
+        metavar,
+        "the table to write, one row per input: CSV, or JSON lines if its name ends in .jsonl",
+    )
+
+
 def _add_key(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key",
@@ -208,14 +233,14 @@ def _add_bounds(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_attack(parser: argparse.ArgumentParser, default: str) -> None:
+def _add_attack(parser: argparse.ArgumentParser, default: str, verb: str) -> None:
     names = attack_names()
     parser.add_argument(
         "--attack",
         action="append",
         choices=names,
         metavar="NAME",
-        help=f"{', '.join(names)}; repeat the option for several (default: {default})",
+        help=f"{verb} {', '.join(names)}; repeat the option for several (default: {default})",
     )
 
 

@@ -1,4 +1,4 @@
-"""A picture of a verdict: the adversarial example found, and its cost among benign inputs."""
+"""A picture of a verdict on costs: the adversarial example found, and its cost among others."""
 
 import pathlib
 from collections.abc import Sequence
@@ -7,14 +7,31 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib import figure
 
-_BENIGN, _INPUT, _THRESHOLD = "#3b6fb6", "#d1495b", "#555555"
-_BARS = 30
+BENIGN, INPUT, THRESHOLD = "#3b6fb6", "#d1495b", "#555555"
+BARS = 30
 _MARGIN = 0.5  # above the bars, for the legend, as a share of their height
 _MIN_CHANGE = 0.0005  # smaller changes are magnified as if they were this large
 _ABOUT = (
     "The detector attacks every input. An adversarial input lies just across a decision boundary, "
     "so its prediction changes after far fewer steps than that of a benign input."
 )
+
+
+class Subject(NamedTuple):
+    """An input with a verdict.
+
+    Attributes:
+        name: Its name.
+        image: The input, scaled from the bounds to [0, 1], float, (height, width) or
+            (height, width, channels).
+        prediction: The class predicted for it.
+        flagged: Whether it was flagged.
+    """
+
+    name: str
+    image: np.ndarray
+    prediction: int | None
+    flagged: bool
 
 
 class Finding(NamedTuple):
@@ -40,36 +57,77 @@ class Finding(NamedTuple):
     threshold: int | None
 
 
-def draw(
-    path: pathlib.Path,
-    name: str,
-    image: np.ndarray,
-    prediction: int | None,
-    flagged: bool,
-    findings: Sequence[Finding],
-) -> None:
+def draw(path: pathlib.Path, subject: Subject, findings: Sequence[Finding]) -> None:
     """Draw a row for each attack: the input, the example found, the change, and the cost.
 
     Args:
         path: The file to write; its suffix is the format.
-        name: The name of the input.
-        image: The input, scaled from the bounds to [0, 1], float, (height, width) or
-            (height, width, channels).
-        prediction: The class predicted for it.
-        flagged: Whether it was flagged.
+        subject: The input.
         findings: A `Finding` for each attack.
     """
     rows = len(findings)
-    canvas = figure.Figure(figsize=(14, 1.2 + 3.3 * rows), layout="constrained")
-    verdict = "flagged as adversarial" if flagged else "not flagged"
-    canvas.suptitle(f"{name}: {verdict}", fontsize=15, color=_INPUT if flagged else _BENIGN)
+    canvas = make_canvas(subject, height=1.2 + 3.3 * rows)
     canvas.supxlabel(_ABOUT, fontsize=10)
     panels = canvas.subplots(rows, 4, squeeze=False, width_ratios=(1, 1, 1, 1.7))
     for (original, found, change, costs), finding in zip(panels, findings, strict=True):
-        _show(original, image, f"the input:\nclassified as {prediction}")
-        _show(found, finding.adversarial, _outcome(finding))
-        _show_change(change, finding.adversarial - image)
+        show_input(original, subject)
+        show_image(found, finding.adversarial, _outcome(finding))
+        _show_change(change, finding.adversarial - subject.image)
         _show_costs(costs, finding)
+    save(canvas, path)
+
+
+def make_canvas(subject: Subject, *, height: float, reason: str = "") -> Any:
+    """Make an empty picture, with the verdict as its title.
+
+    Args:
+        subject: The input.
+        height: The height in inches.
+        reason: The end of the title. Defaults to nothing.
+
+    Returns:
+        A figure of matplotlib.
+    """
+    canvas = figure.Figure(figsize=(14, height), layout="constrained")
+    verdict = "flagged as adversarial" if subject.flagged else "not flagged"
+    color = INPUT if subject.flagged else BENIGN
+    canvas.suptitle(f"{subject.name}: {verdict}{reason}", fontsize=15, color=color)
+    return canvas
+
+
+def show_input(axes: Any, subject: Subject) -> None:
+    """Show the input and its prediction.
+
+    Args:
+        axes: Where to.
+        subject: The input.
+    """
+    show_image(axes, subject.image, f"the input:\nclassified as {subject.prediction}")
+
+
+def show_image(axes: Any, image: np.ndarray, title: str, **options: Any) -> None:
+    """Show an image.
+
+    Args:
+        axes: Where to.
+        image: The image, scaled to [0, 1].
+        title: Its title.
+        **options: Those of matplotlib's `imshow`.
+    """
+    pixels = np.clip(image, 0, 1) if image.ndim == 3 and image.shape[-1] > 1 else image
+    axes.imshow(pixels.squeeze(), **{"cmap": "gray", "vmin": 0, "vmax": 1, **options})
+    axes.set_title(title, fontsize=11)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def save(canvas: Any, path: pathlib.Path) -> None:
+    """Write a picture.
+
+    Args:
+        canvas: The figure.
+        path: The file to write; its suffix is the format.
+    """
     canvas.savefig(path, format=path.suffix[1:] or "png", dpi=120)
 
 
@@ -81,24 +139,16 @@ def _outcome(finding: Finding) -> str:
     return f"after {_steps(finding.cost)} of {finding.attack}:\nstill {finding.prediction}"
 
 
-def _show(axes: Any, image: np.ndarray, title: str, **options: Any) -> None:
-    pixels = np.clip(image, 0, 1) if image.ndim == 3 and image.shape[-1] > 1 else image
-    axes.imshow(pixels.squeeze(), **{"cmap": "gray", "vmin": 0, "vmax": 1, **options})
-    axes.set_title(title, fontsize=11)
-    axes.set_xticks([])
-    axes.set_yticks([])
-
-
 def _show_change(axes: Any, change: np.ndarray) -> None:
     """Show a change around mid-grey, or in blue and red for a single channel."""
     largest = np.abs(change).max()
     factor = max(round(0.5 / max(largest, _MIN_CHANGE)), 1)
     title = f"the change, magnified {factor}×"
     if change.ndim == 3 and change.shape[-1] > 1:
-        _show(axes, 0.5 + factor * change[..., :3], f"{title}\n(grey: unchanged)")
+        show_image(axes, 0.5 + factor * change[..., :3], f"{title}\n(grey: unchanged)")
     else:
         shown = 0.5 + factor * change
-        _show(axes, shown, f"{title}\n(red: brighter, blue: darker)", cmap="RdBu_r")
+        show_image(axes, shown, f"{title}\n(red: brighter, blue: darker)", cmap="RdBu_r")
 
 
 def _show_costs(axes: Any, finding: Finding) -> None:
@@ -106,15 +156,15 @@ def _show_costs(axes: Any, finding: Finding) -> None:
     max_cost = max(np.flatnonzero(counts).max(), finding.cost)
     axes.hist(
         np.arange(len(counts)),
-        np.linspace(0, max_cost + 1, _BARS + 1),
+        np.linspace(0, max_cost + 1, BARS + 1),
         weights=counts,
-        color=_BENIGN,
+        color=BENIGN,
         label=f"{counts.sum():,} benign inputs, from `adapt`",
     )
     if finding.threshold is not None:
         label = f"flagged below {_steps(finding.threshold)}"
-        axes.axvline(finding.threshold, color=_THRESHOLD, linestyle="--", label=label)
-    axes.axvline(finding.cost, color=_INPUT, linewidth=2.5, label=f"this input: {finding.cost}")
+        axes.axvline(finding.threshold, color=THRESHOLD, linestyle="--", label=label)
+    axes.axvline(finding.cost, color=INPUT, linewidth=2.5, label=f"this input: {finding.cost}")
     cheaper = f"{counts[: finding.cost].sum():,} of {counts.sum():,}"
     axes.set_title(f"{cheaper} benign inputs\nneed fewer steps{_vote(finding)}", fontsize=11)
     axes.set_xlabel("steps until the prediction changes")

@@ -21,6 +21,7 @@ from a2d_keras.options import GuardOptions
 from a2d_keras.statistics.attack_cost import AttackCost
 from a2d_keras.statistics.base import Statistic
 from a2d_keras.statistics.defaults import default_statistics
+from a2d_keras.statistics.fingerprints import column_names
 from a2d_keras.validation import require
 
 _OPTIONS = {field.name for field in dataclasses.fields(GuardOptions)}
@@ -200,6 +201,43 @@ class DetectorLayer(keras.layers.Layer):
                 inputs, or the rule learns for one rate only.
         """
         self.rule.promise(false_positive_rate)
+
+    def describe(self) -> dict[str, str]:
+        """Describe the statistics, and what each has learned.
+
+        Returns:
+            A dict by the statistics' names in tables, such as `boundary_distance_0`.
+        """
+        names = column_names(self.statistics)
+        said = (each.statistic.describe(self.classifier, each.state) for each in self._learned)
+        return dict(zip(names, said, strict=True))
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names of the columns of `columns`, in their order."""
+        nothing = {name: np.zeros(0) for name in self._judge.output_spec(None)}
+        return tuple(self.columns(nothing))
+
+    def columns(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Split verdicts into columns, such as for a table.
+
+        Args:
+            outputs: The outputs of a call or of `predict`, or some of them.
+
+        Returns:
+            A dict of arrays (n,), whatever the rule: each output with one number per input, and
+            then a column for each statistic, such as `boundary_distance_0` or `cost_bim_0`. The
+            predictions are left out.
+        """
+        spec, names = self._judge.output_spec(None), column_names(self.statistics)
+        columns, of_statistics = {}, {}
+        for name in [name for name in spec if name in outputs]:
+            values = np.asarray(outputs[name], spec[name].dtype)
+            if len(spec[name].shape) == 1:
+                columns[name] = values.reshape(-1)
+            else:
+                of_statistics = dict(zip(names, values.reshape(-1, len(names)).T, strict=True))
+        return columns | of_statistics
 
     def check(self, x: Any) -> inputs.Checked:
         """Refuse inputs that cannot be judged.

@@ -61,6 +61,11 @@ class AttackCost(Statistic):
             )
 
     @property
+    def name(self) -> str:
+        """Its name in tables, such as `cost_bim`."""
+        return f"cost_{type(self.base_attack).__name__.lower()}"
+
+    @property
     def max_iterations(self) -> int:
         """The largest cost."""
         return self.base_attack.max_iterations
@@ -103,6 +108,10 @@ class AttackCost(Statistic):
         """Return the largest number of passes; see `Statistic.passes`."""
         queries = self.base_attack.max_queries(classifier, self.max_iterations)
         return Passes(queries, queries)
+
+    def describe(self, classifier: Classifier, state: State) -> str:
+        """Name the step that was chosen; see `Statistic.describe`."""
+        return f"{self}, with steps of {state['eps_iter']}" if "eps_iter" in state else str(self)
 
     def measure(self, view: View, state: Tensors) -> tf.Tensor:
         """Compute exact costs; see `Statistic.measure`. XLA cannot compile their loop."""

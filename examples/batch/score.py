@@ -23,7 +23,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from a2d_keras.beam import GuardedModelHandler
 
 BATCH = 1024
-COLUMNS = ("record", "prediction", "is_adversarial", "score", "cost", "exact")
 COUNTS = ("read", "scored", "flagged", "dead")
 
 
@@ -101,7 +100,7 @@ class WriteShard(beam.DoFn):
         rows = [{"record": index, **outcome} for index, outcome in outcomes]
         dead = [row for row in rows if "error" in row]
         scored = [row for row in rows if "error" not in row]
-        flagged = sum(row["is_adversarial"] for row in scored)
+        flagged = sum(row["is_adversarial"] == "True" for row in scored)
         path = os.path.join(self._out, os.path.basename(shard))
         _write(f"{path}.dead.jsonl", "".join(json.dumps(row) + "\n" for row in dead))
         _write(f"{path}.csv", _to_csv(scored))  # last: its presence marks a finished shard
@@ -118,18 +117,14 @@ def to_outcome(key, result):
         result: The `PredictionResult`.
 
     Returns:
-        (shard, (index, outcome)). The outcome is a row of verdicts, or {"error": reason}.
+        (shard, (index, outcome)). The outcome is a row of the model's outputs, or
+        {"error": reason}.
     """
     shard, index = key
     outcome = result.inference
     if "error" not in outcome:
-        outcome = {
-            "prediction": int(outcome["predictions"].argmax()),
-            "is_adversarial": bool(outcome["is_adversarial"]),
-            "score": float(outcome["score"]),
-            "cost": " ".join(str(cost) for cost in outcome["cost"]),
-            "exact": bool(outcome["exact"]),
-        }
+        verdict = {name: _to_text(outcome[name]) for name in outcome if name != "predictions"}
+        outcome = {"prediction": int(outcome["predictions"].argmax()), **verdict}
     return shard, (index, outcome)
 
 
@@ -175,9 +170,15 @@ def _records(shard):
         yield ValueError(f"The shard is damaged from here to its end. Received: {error.message}")
 
 
+def _to_text(values):
+    """Write a number, or several with spaces between them: one per statistic."""
+    return " ".join(str(value) for value in np.atleast_1d(values))
+
+
 def _to_csv(rows):
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    columns = rows[0] if rows else ("record",)  # the outputs differ between kinds of guards
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

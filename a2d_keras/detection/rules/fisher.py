@@ -40,6 +40,24 @@ class Fisher(Rule):
         """The number of benign inputs that calibrate the score."""
         return int(keras.ops.convert_to_numpy(self._count))
 
+    @property
+    def benign_quantiles(self) -> np.ndarray:
+        """Evenly spaced quantiles of each statistic, from its smallest to its largest benign value.
+
+        They are float32, (statistics, 1024), and come from the first half of the benign inputs.
+        """
+        return np.asarray(keras.ops.convert_to_numpy(self._points))
+
+    @property
+    def benign_scores(self) -> np.ndarray:
+        """The scores of the benign inputs that calibrate, ascending; float32, (count,)."""
+        return np.asarray(keras.ops.convert_to_numpy(self._calibration))[: self.count]
+
+    @property
+    def threshold(self) -> float:
+        """The score above which inputs are flagged."""
+        return float(self.benign_scores[-conformal_rank(self.count, self.false_positive_rate)])
+
     def promise(self, false_positive_rate: float) -> None:
         """Promise another false positive rate. Nothing is learned anew.
 
