@@ -48,6 +48,7 @@ if not _deferred:
     from a2d_keras.detection.guarded_model import guard as guard
     from a2d_keras.detection.layer import DetectorLayer as DetectorLayer
     from a2d_keras.detection.rules import KNN as KNN
+    from a2d_keras.detection.rules import Fisher as Fisher
     from a2d_keras.detection.rules import Rule as Rule
     from a2d_keras.detection.rules import ZScore as ZScore
     from a2d_keras.detection.rules.zscore import ZScoreDetector as ZScoreDetector

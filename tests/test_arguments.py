@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import a2d_keras as a2d
-import tiny
+from tests import tiny
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import a2d_keras as a2d
-import tiny
 from a2d_keras import cli
-from tiny import X, assert_equal, predict
+from tests import tiny
+from tests.tiny import X, assert_equal, predict
 
 pytestmark = pytest.mark.keras
 
@@ -18,7 +18,6 @@ pytestmark = pytest.mark.keras
 @pytest.fixture(scope="module", params=tiny.GUARDS)
 def guarded(request):
     return tiny.adapted(request.param)
-
 
 
 @pytest.fixture(scope="module")

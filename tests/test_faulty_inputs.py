@@ -7,9 +7,9 @@ import tensorflow as tf
 
 import a2d_keras as a2d
 from a2d_keras import inputs
-import tiny
 from benchmarks.fresh import python
-from tiny import ATTACKS, SHAPE, assert_equal, batches, predict
+from tests import tiny
+from tests.tiny import ATTACKS, SHAPE, assert_equal, batches, predict
 
 PIXELS = r"bounds \(.*\), and these look like pixels from 0 to 255; scale .* Received: "
 

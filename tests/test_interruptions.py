@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 import a2d_keras as a2d
-import tiny
-from tiny import SHAPE, X, assert_equal, batches, predict
+from tests import tiny
+from tests.tiny import SHAPE, X, assert_equal, batches, predict
 
 NOBODY = 65534
 

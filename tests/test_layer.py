@@ -351,7 +351,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"rule": "lof"}, '`rule` must be "fisher" or .*, or a Rule. Received: \'lof\''),
+            ({"rule": "lof"}, "`rule` must be \"fisher\" or .*, or a Rule. Received: 'lof'"),
             ({"rule": a2d.ZScore(k=2)}, "`k` must lie between 1 and .*, 1. Received: 2"),
             ({"on_invalid": "drop"}, "`on_invalid` must be .* Received: 'drop'"),
             ({"attacks": []}, r"`attacks` must hold one attack or more.* Received: \[\]"),

@@ -36,3 +36,33 @@ def assert_equal(left, right):
 
 def batches(x):
     return tf.data.Dataset.from_tensor_slices(x).batch(16)
+
+
+class Counter(keras.layers.Layer):
+    """Counts the inputs that pass through it, forward and backward, in graphs too."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        # No weights: they are not to be saved.
+        self.forward = tf.Variable(0, dtype="int64", trainable=False)
+        self.backward = tf.Variable(0, dtype="int64", trainable=False)
+
+    def call(self, x):
+        @tf.custom_gradient
+        def counted(x):
+            def gradient(upstream):
+                return self._count(self.backward, upstream)
+
+            return self._count(self.forward, x), gradient
+
+        return counted(x)
+
+    def count(self, run):
+        """Run a function; return the passes that it took, forward and backward."""
+        before = int(self.forward), int(self.backward)
+        run()
+        return int(self.forward) - before[0], int(self.backward) - before[1]
+
+    def _count(self, variable, x):
+        with tf.control_dependencies([variable.assign_add(tf.shape(x, tf.int64)[0])]):
+            return tf.identity(x)
