@@ -84,6 +84,20 @@ def guarded(guard_digits):
     return guard_digits()
 
 
+@pytest.fixture(scope="session")
+def guarded_by_costs(guard_digits):
+    """Like `guarded`, but it judges the cost of an attack, as the paper does."""
+    return guard_digits(rule="zscore")
+
+
+@pytest.fixture(scope="session", params=["statistics", "costs"])
+def each_guarded(request):
+    """The default guard, and the one by costs: for what every guard does."""
+    return request.getfixturevalue(
+        {"statistics": "guarded", "costs": "guarded_by_costs"}[request.param]
+    )
+
+
 @pytest.fixture
 def small_images():
     return np.random.default_rng(1).uniform(size=(12, 6, 6, 2)).astype("float32")

@@ -1,37 +1,17 @@
 """Arguments out of range are refused in one sentence."""
 
-import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import a2d_keras as a2d
-
-SHAPE = (2, 3, 1)
-ATTACKS = [a2d.BIM(eps_iter=1e-3, max_iterations=99), a2d.BIM2(eps_iter=1e-3, max_iterations=99)]
-
-
-def small():
-    keras.utils.set_random_seed(0)  # since module fixtures run before those of a test
-    layers = [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(3)]
-    return keras.Sequential(layers)
+from tests import tiny
 
 
 @pytest.fixture(scope="module")
-def x():
-    return np.random.default_rng(0).uniform(size=(60, *SHAPE)).astype("float32")
-
-
-def adapted(x, **options):
-    guarded = a2d.guard(small(), attacks=ATTACKS, **options)
-    guarded.adapt(x, verbose=0)
-    return guarded
-
-
-@pytest.fixture(scope="module")
-def guarded(x):
-    return adapted(x)
+def guarded():
+    return tiny.adapted("statistics")
 
 
 class TestParameters:
@@ -52,18 +32,18 @@ class TestParameters:
     )
     def test_of_a_guarded_model(self, options, message):
         with pytest.raises(ValueError, match=message):
-            a2d.guard(**{"model": small(), "attacks": ATTACKS, **options})
+            a2d.guard(**{"model": tiny.classifier(), **options})
 
     @pytest.mark.parametrize("name", ["slots", "budget"])
     @pytest.mark.parametrize("value", [0, -1, 1.5, "a"])
-    def test_of_a_call(self, guarded, x, name, value):
+    def test_of_a_call(self, guarded, name, value):
         with pytest.raises(ValueError, match=f"`{name}` must be .* Received: {value}"):
-            ATTACKS[0](guarded.detector.classifier, x, **{name: value})
+            tiny.ATTACKS[0](guarded.detector.classifier, tiny.X, **{name: value})
 
     @pytest.mark.parametrize("size", [0, -1, 1.5])
-    def test_of_predict(self, guarded, x, size):
+    def test_of_predict(self, guarded, size):
         with pytest.raises(ValueError, match=f"`batch_size` must be .* Received: {size}"):
-            guarded.predict(x, batch_size=size, verbose=0)
+            guarded.predict(tiny.X, batch_size=size, verbose=0)
 
     @given(st.one_of(st.floats(), st.integers(), st.text(max_size=2), st.none()))
     @settings(max_examples=40, deadline=None)

@@ -9,43 +9,15 @@ import pytest
 
 import a2d_keras as a2d
 from a2d_keras import cli
+from tests import tiny
+from tests.tiny import X, assert_equal, predict
 
 pytestmark = pytest.mark.keras
 
-SHAPE = (2, 3, 1)
-ATTACKS = [a2d.BIM(eps_iter=1e-3, max_iterations=99), a2d.BIM2(eps_iter=1e-3, max_iterations=99)]
 
-
-def small():
-    keras.utils.set_random_seed(0)  # since module fixtures run before those of a test
-    layers = [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(3)]
-    return keras.Sequential(layers)
-
-
-@pytest.fixture(scope="module")
-def x():
-    return np.random.default_rng(0).uniform(size=(60, *SHAPE)).astype("float32")
-
-
-def adapted(x, **options):
-    guarded = a2d.guard(small(), attacks=ATTACKS, **options)
-    guarded.adapt(x, verbose=0)
-    return guarded
-
-
-@pytest.fixture(scope="module")
-def guarded(x):
-    return adapted(x)
-
-
-def predict(guarded, x):
-    return guarded.predict(x, verbose=0)
-
-
-def assert_equal(left, right):
-    assert set(left) == set(right)
-    for name in left:
-        np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+@pytest.fixture(scope="module", params=tiny.GUARDS)
+def guarded(request):
+    return tiny.adapted(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +29,7 @@ def saved(guarded, tmp_path_factory):
 
 
 def command_refuses(path, folder, capsys):
-    np.save(folder / "x.npy", np.zeros((1, *SHAPE)))
+    np.save(folder / "x.npy", X[:1])
     status = cli.main(["detect", str(path), str(folder / "x.npy"), "-o", str(folder / "v.csv")])
     (line,) = [li for li in capsys.readouterr().err.splitlines() if li.startswith("a2d-keras: ")]
     assert "cannot load this model" in line
@@ -73,7 +45,7 @@ class TestBrokenFiles:
         command_refuses(path, tmp_path, capsys)
 
     @pytest.mark.parametrize("seed", range(8))
-    def test_one_bit_changed(self, saved, guarded, x, tmp_path, seed):
+    def test_one_bit_changed(self, saved, guarded, tmp_path, seed):
         """A damaged file does not load, or has equal verdicts if the bit does not matter."""
         contents, random = bytearray(saved.read_bytes()), np.random.default_rng(seed)
         contents[random.integers(len(contents))] ^= 1 << int(random.integers(8))
@@ -83,7 +55,7 @@ class TestBrokenFiles:
             loaded = keras.models.load_model(path)
         except Exception:  # Keras raises errors of many kinds for files it did not save
             return
-        assert_equal(predict(loaded, x), predict(guarded, x))
+        assert_equal(predict(loaded, X), predict(guarded, X))
 
     def test_foreign(self, tmp_path, capsys):
         np.savez(tmp_path / "arrays.npz", x=np.zeros(3))
@@ -94,35 +66,35 @@ class TestBrokenFiles:
             command_refuses(tmp_path / name, tmp_path, capsys)
 
     @pytest.mark.parametrize("share", [0, 0.3, 0.6, 0.9])
-    def test_truncated_weights(self, saved, x, tmp_path, share):
+    def test_truncated_weights(self, saved, guarded, tmp_path, share):
         contents = saved.with_name("guarded.weights.h5").read_bytes()
         path = tmp_path / "broken.weights.h5"
         path.write_bytes(contents[: int(share * len(contents))])
-        other = a2d.guard(small(), attacks=ATTACKS)
+        other = a2d.guard(tiny.classifier(), statistics=guarded.detector.statistics)
         with pytest.raises(OSError, match="file"):
             other.load_weights(path)
         with pytest.raises(ValueError, match="call `adapt`"):
-            predict(other, x)
+            predict(other, X)
 
-    def test_weights_of_a_classifier_alone(self, x, tmp_path):
+    def test_weights_of_a_classifier_alone(self, tmp_path):
         path = tmp_path / "plain.weights.h5"
-        small().save_weights(path)
-        other = a2d.guard(small(), attacks=ATTACKS)
+        tiny.classifier().save_weights(path)
+        other = a2d.guard(tiny.classifier())
         with pytest.raises(ValueError, match="could not be loaded"):
             other.load_weights(path)
         with pytest.raises(ValueError, match="call `adapt`"):
-            predict(other, x)
+            predict(other, X)
 
-    def test_code_is_not_run(self, x, tmp_path, capsys):
+    def test_code_is_not_run(self, tmp_path, capsys):
         """A Lambda is marshalled code, which Keras loads only on request."""
-        inputs = keras.Input(SHAPE)
+        inputs = keras.Input(tiny.SHAPE)
         flat = keras.layers.Flatten()(keras.layers.Lambda(lambda t: 1 - t)(inputs))
-        guarded = a2d.guard(keras.Model(inputs, keras.layers.Dense(3)(flat)), attacks=ATTACKS)
-        guarded.adapt(x, verbose=0)
+        guarded = a2d.guard(keras.Model(inputs, keras.layers.Dense(3)(flat)))
+        guarded.adapt(X, verbose=0)
         path = tmp_path / "guarded.keras"
         guarded.save(path)
         with pytest.raises(Exception, match="safe_mode"):
             keras.models.load_model(path)
         command_refuses(path, tmp_path, capsys)
         trusted = keras.models.load_model(path, safe_mode=False)
-        assert_equal(predict(trusted, x), predict(guarded, x))
+        assert_equal(predict(trusted, X), predict(guarded, X))

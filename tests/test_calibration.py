@@ -142,10 +142,10 @@ class TestGuarded:
 
     @pytest.fixture(scope="class")
     def guarded(self, guard_digits):
-        return guard_digits(zoo.load("digits"), slots="auto")
+        return guard_digits(zoo.load("digits"), slots="auto", rule="zscore")
 
     def test_verdicts_do_not_depend_on_it(self, guarded, guard_digits, benign, adversarial):
-        fixed = guard_digits()
+        fixed = guard_digits(rule="zscore")
         x = np.concatenate([benign, adversarial])
         verdicts = [g.predict(x, verbose=0)["is_adversarial"] for g in (guarded, fixed)]
         np.testing.assert_array_equal(*verdicts)
@@ -179,7 +179,7 @@ class TestGuarded:
 
     @pytest.mark.slow
     def test_inside_another_model(self, guarded, benign, timed):
-        layer = a2d.DetectorLayer(guarded.detector.model, slots="auto")
+        layer = a2d.DetectorLayer(guarded.detector.model, slots="auto", rule="zscore")
         layer.set_weights(guarded.detector.get_weights())
         inputs = keras.Input((8, 8, 1))
         flagged = keras.Model(inputs, layer(inputs)["is_adversarial"])

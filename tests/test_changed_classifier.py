@@ -222,6 +222,30 @@ def test_who_is_only_warned_gets_what_it_is_now(kind, ways, x):
         guarded.predict(x, verbose=0)
 
 
+@pytest.mark.parametrize(
+    "kind", ["activation", *(pytest.param(k, marks=pytest.mark.slow) for k in CHANGES)]
+)
+def test_the_default_guard_answers_for_the_new_classifier_only(kind, x):
+    build, change = CHANGES[kind]
+    classifier = a2d.Classifier(build(x))
+    guarded = a2d.guard(classifier)
+    guarded.adapt(x, verbose=0)
+    before = guarded.predict(x, verbose=0)
+    change(classifier.model, x)
+    for way in WAYS.values():
+        with pytest.raises(ValueError, match=CHANGED):
+            way(guarded, x)
+    guarded.adapt(x, verbose=0)
+    fresh = a2d.guard(a2d.Classifier(classifier.model))
+    fresh.adapt(x, verbose=0)
+    expected = fresh.predict(x, verbose=0)
+    assert (expected["statistics"] != before["statistics"]).any()
+    for way in WAYS.values():
+        out = way(guarded, x)
+        for name in ("statistics", "score", "p_value"):
+            np.testing.assert_allclose(out[name], expected[name], rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_guards_on_one_classifier_change_together(x):
     classifier = a2d.Classifier(sequential(x))

@@ -62,9 +62,10 @@ class TestTraces:
         for count in self.COUNTS:
             assert calls(layer, lambda n=count: costs.transform(x[:n])) == 0
 
-    def test_guarded_predict(self, heard, held_out, x):
+    @pytest.mark.parametrize("rule", ["fisher", "zscore"])
+    def test_guarded_predict(self, heard, held_out, x, rule):
         model, layer = heard
-        guarded = a2d.guard(model)
+        guarded = a2d.guard(model, rule=rule)
         guarded.adapt(held_out[:100], verbose=0)
         assert calls(layer, lambda: guarded.predict(x[:5], verbose=0)) > 0
         for count in self.COUNTS:
@@ -104,7 +105,7 @@ class TestPasses:
         return taken / (full + 1)[:, gradients].sum()
 
     def test_a_verdict_takes_half_of_them_at_most(self, guard_digits, digits):
-        assert self.shares(guard_digits(), digits.x_test[:200]) <= 0.5
+        assert self.shares(guard_digits(rule="zscore"), digits.x_test[:200]) <= 0.5
 
     @pytest.mark.slow
     def test_a_verdict_of_four_attacks_takes_two_fifths_at_most(self, guard_digits, digits):
@@ -113,7 +114,7 @@ class TestPasses:
 
 @pytest.mark.slow
 def test_xla_gives_the_same_costs_and_verdicts(guard_digits, classifier, digits):
-    guarded = guard_digits()
+    guarded = guard_digits(rule="zscore")
     (attack,) = guarded.detector.attacks
     fresh = digits.x_test[:200]
     crafted = a2d.BIM(eps_iter=0.01, max_iterations=50)(classifier, fresh).adversarial

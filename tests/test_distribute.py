@@ -24,21 +24,24 @@ np.savez(sys.argv[3], **guarded.predict(x, batch_size=int(sys.argv[4]), verbose=
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rule", ["fisher", "zscore"])
 @pytest.mark.parametrize("batch_size", [40, 1024], ids=["many", "one"])
 def test_two_devices_give_the_same_verdicts(
-    batch_size, guard_digits, benign, adversarial, tmp_path
+    batch_size, rule, guard_digits, benign, adversarial, tmp_path
 ):
-    guarded = guard_digits()
+    guarded = guard_digits(rule=rule)
     guarded.save(tmp_path / "guarded.keras")
     x = np.concatenate([benign, adversarial])[:75]  # so that the last batch is split unevenly
     np.save(tmp_path / "x.npy", x)
     names = [tmp_path / name for name in ("guarded.keras", "x.npy", "out.npz")]
     subprocess.run([sys.executable, "-c", TWO_DEVICES, *names, str(batch_size)], check=True)
     expected = guarded.predict(x, verbose=0)
-    assert 30 < expected["is_adversarial"].sum() < 45
+    if rule == "zscore":
+        assert 30 < expected["is_adversarial"].sum() < 45
     with np.load(tmp_path / "out.npz") as out:
         assert set(out) == set(expected)
-        for name in ("is_adversarial", "cost", "exact"):
-            np.testing.assert_array_equal(out[name], expected[name])
-        for name in ("predictions", "score"):
-            np.testing.assert_allclose(out[name], expected[name], rtol=1e-5, atol=1e-7)
+        for name, values in expected.items():
+            if values.dtype == np.float32:
+                np.testing.assert_allclose(out[name], values, rtol=1e-4, atol=1e-6)
+            else:
+                np.testing.assert_array_equal(out[name], values)

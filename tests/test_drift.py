@@ -25,15 +25,19 @@ def x():
     return np.random.default_rng(0).uniform(size=(60, 4)).astype("float32")
 
 
+ATTACKS = [a2d.BIM(eps_iter=1e-3, max_iterations=300)]
+GUARDS = {"statistics": {}, "costs": {"attacks": ATTACKS}}
+
+
 def adapted(model, x, **options):
-    guarded = a2d.guard(model, attacks=[a2d.BIM(eps_iter=1e-3, max_iterations=300)], **options)
+    guarded = a2d.guard(model, **options)
     guarded.adapt(x, verbose=0)
     return guarded
 
 
-@pytest.fixture(scope="module")
-def adapted_once(x):
-    return adapted(small(), x)
+@pytest.fixture(scope="module", params=GUARDS)
+def adapted_once(x, request):
+    return adapted(small(), x, **GUARDS[request.param])
 
 
 @pytest.fixture

@@ -5,13 +5,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.metrics import roc_auc_score
 
 import a2d_keras as a2d
 from models import zoo
 
 pytestmark = pytest.mark.keras
 
-OUTPUTS = {"predictions", "is_adversarial", "score", "cost", "exact"}
+EVERY = {"predictions", "is_adversarial", "score"}  # the outputs of every guard
+OUTPUTS = {"statistics": EVERY | {"p_value", "statistics"}, "costs": EVERY | {"cost", "exact"}}
+GUARDS = {"statistics": {}, "costs": {"rule": "zscore"}}
 SEVERAL = (a2d.BIM(), a2d.BIM2(), a2d.BIM(eps_iter=0.002, max_iterations=200))
 QUICK = (a2d.BIM(eps_iter=0.004, max_iterations=100), a2d.BIM2(eps_iter=0.001, max_iterations=150))
 
@@ -26,7 +29,7 @@ def exactly(guarded):
     """A copy with the same weights that runs every attack to its end."""
     layer = guarded.detector
     statistics = [a2d.AttackCost(s.attack, exact=True) for s in layer.statistics]
-    exact = a2d.guard(layer.classifier, statistics=statistics)
+    exact = a2d.guard(layer.classifier, statistics=statistics, rule=layer.rule)
     exact.set_weights(guarded.get_weights())
     return exact
 
@@ -36,32 +39,63 @@ def predict(guarded, x, **options):
 
 
 def assert_equal(left, right):
-    assert set(left) == set(right) == OUTPUTS
-    for name in OUTPUTS:
+    assert set(left) == set(right)
+    for name in left:
         np.testing.assert_array_equal(left[name], right[name], err_msg=name)
 
 
+def assert_close(left, right, rows=slice(None)):
+    """Equal verdicts, and numbers that differ by a rounding."""
+    assert set(left) == set(right)
+    for name in left:
+        if left[name].dtype == np.float32:
+            np.testing.assert_allclose(left[name][rows], right[name][rows], rtol=1e-3, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(left[name][rows], right[name][rows], err_msg=name)
+
+
 @pytest.fixture(scope="module")
-def out(guarded, benign):
-    return predict(guarded, benign)
+def out(each_guarded, benign):
+    return predict(each_guarded, benign)
 
 
-def test_main_job(guarded, model, digits, classifier):
+@pytest.fixture(scope="module")
+def crafted(digits, classifier):
+    """Adversarial examples of the digits to test on."""
+    return a2d.BIM(eps_iter=0.01, max_iterations=50)(classifier, digits.x_test[:300]).adversarial
+
+
+def test_main_job(each_guarded, model, digits, crafted):
     benign = digits.x_test[:300]
-    crafted = a2d.BIM(eps_iter=0.01, max_iterations=50)(classifier, benign)
-    out = predict(guarded, benign)
+    out, found = predict(each_guarded, benign), predict(each_guarded, crafted)
     assert out["is_adversarial"].shape == (300,)
     assert out["is_adversarial"].mean() <= 0.1
-    assert predict(guarded, crafted.adversarial)["is_adversarial"].mean() >= 0.95
-    expected = model.predict(benign, batch_size=1024, verbose=0)
+    assert roc_auc_score(np.arange(600) >= 300, [*out["score"], *found["score"]]) >= 0.9
+    expected = model.predict(benign, batch_size=each_guarded.detector.batch_size, verbose=0)
     np.testing.assert_array_equal(out["predictions"], expected)  # bit for bit
 
 
-def test_outputs(guarded, benign, out):
-    assert set(out) == OUTPUTS
+def test_costs_find_what_lies_just_across_a_boundary(guarded_by_costs, crafted):
+    assert predict(guarded_by_costs, crafted)["is_adversarial"].mean() >= 0.95
+
+
+def test_outputs_of_statistics(guarded, benign):
+    out, count = predict(guarded, benign), len(guarded.detector.statistics)
+    assert set(out) == OUTPUTS["statistics"]
+    assert out["statistics"].shape == (len(benign), count)
+    assert out["is_adversarial"].dtype == bool
+    assert {out[name].dtype.name for name in ("score", "p_value", "statistics")} == {"float32"}
+    np.testing.assert_array_equal(out["is_adversarial"], out["p_value"] <= 0.05)
+    by_score = np.argsort(out["score"])
+    assert (np.diff(out["p_value"][by_score]) <= 0).all()
+
+
+def test_outputs_of_costs(guarded_by_costs, benign):
+    out = predict(guarded_by_costs, benign)
+    assert set(out) == OUTPUTS["costs"]
     assert out["cost"].shape == (len(benign), 1)
     assert out["is_adversarial"].dtype == out["exact"].dtype == bool
-    threshold = guarded.detector.thresholds[0]
+    threshold = guarded_by_costs.detector.thresholds[0]
     np.testing.assert_array_equal(out["is_adversarial"], out["cost"][:, 0] < threshold)
     assert out["score"][out["is_adversarial"]].min(initial=9) > out["score"].min()
 
@@ -69,14 +103,15 @@ def test_outputs(guarded, benign, out):
 @pytest.mark.parametrize(
     "attacks",
     [
-        pytest.param(None, id="one"),
+        pytest.param([None], id="one"),
         pytest.param(SEVERAL[:2], id="two", marks=pytest.mark.slow),
         pytest.param(SEVERAL, id="three", marks=pytest.mark.slow),
     ],
 )
 def test_early_verdicts_are_those_of_a_full_run(guard_digits, benign, adversarial, attacks):
     x = np.concatenate([benign[:20], adversarial[:20]])
-    early = guard_digits(attacks=attacks, count=80)
+    statistics = [a2d.AttackCost(attack) for attack in attacks]
+    early = guard_digits(statistics=statistics, count=80)
     quick, slow = predict(early, x), predict(exactly(early), x)
     np.testing.assert_array_equal(quick["is_adversarial"], slow["is_adversarial"])
     assert slow["exact"].all()
@@ -148,25 +183,34 @@ class TestOrder:
 
 @pytest.mark.parametrize(
     "attacks",
-    [None, pytest.param(SEVERAL[:2], marks=pytest.mark.slow)],
+    [[None], pytest.param(SEVERAL[:2], marks=pytest.mark.slow)],
     ids=["one", "two"],
 )
 def test_nearest_neighbours(guard_digits, benign, adversarial, attacks):
-    guarded = guard_digits(count=60, attacks=attacks, rule=a2d.KNN(k=40))
+    statistics = [a2d.AttackCost(attack) for attack in attacks]
+    guarded = guard_digits(count=60, statistics=statistics, rule=a2d.KNN(k=40))
     flagged = predict(guarded, np.concatenate([adversarial, benign]))["is_adversarial"]
     assert flagged[: len(adversarial)].mean() >= 0.95
     assert flagged[len(adversarial) :].mean() <= 0.2
 
 
 class TestDefaultStep:
-    def test_is_the_papers_where_benign_inputs_withstand_it(self, guarded):
-        (attack,) = guarded.detector.attacks
+    def test_is_the_papers_where_benign_inputs_withstand_it(self, guarded_by_costs):
+        (attack,) = guarded_by_costs.detector.attacks
         assert attack.eps_iter == 0.0006
-        assert guarded.detector.thresholds[0] >= 20
+        assert guarded_by_costs.detector.thresholds[0] >= 20
 
     def test_is_told(self, classifier, held_out, capsys):
-        a2d.guard(classifier).adapt(held_out[:60])
+        a2d.guard(classifier, rule="zscore").adapt(held_out[:60])
         assert "steps settle a verdict of BIM(" in capsys.readouterr().out
+
+
+def test_what_was_learned_is_told(classifier, held_out, capsys):
+    a2d.guard(classifier).adapt(held_out[:60])
+    told = capsys.readouterr().out
+    assert "30 benign inputs calibrate p-values" in told
+    for statistic in a2d.guard(classifier).detector.statistics:
+        assert repr(statistic) in told
 
 
 def test_explicit_steps_that_are_too_large_warn(classifier, held_out):
@@ -178,32 +222,35 @@ def test_explicit_steps_that_are_too_large_warn(classifier, held_out):
 
 class TestData:
     @pytest.mark.parametrize("size", [1, 16, 40])
-    def test_datasets_in_any_batches(self, guarded, benign, size):
+    def test_datasets_in_any_batches(self, each_guarded, benign, size):
         dataset = tf.data.Dataset.from_tensor_slices(benign).batch(size)
-        assert_equal(predict(guarded, dataset), predict(guarded, benign, batch_size=size))
+        assert_equal(predict(each_guarded, dataset), predict(each_guarded, benign, batch_size=size))
 
-    def test_verdicts_do_not_depend_on_the_batch(self, guarded, benign, adversarial):
+    def test_verdicts_do_not_depend_on_the_batch(self, each_guarded, benign, adversarial):
         x = np.concatenate([benign[:20], adversarial[:20]])
-        verdicts = [predict(guarded, x, batch_size=size) for size in (1, 7, 32, None)]
-        for other in verdicts[1:]:
-            for name in ("is_adversarial", "cost"):
-                np.testing.assert_array_equal(verdicts[0][name], other[name])
+        first, *others = [predict(each_guarded, x, batch_size=size) for size in (1, 7, 32, None)]
+        for other in others:
+            assert_close(first, other)
 
-    def test_adapts_on_a_dataset(self, classifier, held_out):
+    @pytest.mark.parametrize("options", [{}, {"attacks": QUICK}], ids=list(GUARDS))
+    def test_adapts_on_a_dataset(self, classifier, held_out, options):
         some = held_out[:60]
         dataset = tf.data.Dataset.from_tensor_slices((some, np.zeros(len(some)))).batch(32)
-        left, right = (adapted(classifier, each, attacks=QUICK) for each in (dataset, some))
-        np.testing.assert_array_equal(left.detector.thresholds, right.detector.thresholds)
-        np.testing.assert_array_equal(left.detector.benign_costs, right.detector.benign_costs)
+        left, right = (adapted(classifier, each, **options) for each in (dataset, some))
+        for here, there in zip(left.get_weights(), right.get_weights(), strict=True):
+            np.testing.assert_allclose(here, there, rtol=1e-3, atol=1e-5)
 
-    def test_no_inputs_no_outputs(self, guarded, benign):
-        out = predict(guarded, benign[:0])
-        assert {name: len(values) for name, values in out.items()} == dict.fromkeys(OUTPUTS, 0)
-        assert out["predictions"].shape == (0, 10)
+    def test_no_inputs_no_outputs(self, each_guarded, benign, out):
+        empty = predict(each_guarded, benign[:0])
+        assert {name: len(values) for name, values in empty.items()} == dict.fromkeys(out, 0)
+        assert empty["predictions"].shape == (0, 10)
 
-    def test_default_batch_is_eight_times_the_slots(self, guarded, classifier, digits):
-        few = a2d.guard(classifier, slots=4)
-        few.set_weights(guarded.get_weights())
+    @pytest.mark.parametrize(("kind", "count"), [("statistics", 18), ("costs", 3)])
+    def test_default_batch_follows_the_slots(self, request, classifier, digits, kind, count):
+        """As many inputs as slots, or eight times as many for attacks."""
+        names = {"statistics": "guarded", "costs": "guarded_by_costs"}
+        few = a2d.guard(classifier, slots=4, **GUARDS[kind])
+        few.set_weights(request.getfixturevalue(names[kind]).get_weights())
         batches = []
 
         class Count(keras.callbacks.Callback):
@@ -211,19 +258,17 @@ class TestData:
                 batches.append(batch)
 
         predict(few, digits.x_test[:70], callbacks=[Count()])
-        assert len(batches) == 3  # 32, 32 and 6
+        assert len(batches) == count
 
-    def test_called_directly(self, guarded, benign, out):
-        for answer in (guarded(benign), guarded.predict_on_batch(benign)):
-            for name in OUTPUTS - {"predictions"}:
-                np.testing.assert_array_equal(answer[name], out[name])
-            np.testing.assert_allclose(answer["predictions"], out["predictions"], atol=1e-6)
+    def test_called_directly(self, each_guarded, benign, out):
+        for answer in (each_guarded(benign), each_guarded.predict_on_batch(benign)):
+            assert_close({name: np.asarray(values) for name, values in answer.items()}, out)
 
-    def test_threads(self, guarded, benign, out):
+    def test_threads(self, each_guarded, benign, out):
         outs = [None] * 6
 
         def work(i):
-            outs[i] = predict(guarded, benign)
+            outs[i] = predict(each_guarded, benign)
 
         threads = [threading.Thread(target=work, args=[i]) for i in range(6)]
         for thread in threads:
@@ -265,12 +310,14 @@ class TestErrors:
             with pytest.raises(tf.errors.InvalidArgumentError, match=message):
                 predict(guarded, dataset)
 
-    def test_within_a_rounding_of_the_bounds_is_clipped(self, guarded, benign, out):
-        found = predict(guarded, np.where(benign == 0, -5e-7, benign))
-        np.testing.assert_array_equal(found["cost"], out["cost"])
+    def test_within_a_rounding_of_the_bounds_is_clipped(self, each_guarded, benign, out):
+        found = predict(each_guarded, np.where(benign == 0, -5e-7, benign))
+        assert_close(found, out)
 
-    def test_flagging_invalid_rows(self, guard_digits, benign, out):
-        guarded, x = guard_digits(on_invalid="flag"), benign.copy()
+    @pytest.mark.parametrize("kind", GUARDS)
+    def test_flagging_invalid_rows(self, guard_digits, benign, kind):
+        guarded, x = guard_digits(on_invalid="flag", **GUARDS[kind]), benign.copy()
+        out = predict(guarded, benign)
         x[3, 0], x[5, 0] = np.nan, 7
         for found in (
             predict(guarded, x),
@@ -278,16 +325,20 @@ class TestErrors:
         ):
             assert found["is_adversarial"][[3, 5]].all()
             assert np.isnan(found["score"][[3, 5]]).all()
-            assert (found["cost"][[3, 5]] == 0).all()
-            assert not found["exact"][[3, 5]].any()
-            others = np.delete(np.arange(40), [3, 5])
-            for name in OUTPUTS - {"predictions"}:
-                np.testing.assert_array_equal(found[name][others], out[name][others])
+            if kind == "costs":
+                assert (found["cost"][[3, 5]] == 0).all()
+                assert not found["exact"][[3, 5]].any()
+            else:
+                assert (found["p_value"][[3, 5]] == 0).all()
+                assert np.isnan(found["statistics"][[3, 5]]).all()
+            assert_close(found, out, rows=np.delete(np.arange(40), [3, 5]))
 
     def test_adapting_on_what_cannot_be_learned_from(self, classifier, benign, adversarial):
         guarded = a2d.guard(classifier)
+        with pytest.raises(ValueError, match="at least 38 benign .* Received: 18 to calibrate"):
+            guarded.adapt(benign[:37], verbose=0)
         with pytest.raises(ValueError, match="needs at least 19 benign inputs. Received: 18"):
-            guarded.adapt(benign[:18], verbose=0)
+            a2d.guard(classifier, rule="zscore").adapt(benign[:18], verbose=0)
         with pytest.raises(ValueError, match="only benign inputs. Received: benign and adver"):
             guarded.adapt(benign, adversarial, verbose=0)
         with pytest.raises(ValueError, match="benign and adversarial inputs. Received: only benig"):
@@ -300,15 +351,19 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"rule": "lof"}, '`rule` must be "knn" or "zscore", or a Rule. Received: \'lof\''),
+            ({"rule": "lof"}, "`rule` must be \"fisher\" or .*, or a Rule. Received: 'lof'"),
             ({"rule": a2d.ZScore(k=2)}, "`k` must lie between 1 and .*, 1. Received: 2"),
             ({"on_invalid": "drop"}, "`on_invalid` must be .* Received: 'drop'"),
             ({"attacks": []}, r"`attacks` must hold one attack or more.* Received: \[\]"),
             ({"attacks": [None]}, r"None chooses one. Received: \[None\]"),
             ({"attacks": [a2d.BIM(targeted=True)]}, "an untargeted StepAttack.* Received: BIM"),
             ({"attacks": [a2d.LBFGS()]}, "an untargeted StepAttack.* Received: LBFGS"),
-            ({"statistics": []}, r"one AttackCost or more. Received: \[\]"),
-            ({"statistics": [a2d.BIM()]}, r"one AttackCost or more. Received: \[BIM"),
+            ({"statistics": []}, r"one Statistic or more. Received: \[\]"),
+            (
+                {"statistics": [a2d.Margin()], "rule": "zscore"},
+                'judges the costs of attacks only; use `rule="fisher"` .* Received: ',
+            ),
+            ({"statistics": [a2d.BIM()]}, r"one Statistic or more. Received: \[BIM"),
             (
                 {"attacks": [a2d.BIM()], "statistics": [a2d.AttackCost()]},
                 "give only one of them. Received: ",
@@ -346,7 +401,8 @@ def test_the_classifier_stays_untouched(model, held_out, benign):
     model.layers[0].trainable = False
     flags = [layer.trainable for layer in model.layers]
     expected = model.predict(benign, verbose=0)
-    predict(adapted(model, held_out[:40]), benign)
+    for options in GUARDS.values():
+        predict(adapted(model, held_out[:40], **options), benign)
     assert [layer.trainable for layer in model.layers] == flags
     for before, after in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
@@ -362,16 +418,13 @@ def test_adapting_again_reaches_compiled_functions(classifier, held_out, benign)
 
 
 @pytest.mark.slow
-def test_layer_in_a_functional_model(guarded, classifier, benign, out):
-    layer = a2d.DetectorLayer(classifier)
-    inputs = keras.Input((8, 8, 1))
+@pytest.mark.parametrize("kind", GUARDS)
+def test_layer_in_a_functional_model(guard_digits, classifier, benign, kind):
+    layer, guarded = a2d.DetectorLayer(classifier, **GUARDS[kind]), guard_digits(**GUARDS[kind])
+    inputs, out = keras.Input((8, 8, 1)), predict(guarded, benign)
     outputs = layer(inputs)
     assert {name: tuple(spec.shape) for name, spec in outputs.items()} == {
-        "predictions": (None, 10),
-        "is_adversarial": (None,),
-        "score": (None,),
-        "cost": (None, 1),
-        "exact": (None,),
+        name: (None, *values.shape[1:]) for name, values in out.items()
     }
     pipeline = keras.Model(inputs, [outputs["predictions"], outputs["is_adversarial"]])
     layer.set_weights(guarded.detector.get_weights())
@@ -384,17 +437,17 @@ def test_mixed_precision_classifier(model, held_out, adversarial, benign):
     keras.config.set_dtype_policy("mixed_bfloat16")
     half = zoo.build("digits")
     half.set_weights(model.get_weights())
-    guarded = adapted(half, held_out[:150])
+    guarded = adapted(half, held_out[:150], rule="zscore")
     flagged = predict(guarded, np.concatenate([adversarial, benign]))["is_adversarial"]
     assert flagged[: len(adversarial)].mean() >= 0.9
     assert flagged[len(adversarial) :].mean() <= 0.2
 
 
-def test_learned_state_is_in_the_weights(guarded, model, benign, out):
-    other = a2d.guard(model)
-    other.set_weights(guarded.get_weights())
+def test_learned_state_is_in_the_weights(each_guarded, model, benign, out):
+    other = a2d.guard(model, rule=each_guarded.detector.rule)
+    other.set_weights(each_guarded.get_weights())
     assert_equal(predict(other, benign), out)
-    assert not [w for w in guarded.detector.rule.weights if w.trainable]
+    assert not [w for w in each_guarded.detector.rule.weights if w.trainable]
 
 
 def test_options_are_where_they_are_documented(classifier):
@@ -402,6 +455,8 @@ def test_options_are_where_they_are_documented(classifier):
     assert layer.options == a2d.GuardOptions(slots=64, on_invalid="flag")
     assert (layer.rule.name, layer.rule.k, layer.slot_counts) == ("zscore", 1, (64,))
     assert layer.statistics == (a2d.AttackCost(),)
+    assert a2d.guard(classifier).detector.rule.name == "fisher"
+    assert a2d.guard(classifier, statistics=[a2d.AttackCost()]).detector.rule.name == "zscore"
     assert a2d.guard(classifier, attacks=iter(SEVERAL)).detector.attacks == SEVERAL
 
 
@@ -419,4 +474,5 @@ def test_is_not_compiled_with_xla_unasked(guarded):
 def test_no_warnings_in_everyday_use(classifier, held_out, benign):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        predict(adapted(classifier, held_out[:40]), benign)
+        for options in GUARDS.values():
+            predict(adapted(classifier, held_out[:40], **options), benign)

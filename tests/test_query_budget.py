@@ -84,10 +84,11 @@ def test_nor_does_any_other(classifier, expensive, attack):
     "options",
     [
         {},
+        {"rule": "zscore"},
         {"statistics": [a2d.AttackCost(a2d.BIM(eps_iter=0.002, max_iterations=80), exact=True)]},
         {"attacks": [a2d.LSA(max_iterations=2), a2d.DBA(max_iterations=8)]},
     ],
-    ids=["default", "exact", "labels"],
+    ids=["default", "cost", "exact", "labels"],
 )
 @pytest.mark.slow
 def test_no_input_exceeds_the_budget(guard_digits, model, expensive, options):
@@ -103,20 +104,28 @@ def test_no_input_exceeds_the_budget(guard_digits, model, expensive, options):
         guarded.predict(x[None], verbose=0)
         taken.append(int(counter.seen))
     assert max(taken) <= limit
-    if "attacks" not in options:
+    if options and "attacks" not in options:
         assert max(taken) == limit  # the budget is no larger than it must be
 
 
 def test_is_known_before_adapt_and_shrinks_with_it(guard_digits, model, capsys):
     # The prediction, 500 steps, and a last look.
-    assert a2d.guard(model).max_queries_per_input == 502
-    guarded = guard_digits()
+    assert a2d.guard(model, rule="zscore").max_queries_per_input == 502
+    guarded = guard_digits(rule="zscore")
     assert guarded.max_queries_per_input == guarded.detector.thresholds[0] + 2
     guarded.summary()
     assert f"Maximum queries per input: {guarded.max_queries_per_input}" in capsys.readouterr().out
     lines = []
     guarded.summary(print_fn=lines.append)
     assert lines[-1] == f" Maximum queries per input: {guarded.max_queries_per_input}"
+
+
+def test_is_the_prediction_and_the_passes_of_every_statistic(model, guarded):
+    layer = guarded.detector
+    passes = [statistic.passes(layer.classifier) for statistic in layer.statistics]
+    expected = 1 + sum(each.queries for each in passes)
+    assert guarded.max_queries_per_input == expected <= 16
+    assert a2d.guard(model).max_queries_per_input == expected
 
 
 def test_is_the_sum_of_the_attacks(model):

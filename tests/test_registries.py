@@ -40,13 +40,13 @@ class Darken(StepAttack):
 import keras
 import numpy as np
 import tensorflow as tf
-from a2d_keras.detection.rules.base import Rule
+from a2d_keras.detection.rules.base import CostRule
 
 @keras.saving.register_keras_serializable(package="toy")
-class Smallest(Rule):
+class Smallest(CostRule):
     word = "smallest"
 
-    def _prepare(self, attacks, costs):
+    def _prepare_for(self, attacks, costs):
         pass
 
     def _learn(self, benign, adversarial):
@@ -62,16 +62,24 @@ class Smallest(Rule):
     "statistics": """
 import dataclasses
 import keras
-from a2d_keras.statistics.attack_cost import AttackCost
+import tensorflow as tf
+from a2d_keras.statistics.base import Passes, Statistic
 
 @keras.saving.register_keras_serializable(package="toy")
-@dataclasses.dataclass(frozen=True)
-class ExactCost(AttackCost):
-    exact: bool = dataclasses.field(default=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Halved(Statistic):
+    tail: str = "both"
+
+    def passes(self, classifier):
+        return Passes(queries=1)
+
+    def measure(self, view, state):
+        middle = (view.x + view.classifier.unit.bounds[0]) / 2
+        return tf.reduce_max(view.logits - view.classifier.unit.logits(middle), axis=-1)
 """,
 }
-NAMES = {"attacks": "Darken", "rules": "Smallest", "statistics": "ExactCost"}
-CONTRACTS = {"attack_contract": "Darken", "rules": "smallest", "statistics": "ExactCost"}
+NAMES = {"attacks": "Darken", "rules": "Smallest", "statistics": "Halved"}
+CONTRACTS = {"attack_contract": "Darken", "rules": "smallest", "statistics_contract": "Halved"}
 PACKAGES = {
     "attacks": "a2d_keras.attacks",
     "rules": "a2d_keras.detection.rules",
@@ -90,13 +98,20 @@ keras.utils.set_random_seed(0)
 model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
 x = np.random.default_rng(0).uniform(size=(40, 4)).astype("float32")
 parsed = make_parser().parse_args(["cost", "m", "x", "-o", "o", "--attack", "Darken"])
-cost = statistics.ExactCost(a2d.Darken())
+cost = a2d.AttackCost(a2d.Darken(), exact=True)
 guarded = a2d.guard(model, statistics=[cost], rule="smallest")
 guarded.adapt(x, verbose=0)
 out = guarded.predict(x, verbose=0)
 guarded.save("guarded.keras")
 again = keras.models.load_model("guarded.keras").predict(x, verbose=0)
-exported = [hasattr(a2d, name) for name in ("Darken", "ExactCost")]
+other = a2d.guard(model, statistics=[statistics.Halved(), cost])
+other.adapt(x, verbose=0)
+values = other.predict(x, verbose=0)["statistics"]
+other.save("other.keras")
+loaded = keras.models.load_model("other.keras").predict(x, verbose=0)["statistics"]
+logits = a2d.Classifier(model).logits
+halved = np.max(logits(x) - logits(x / 2), axis=-1)
+exported = [hasattr(a2d, name) for name in ("Darken", "Halved")]
 print(json.dumps({
     "package": a2d.__file__,
     "parsed": parsed.attack,
@@ -106,7 +121,9 @@ print(json.dumps({
     "costs": out["cost"][:, 0].tolist(),
     "expected": a2d.Darken()(a2d.Classifier(model), x).cost.tolist(),
     "flagged": int(out["is_adversarial"].sum()),
-    "same": bool((again["cost"] == out["cost"]).all()),
+    "same": bool((again["cost"] == out["cost"]).all() and (loaded == values).all()),
+    "halved": float(np.abs(values[:, 0] - halved).max()),
+    "of_fisher": values[:, 1].tolist(),
 }))
 """
 
@@ -153,9 +170,10 @@ def test_the_command_line_offers_the_attack(found, checkout):
 
 def test_guard_takes_all_of_them(found):
     assert found["listed"]
-    assert found["rules"] == ["knn", "smallest", "zscore"]
+    assert found["rules"] == ["fisher", "knn", "smallest", "zscore"]
     assert found["exported"] == [True, True]
-    assert found["costs"] == found["expected"]  # exact, as the statistic says
+    assert found["costs"] == found["expected"] == found["of_fisher"]
+    assert found["halved"] < 1e-5
     assert (found["flagged"], found["same"]) == (0, True)
 
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
-from a2d_keras import KNN, ZScore, ZScoreDetector
+from a2d_keras import KNN, Fisher, ZScore, ZScoreDetector
 from a2d_keras.detection import rules
+from a2d_keras.detection.rules import Column, CostRule
 
 
 def benign_costs(rng, rows, attacks, largest=200):
@@ -17,12 +18,21 @@ def benign_costs(rng, rows, attacks, largest=200):
 
 
 def prepared(rule, max_iterations, rate=0.05):
-    rule.prepare(max_iterations, rate)
+    rule.prepare([Column("low", limit) for limit in max_iterations], rate)
     return rule
 
 
+def learn(rule, benign):
+    """Learn from benign costs, and from much smaller ones if the rule needs them."""
+    if not isinstance(rule, CostRule):
+        rule.learn(benign[::2], benign[1::2])
+    else:
+        rule.learn(benign, np.maximum(benign // 9, 1) if rule.needs_adversarial else None)
+
+
 def judge(rule, costs):
-    flagged, score = rule(tf.constant(costs, tf.int64))
+    dtype = tf.int64 if isinstance(rule, CostRule) else tf.float32
+    flagged, score, *_ = rule(tf.constant(np.asarray(costs), dtype))
     return flagged.numpy(), score.numpy()
 
 
@@ -195,12 +205,12 @@ class TestContract:
     def learned(self, request, word):
         rule, rng = prepared(rules.get(word), [200] * request.param), np.random.default_rng(0)
         benign = benign_costs(rng, 60, request.param)
-        rule.learn(benign, np.maximum(benign // 9, 1) if rule.needs_adversarial else None)
+        learn(rule, benign)
         return rule, benign
 
     def test_is_a_layer_whose_weights_hold_what_it_learned(self, learned, word):
         rule, benign = learned
-        again = prepared(rule.fresh(), rule.max_iterations)
+        again = prepared(rule.fresh(), [200] * benign.shape[1])
         again.set_weights(rule.get_weights())
         for left, right in zip(judge(again, benign), judge(rule, benign), strict=True):
             np.testing.assert_array_equal(left, right)
@@ -219,6 +229,8 @@ class TestContract:
 
     def test_attacks_stop_where_nothing_more_is_to_be_learned(self, learned, word):
         rule, benign = learned
+        if not isinstance(rule, CostRule):
+            pytest.skip("it judges all statistics at once")
         budgets, order = rule.budgets.numpy(), rule.order.numpy()
         assert ((budgets >= 1) & (budgets <= rule.max_iterations)).all()
         assert sorted(order) == list(range(benign.shape[1]))
@@ -228,7 +240,7 @@ class TestContract:
 
 
 def test_are_found_by_name():
-    assert rules.RULES.items() >= {"zscore": ZScore, "knn": KNN}.items()
+    assert rules.RULES.items() >= {"fisher": Fisher, "zscore": ZScore, "knn": KNN}.items()
     for word, kind in rules.RULES.items():
         rule = rules.get(word)
         assert (type(rule), rule.name, rule.word) == (kind, word, word)
@@ -240,7 +252,7 @@ def test_nothing_else_is_a_rule(rule):
         rules.get(rule)
 
 
-@pytest.mark.parametrize("rule", [ZScore(), ZScore(-1.5, k=2), KNN(), KNN(7)], ids=repr)
+@pytest.mark.parametrize("rule", [ZScore(), ZScore(-1.5, k=2), KNN(), KNN(7), Fisher()], ids=repr)
 def test_parameters_are_saved(rule):
     config = keras.saving.serialize_keras_object(rule)
     again = keras.saving.deserialize_keras_object(config)
@@ -274,6 +286,18 @@ def test_refuses_other_numbers_of_neighbours(k):
 def test_refuses_other_rates(rate):
     with pytest.raises(ValueError, match="between 0 and 1. Received: "):
         prepared(ZScore(), [500], rate)
+
+
+@pytest.mark.parametrize("word", ["zscore", "knn"])
+class TestRulesOfCosts:
+    def test_judge_no_other_statistics(self, word):
+        with pytest.raises(ValueError, match='judges the costs of attacks only; use `rule="fisher'):
+            rules.get(word).prepare([Column("low", 500), Column("high")], 0.05)
+
+    def test_keep_the_rate_that_they_learned_for(self, word):
+        rule = prepared(rules.get(word), [500])
+        with pytest.raises(ValueError, match=f'"{word}" learns for one .* Received: 0.1'):
+            rule.promise(0.1)
 
 
 def test_weights_are_where_version_0_1_had_them():

@@ -33,14 +33,14 @@ def x(benign, adversarial):
 
 
 @pytest.fixture(scope="module")
-def out(guarded, x):
-    return guarded.predict(x, verbose=0)
+def out(each_guarded, x):
+    return each_guarded.predict(x, verbose=0)
 
 
 @pytest.fixture(scope="module")
-def saved(guarded, tmp_path_factory):
+def saved(each_guarded, tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "guarded.keras"
-    guarded.save(path)
+    each_guarded.save(path)
     return path
 
 
@@ -72,8 +72,8 @@ def exported(saved, tmp_path_factory):
     return folder
 
 
-def test_exports(guarded, x, out, tmp_path):
-    guarded.export(tmp_path / "serving")
+def test_exports(each_guarded, x, out, tmp_path):
+    each_guarded.export(tmp_path / "serving")
     assert_equal(out, serve(tmp_path / "serving", x))
 
 
@@ -86,9 +86,9 @@ def test_an_exported_model_refuses_with_the_same_sentence(exported, x):
         serve(exported, x + 1)
 
 
-def test_an_exported_model_takes_an_empty_batch(guarded, exported, x):
+def test_an_exported_model_takes_an_empty_batch(each_guarded, exported, x):
     try:
-        guarded.detector.model(x[:0])
+        each_guarded.detector.model(x[:0])
     except tf.errors.InvalidArgumentError:
         pytest.skip("TensorFlow's convolution fails on an empty batch on this processor")
     assert len(serve(exported, x[:0])["score"]) == 0
@@ -151,25 +151,25 @@ def test_round_trip_keeps_every_choice(options, guard_digits, x, tmp_path):
     assert loaded.detector.up_to_date
 
 
-def test_weights_alone(guarded, x, out, tmp_path):
-    guarded.save_weights(tmp_path / "guarded.weights.h5")
-    other = a2d.guard(zoo.build("digits"))
+def test_weights_alone(each_guarded, x, out, tmp_path):
+    each_guarded.save_weights(tmp_path / "guarded.weights.h5")
+    other = a2d.guard(zoo.build("digits"), rule=each_guarded.detector.rule)
     other.load_weights(tmp_path / "guarded.weights.h5")
     assert_equal(out, other.predict(x, verbose=0))
 
 
-def test_guards_a_legacy_h5_model(guarded, guard_digits, model, x, out, tmp_path):
+def test_guards_a_legacy_h5_model(guarded, guard_digits, model, x, tmp_path):
     model.save(tmp_path / "model.h5")
     other = guard_digits(keras.models.load_model(tmp_path / "model.h5"))
-    assert_equal(out, other.predict(x, verbose=0))
+    assert_equal(guarded.predict(x, verbose=0), other.predict(x, verbose=0))
 
 
 @pytest.mark.slow
-def test_layer_in_a_functional_model_is_saved_and_exported(guarded, x, out, tmp_path):
-    layer = a2d.DetectorLayer(zoo.load("digits"))
+def test_layer_in_a_functional_model_is_saved_and_exported(each_guarded, x, out, tmp_path):
+    layer = a2d.DetectorLayer(zoo.load("digits"), rule=each_guarded.detector.rule)
     inputs = keras.Input((8, 8, 1))
     pipeline = keras.Model(inputs, layer(inputs)["is_adversarial"])
-    layer.set_weights(guarded.detector.get_weights())
+    layer.set_weights(each_guarded.detector.get_weights())
     pipeline.save(tmp_path / "pipeline.keras")
     loaded = keras.models.load_model(tmp_path / "pipeline.keras")
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), out["is_adversarial"])

@@ -28,7 +28,7 @@ def narrow(held_out):
 
 @pytest.fixture(scope="module")
 def guarded(fragile, narrow):
-    guarded = a2d.guard(fragile)
+    guarded = a2d.guard(fragile, rule="zscore")
     guarded.adapt(narrow, verbose=0)
     return guarded
 
@@ -70,7 +70,7 @@ def test_is_saved(guarded, narrow, tmp_path):
 
 def test_gives_up_with_a_warning(model, held_out):
     inputs = (1e-6 * held_out[:40] + 0.5).astype("float32")
-    guarded = a2d.guard(magnified(model, 1e6))
+    guarded = a2d.guard(magnified(model, 1e6), rule="zscore")
     with pytest.warns(UserWarning, match="too fragile to guard well. Received: Functional") as told:
         guarded.adapt(inputs, verbose=0)
     mine = [w for w in told if "fragile" in str(w.message)]

@@ -80,12 +80,15 @@ def require_trusted(trusted: tf.Tensor) -> None:
     )
 
 
-def require_learnable(classifier: Classifier, x: Any) -> None:
+def require_learnable(classifier: Classifier, x: Any) -> int:
     """Refuse to learn from inputs for which the classifier has no finite logits.
 
     Args:
         classifier: The `Classifier`.
         x: Inputs, an array or a dataset.
+
+    Returns:
+        The number of inputs.
 
     Raises:
         ValueError: If the logits of an input are not finite.
@@ -99,3 +102,4 @@ def require_learnable(classifier: Classifier, x: Any) -> None:
             "The classifier gives no finite prediction, so nothing can be learned from these "
             f"inputs: leave them out. Received: {wrong} of {count} inputs"
         )
+    return count

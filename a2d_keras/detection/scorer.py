@@ -88,10 +88,9 @@ class Scorer:
         Raises:
             ValueError: If there are too few inputs for the false positive rate.
         """
-        count, classifier = inputs.count(benign), self._classifier
-        if count is not None:
-            self._rule.require_enough(count // 2)
-        report.require_learnable(classifier, benign)
+        classifier = self._classifier
+        count = report.require_learnable(classifier, benign)
+        self._rule.require_enough(count // 2)
         rate = self._rule.false_positive_rate
         fitted = inputs.every_other(benign, classifier, _MAX_FITTED)
         states = [e.statistic.fit(classifier, fitted, rate, self._slots) for e in self._learned]
@@ -157,9 +156,9 @@ class Scorer:
     def _judge(
         self, found: Pass | None, images: tf.Tensor, invalid: tf.Tensor
     ) -> dict[str, tf.Tensor]:
+        low, high = self._classifier.bounds
+        images = tf.clip_by_value(tf.where(column(invalid, images), low, images), low, high)
         if found is None:
-            low, high = self._classifier.bounds
-            images = tf.clip_by_value(tf.where(column(invalid, images), low, images), low, high)
             view = View.of(self._classifier, images, slots=self._slots)
         else:
             view = View(self._classifier, images, found, slots=self._slots)

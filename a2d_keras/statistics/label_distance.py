@@ -85,17 +85,19 @@ class LabelDistance(Statistic):
 
     def _directions(self, view: View) -> tf.Tensor:
         """Make directions with a root mean square of 1, (directions, *input_shape)."""
-        classifier, draw = view.classifier, np.random.default_rng(self.seed).standard_normal
+        classifier = view.classifier
         if not classifier.takes_images:
-            directions = tf.constant(draw((self.directions, *classifier.input_shape), "float32"))
+            directions = self._noise(*classifier.input_shape)
+        elif classifier.data_format == "channels_last":
+            coarse = self._noise(_SIDE, _SIDE, classifier.input_shape[-1])
+            directions = tf.image.resize(coarse, tf.shape(view.x)[1:3])
         else:
-            first = classifier.data_format == "channels_first"
-            channels = classifier.input_shape[0 if first else -1]
-            coarse = draw((self.directions, _SIDE, _SIDE, channels), "float32")
-            directions = tf.image.resize(
-                coarse, tf.shape(view.x)[2:] if first else tf.shape(view.x)[1:3]
-            )
-            if first:
-                directions = tf.transpose(directions, [0, 3, 1, 2])
+            coarse = self._noise(_SIDE, _SIDE, classifier.input_shape[0])
+            directions = tf.image.resize(coarse, tf.shape(view.x)[2:])
+            directions = tf.transpose(directions, [0, 3, 1, 2])
         axes = list(range(1, len(directions.shape)))
         return directions / tf.sqrt(tf.reduce_mean(directions**2, axes, keepdims=True))
+
+    def _noise(self, *shape: int | None) -> tf.Tensor:
+        size = [self.directions, *(side or 1 for side in shape)]  # no side is open here
+        return tf.constant(np.random.default_rng(self.seed).standard_normal(size, "float32"))
