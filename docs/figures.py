@@ -2,8 +2,8 @@
 
 `idea.png` shows a classifier of points in the plane, and attack costs on both sides of its
 boundary.
-`explain.png` and `explain_costs.png` are the output of `a2d-keras explain` for an adversarial digit,
-judged by statistics and by what an attack costs.
+`explain.png` and `explain_costs.png` are the output of `a2d-keras explain` for an adversarial
+digit, judged by statistics and by what an attack costs.
 """
 
 import pathlib
