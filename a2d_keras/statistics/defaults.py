@@ -17,6 +17,15 @@ def default_statistics(classifier: Classifier) -> tuple[Statistic, ...]:
         classifier: The `Classifier`.
 
     Returns:
-        `FOR_IMAGES` if it takes images, or else `FOR_OTHERS`.
+        Those of `FOR_IMAGES` or `FOR_OTHERS` that can work on the classifier.
     """
-    return FOR_IMAGES if classifier.takes_images else FOR_OTHERS
+    chosen = FOR_IMAGES if classifier.takes_images else FOR_OTHERS
+    return tuple(statistic for statistic in chosen if _suits(statistic, classifier))
+
+
+def _suits(statistic: Statistic, classifier: Classifier) -> bool:
+    try:
+        statistic.require(classifier)
+    except ValueError:
+        return False
+    return True

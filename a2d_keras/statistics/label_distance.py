@@ -72,7 +72,9 @@ class LabelDistance(Statistic):
                 below = tf.where(flips, below, middle)
             return tf.cast(above, tf.float32)
 
-        indices = tf.sort(tf.map_fn(first_flip, self._directions(view), tf.float32), axis=0)
+        indices = tf.sort(
+            tf.map_fn(first_flip, self._directions(view), fn_output_signature=tf.float32), axis=0
+        )
         return tf.reduce_mean(indices[: math.ceil(self.directions / 2)], axis=0)
 
     def require(self, classifier: Classifier) -> None:
