@@ -21,6 +21,7 @@ from benchmarks.subjects import FULL, QUICK, Bench
 from benchmarks.timing import timed
 
 PARTS = {  # imported one by one, since peers may not be installed
+    "price": "benchmarks.verdict_price",
     "verdicts": "benchmarks.verdict_gradients",
     "loop": "benchmarks.loop_overhead",
     "precision": "benchmarks.reduced_precision",

@@ -1,0 +1,79 @@
+"""The price of a verdict, in predictions."""
+
+import a2d_keras as a2d
+from benchmarks.rows import Row, spread
+from benchmarks.timing import gradient_seconds, in_turns, query_seconds, share_of_passes, warm_up
+
+_BATCH = 128  # of both sides
+
+
+def rows(bench):
+    """Compare the time of guarded predictions with that of bare ones.
+
+    Args:
+        bench: The `benchmarks.subjects.Bench`.
+
+    Yields:
+        The `benchmarks.rows.Row`s.
+    """
+    for subject in bench.subjects():
+        yield from of_classifier(subject.name, subject.classifier, subject, bench.sizes.repeats)
+
+
+def of_classifier(name, classifier, inputs, repeats):
+    """Compare the guards of one classifier with its predictions.
+
+    Args:
+        name: Its name.
+        classifier: The `a2d_keras.Classifier`.
+        inputs: What has `benign` inputs to predict and `held_out` ones to adapt on.
+        repeats: The number of turns.
+
+    Yields:
+        The `benchmarks.rows.Row`s.
+    """
+    benign = inputs.benign
+    distance = _adapted(classifier, inputs.held_out, statistics=[a2d.BoundaryDistance()])
+    warm_up(lambda x: distance.predict(x, verbose=0), benign)
+
+    def judge():
+        distance.predict(benign, verbose=0)
+        return len(benign)
+
+    judge()
+    gradient = gradient_seconds(classifier, benign)
+    prediction = query_seconds(classifier, benign)
+    ratio, _, seconds = share_of_passes(judge, lambda: gradient() + prediction(), repeats)
+    what = "guard of BoundaryDistance, time over that of a prediction and a gradient"
+    note = f"{len(benign):,} inputs in {seconds:.1f} s"
+    yield Row(f"{what}: {name}", ratio, at_most=1.3, note=note)
+    yield _in_predictions(f"a gradient and its forward pass: {name}", gradient, prediction, repeats)
+    default = _adapted(classifier, inputs.held_out)
+    for guarded, what, target in ((distance, "BoundaryDistance", None), (default, "default", 15)):
+        yield _row(
+            guarded, f"guard, {what}, time over model.predict: {name}", benign, repeats, target
+        )
+
+
+def _adapted(classifier, benign, **options):
+    guarded = a2d.guard(classifier, **options)
+    guarded.adapt(benign, verbose=0)
+    return guarded
+
+
+def _in_predictions(what, gradient, prediction, repeats):
+    ratios = [gradient() / prediction() for _ in range(repeats)]
+    return Row(f"time over that of a prediction, best batches: {what}", spread(ratios))
+
+
+def _row(guarded, what, x, repeats, target):
+    model = guarded.detector.model
+    sides = [
+        lambda: guarded.predict(x, batch_size=_BATCH, verbose=0),
+        lambda: model.predict(x, batch_size=_BATCH, verbose=0),
+    ]
+    for side in sides:
+        side()  # compile
+    (ours, bare), _ = in_turns(sides, repeats)
+    note = f"{len(x):,} inputs in {ours[-1]:.2f} s, batches of {_BATCH}"
+    return Row(what, spread(ours / bare), at_most=target, note=note)
