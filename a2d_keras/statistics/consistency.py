@@ -14,6 +14,7 @@ from a2d_keras.attacks.engine import randomness
 from a2d_keras.classifier import Classifier
 from a2d_keras.statistics.base import Passes, State, Statistic, Tensors
 from a2d_keras.statistics.view import View, margin
+from a2d_keras.warn import warn
 
 _SURVIVAL = 0.9  # the least share of benign predictions that survive a view which is kept
 _BATCH = 256
@@ -32,7 +33,8 @@ class Consistency(Statistic):
     loss is large also for strong attacks, which go far beyond the boundary.
 
     `fit` keeps the views under which at least 90 % of benign predictions survive: a flip changes
-    digits, and keeps photographs. Views that were not kept take no pass.
+    digits, and keeps photographs. Views that were not kept take no pass. If none is, the statistic
+    is 0, with a warning.
 
     Args:
         views: Names of views: `"flip"`, `"left"`, `"right"`, `"up"` and `"down"` (a shift by one
@@ -90,9 +92,9 @@ class Consistency(Statistic):
         parts = [survived(x[start : start + _BATCH]) for start in range(0, len(x), _BATCH)]
         kept = np.concatenate(parts, axis=1).mean(axis=1) >= _SURVIVAL
         if not kept.any():
-            raise ValueError(
-                "Benign predictions survive no view, so their consistency says nothing; leave "
-                f"`Consistency` out. Received: {', '.join(names)}"
+            warn(
+                "Benign predictions survive no view, so their consistency says nothing and is 0 "
+                f"for every input. Received: {', '.join(names)}"
             )
         return {"kept": kept}
 
@@ -111,7 +113,7 @@ class Consistency(Statistic):
 
     def describe(self, classifier: Classifier, state: State) -> str:
         """Name the views that were kept; see `Statistic.describe`."""
-        return f"{self}, under {', '.join(self.kept(classifier, state))}"
+        return f"{self}, under {', '.join(self.kept(classifier, state)) or 'no view'}"
 
     def measure(self, view: View, state: Tensors) -> tf.Tensor:
         """Compute the loss of margin; see `Statistic.measure`."""
@@ -122,7 +124,8 @@ class Consistency(Statistic):
                 lambda name=name: margin(_logits(view, name), view.labels),
                 lambda: tf.zeros_like(view.margin),
             )
-        return view.margin - total / tf.math.count_nonzero(state["kept"], dtype=tf.float32)
+        count = tf.math.count_nonzero(state["kept"], dtype=tf.float32)
+        return tf.where(count > 0, view.margin - total / tf.maximum(count, 1.0), 0.0)
 
     def _names(self, classifier: Classifier) -> Sequence[str]:
         return _suitable(classifier) if self.views is None else self.views
