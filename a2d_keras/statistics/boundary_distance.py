@@ -77,7 +77,7 @@ class BoundaryDistance(Statistic):
             logits, pullback = view.classifier.unit.vjp(x)
             gradient = pullback(lead(logits, view.labels))
             step = self._distance(view, margin(logits, view.labels), gradient)
-            distance += step
+            distance = tf.clip_by_value(distance + step, 0.0, self._limit(view))
         return distance
 
     def _others(self, classifier: Classifier) -> int:
@@ -95,9 +95,13 @@ class BoundaryDistance(Statistic):
         norms = tf.norm(_unit_maximum(values, largest), ord=1 if self.norm == "inf" else 2, axis=-1)
         margins /= tf.cast(view.classifier.unit.range, tf.float32)
         distance = tf.math.divide_no_nan(margins / tf.maximum(norms, 1.0), largest)
-        pixels = tf.cast(tf.shape(values)[-1], tf.float32)
-        limit = tf.sqrt(pixels) if self.norm == "2" else tf.ones_like(pixels)
+        limit = self._limit(view)
         return tf.clip_by_value(distance, -limit, limit)
+
+    def _limit(self, view: View) -> tf.Tensor:
+        """Return the distance between two corners of the bounds."""
+        values = tf.cast(tf.size(view.x[:1]), tf.float32)
+        return tf.sqrt(values) if self.norm == "2" else tf.ones_like(values)
 
     def _toward_boundary(
         self, view: View, x: tf.Tensor, gradient: tf.Tensor, step: tf.Tensor

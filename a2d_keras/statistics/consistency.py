@@ -14,6 +14,7 @@ from a2d_keras.classifier import Classifier
 from a2d_keras.statistics import views
 from a2d_keras.statistics.base import Passes, State, Statistic, Tensors
 from a2d_keras.statistics.view import View, margin
+from a2d_keras.warn import warn
 
 _SURVIVAL = 0.9  # the least share of benign predictions that survive a view which is kept
 _BATCH = 256
@@ -35,7 +36,8 @@ class Consistency(Statistic):
     beyond the boundary.
 
     `fit` keeps the views under which at least 90 % of benign predictions survive: a flip changes
-    digits, and keeps photographs. Views that were not kept take no pass.
+    digits, and keeps photographs. Views that were not kept take no pass. If none is, the statistic
+    is 0, with a warning.
 
     Args:
         views: Names of views. For images: `"flip"`; `"left"`, `"right"`, `"up"` and `"down"`, a
@@ -101,9 +103,9 @@ class Consistency(Statistic):
                     break
         kept = np.array([survival[name] >= _SURVIVAL for name in names])
         if not kept.any():
-            raise ValueError(
-                "Benign predictions survive no view, so their consistency says nothing; leave "
-                f"`Consistency` out. Received: {', '.join(names)}"
+            warn(
+                "Benign predictions survive no view, so their consistency says nothing and is 0 "
+                f"for every input. Received: {', '.join(names)}"
             )
         return {"kept": kept, "bits": np.asarray(bits, "int64")}
 
@@ -124,7 +126,7 @@ class Consistency(Statistic):
         """Name the views that were kept; see `Statistic.describe`."""
         kept = self.kept(classifier, state)
         named = [f"{int(state['bits'])} bits" if name == "bits" else name for name in kept]
-        return f"{self}, under {', '.join(named)}"
+        return f"{self}, under {', '.join(named) or 'no view'}"
 
     def measure(self, view: View, state: Tensors) -> tf.Tensor:
         """Compute the loss of margin; see `Statistic.measure`."""
@@ -135,7 +137,8 @@ class Consistency(Statistic):
                 functools.partial(_margin, view, name, state["bits"]),
                 functools.partial(tf.zeros_like, own),
             )
-        return own - total / tf.math.count_nonzero(state["kept"], dtype=tf.float32)
+        count = tf.math.count_nonzero(state["kept"], dtype=tf.float32)
+        return tf.where(count > 0, own - total / tf.maximum(count, 1.0), 0.0)
 
     def _names(self, classifier: Classifier) -> Sequence[str]:
         if self.views is not None:

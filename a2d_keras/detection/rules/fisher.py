@@ -12,6 +12,7 @@ _POINTS = 1024  # of each statistic's benign distribution
 _MAX_CALIBRATION = 10_000
 _TAIL_SHARE = 0.1  # of the benign inputs, whose mean excess is the scale of a tail
 _MAX_SURPRISE = 500.0  # largest -log p of one statistic
+_ROUNDING = 1e-5  # relative; equal statistics may give scores that differ by as much
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -24,9 +25,10 @@ class Fisher(Rule):
 
     The ranks come from the first half of the benign inputs, as does whatever the statistics learn
     and choose. The second half meets the finished score only, and turns it into the p-value of the
-    input: (1 + the number of calibration scores at least as large) / (n + 1). An input is flagged
-    exactly if that is at most the false positive rate α. So, averaged over calibrations, at most a
-    share α of benign inputs is flagged, whatever the statistics are (conformal prediction).
+    input: (1 + the number of calibration scores at least as large, but for rounding) / (n + 1). An
+    input is flagged exactly if that is at most the false positive rate α. So, averaged over
+    calibrations, at most a share α of benign inputs is flagged, whatever the statistics are
+    (conformal prediction).
 
     Examples:
         >>> Fisher().needs_adversarial
@@ -130,7 +132,8 @@ class Fisher(Rule):
             adversarial; and its p-value, float32, (n,).
         """
         score, count = self._score(values), tf.convert_to_tensor(self._count)
-        below = tf.searchsorted(tf.convert_to_tensor(self._calibration), score, out_type=tf.int64)
+        calibration = tf.convert_to_tensor(self._calibration)
+        below = tf.searchsorted(calibration, score * (1 - _ROUNDING), out_type=tf.int64)
         rank = 1 + count - tf.minimum(below, count)
         rows = tf.cast(count + 1, tf.float64)
         # As `conformal_rank`: in floats, 0.29 * 100 < 29.
