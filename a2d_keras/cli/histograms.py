@@ -21,7 +21,6 @@ from a2d_keras.cli.picture import (
     show_input,
 )
 
-_COLUMNS = 3
 _SHOWN = (0.005, 0.995)  # quantiles between which benign values are always shown
 _ROOM = 0.6  # beyond them at most, as a share of their distance, before a value is "off the scale"
 _WIDTH = 52  # of a line of text below a panel
@@ -81,10 +80,12 @@ def draw(
         measures: A `Measure` for each statistic.
         verdict: The `Verdict`.
     """
-    rows = math.ceil((len(measures) + 2) / _COLUMNS)
+    panels = len(measures) + 2
+    columns = 2 if panels == 4 else 3
+    rows = math.ceil(panels / columns)
     reason = f" ({show_p(verdict.p_value)})"
     canvas = make_canvas(subject, height=2 + 3.4 * rows, reason=reason)
-    first, *others = canvas.subplots(rows, _COLUMNS, squeeze=False).flat
+    first, *others = canvas.subplots(rows, columns, squeeze=False).flat
     show_input(first, subject)
     for axes, measure in zip(others, measures, strict=False):
         _show_measure(axes, measure, verdict.rate)
