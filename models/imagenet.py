@@ -6,6 +6,7 @@ names, or else from the folder in the environment variable `A2D_DATA_DIR`.
 
 import os
 import pathlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -38,8 +39,8 @@ class _Source(NamedTuple):
     """Where a classifier comes from: its file of weights, and how to build and load it."""
 
     weights: str
-    build: object
-    load: object
+    build: Callable[[int], keras.Model]
+    load: Callable[[keras.Model, pathlib.Path], None]
 
 
 def _mobilenet(side: int = SIDE) -> keras.Model:
@@ -106,7 +107,9 @@ def load(name: str, data_dir: str | os.PathLike | None = None, side: int = SIDE)
     return model
 
 
-def photographs(data_dir: str | os.PathLike | None = None, limit: int | None = None):
+def photographs(
+    data_dir: str | os.PathLike | None = None, limit: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Load photographs in a seeded order.
 
     Args:
