@@ -2,8 +2,8 @@
 
 The attacks are those of Env2 on ImageNet, and two of ours; see `models.imagenet`. They take
 hours, so every few photographs are kept as soon as they are finished. A run that was stopped
-continues, and one with a larger `--limit` crafts only what is missing. Other suites read the
-examples with `craft`, which computes nothing that is kept.
+continues, and one with a larger `--limit` crafts only what is missing. Other suites get the
+examples from `Work`, which computes nothing that is kept.
 """
 
 import argparse
@@ -21,7 +21,8 @@ from baselines.digests import digest
 from models import imagenet
 
 _TOGETHER = 20  # photographs in one checkpoint, and under attack at once
-_FEW = 40  # photographs for attacks that take thousands of gradients
+# Attacks that take thousands of gradients a photograph get fewer photographs.
+_FEW, _FEW_TOGETHER = 40, 5
 
 
 def main(argv=None):
@@ -30,16 +31,48 @@ def main(argv=None):
     Args:
         argv: Command line words. Defaults to those of the process.
     """
-    arguments = _parse(argv)
-    model = imagenet.load(arguments.classifier, arguments.data_dir)
-    classifier = Classifier(model)
-    benign = correct(model, *imagenet.photographs(arguments.data_dir))[: arguments.limit]
-    out = pathlib.Path(arguments.out or f"results/photographs/{arguments.classifier}")
-    for name in arguments.attacks or imagenet.ATTACKS:
-        x = benign[:_FEW] if name in imagenet.SLOW else benign
-        examples, fooled = craft(classifier, name, x, Checkpoints(out))
+    parser = argparse.ArgumentParser(prog="python -m baselines.photographs", description=__doc__)
+    add_arguments(parser)
+    arguments = parser.parse_args(argv)
+    work, benign, _ = start(arguments)
+    for attack in arguments.attacks:
+        x = few_enough(attack, benign)
+        examples, fooled = work.craft(attack, x)
         changes = (examples - x).reshape(len(x), -1)[fooled]
-        print(f"{name}: {_summary(changes, fooled)}", flush=True)
+        print(f"{attack}: {_summary(changes, fooled)}", flush=True)
+
+
+def add_arguments(parser):
+    """Add the arguments that say what to craft, for `start`.
+
+    Args:
+        parser: The `argparse.ArgumentParser`.
+    """
+    few = f"maximum photographs (200); {' and '.join(imagenet.SLOW)} get at most {_FEW}"
+    parser.add_argument("--classifier", choices=imagenet.CLASSIFIERS, default="mobilenet")
+    parser.add_argument(
+        "--attacks", nargs="+", choices=imagenet.ATTACKS, default=list(imagenet.ATTACKS)
+    )
+    parser.add_argument("--limit", type=int, default=200, help=few)
+    parser.add_argument("--data-dir", help="folder of the photographs and the weights")
+    parser.add_argument("--out", help="folder for results (results/photographs/<classifier>)")
+
+
+def start(arguments):
+    """Load the classifier and the photographs that it gets right.
+
+    Args:
+        arguments: What a parser with `add_arguments` has parsed.
+
+    Returns:
+        The `Work`; the photographs to attack, float32, (at most limit, 224, 224, 3); and as many
+        others to adapt on, or those that there are.
+    """
+    model = imagenet.load(arguments.classifier, arguments.data_dir)
+    right = correct(model, *imagenet.photographs(arguments.data_dir))
+    out = pathlib.Path(arguments.out or f"results/photographs/{arguments.classifier}")
+    held_out = right[arguments.limit :][-arguments.limit :]
+    return Work(Classifier(model), Checkpoints(out)), right[: arguments.limit], held_out
 
 
 def correct(model, x, y):
@@ -56,57 +89,80 @@ def correct(model, x, y):
     return x[model.predict(x, batch_size=_TOGETHER, verbose=0).argmax(axis=-1) == y]
 
 
-def craft(classifier, name, x, checkpoints):
-    """Craft the examples of one attack, or read those that are kept.
+def few_enough(attack, x):
+    """Choose the photographs for an attack: all, or the first few if it is slow.
+
+    Args:
+        attack: The attack, a key of `models.imagenet.ATTACKS`.
+        x: Photographs, (n, ...).
+
+    Returns:
+        The first of them.
+    """
+    return x[:_FEW] if attack in imagenet.SLOW else x
+
+
+class Work:
+    """The work on the photographs of one classifier, of which every few are kept.
 
     Args:
         classifier: The `a2d_keras.Classifier`.
-        name: The attack, a key of `models.imagenet.ATTACKS`.
-        x: Photographs, float32, (n, height, width, 3).
-        checkpoints: The `Checkpoints` to keep the examples in.
+        checkpoints: The `Checkpoints` to keep results in.
 
-    Returns:
-        The examples, float32, like `x`, and whether each fools, bool, (n,).
+    Attributes:
+        classifier: As given.
+        checkpoints: As given.
     """
-    attack = imagenet.ATTACKS[name]
 
-    def run(inputs):
-        result = attack(classifier, inputs, slots=_TOGETHER)
-        return {"adversarial": result.adversarial, "success": result.success}
+    def __init__(self, classifier, checkpoints):
+        self.classifier = classifier
+        self.checkpoints = checkpoints
+        self._basis = {
+            "model": digest(*classifier.model.get_weights()),
+            "a2d-keras": __version__,
+            "Keras": keras.__version__,
+            "TensorFlow": tf.__version__,
+        }
 
-    found = in_parts(classifier, name, x, run, checkpoints, origin={"attack": repr(attack)})
-    return found["adversarial"], found["success"]
+    def craft(self, name, x):
+        """Craft the examples of one attack, or read those that are kept.
 
+        Args:
+            name: The attack, a key of `models.imagenet.ATTACKS`.
+            x: Photographs, float32, (n, height, width, 3).
 
-def in_parts(classifier, name, x, compute, checkpoints, *, origin):
-    """Compute something of photographs, and keep every few of them.
+        Returns:
+            The examples, float32, like `x`, and whether each fools, bool, (n,).
+        """
+        together = _FEW_TOGETHER if name in imagenet.SLOW else _TOGETHER
+        fields = ("adversarial", "success")
+        return self._attack(name, imagenet.ATTACKS[name], x, fields, together)
 
-    Args:
-        classifier: The `a2d_keras.Classifier`.
-        name: The name of the checkpoints.
-        x: Photographs, float32, (n, height, width, 3).
-        compute: A function that takes some photographs and returns a dict of arrays.
-        checkpoints: The `Checkpoints`.
-        origin: What the result depends on apart from classifier and photographs; see
-            `Checkpoints.get`.
+    def costs(self, name, defence, x):
+        """Measure exact attack costs, or read those that are kept.
 
-    Returns:
-        The dict of arrays of all photographs.
-    """
-    basis = {
-        "model": digest(*classifier.model.get_weights()),
-        "a2d-keras": __version__,
-        "Keras": keras.__version__,
-        "TensorFlow": tf.__version__,
-        **origin,
-    }
-    parts = []
-    for start in range(0, len(x), _TOGETHER):
-        part = x[start : start + _TOGETHER]
-        title = f"{name} {start}-{start + len(part) - 1}"
-        made_of = basis | {"inputs": digest(part)}
-        parts.append(checkpoints.get(title, made_of, functools.partial(compute, part)))
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        Args:
+            name: The name of the checkpoints.
+            defence: The `a2d_keras.Attack`.
+            x: Photographs, float32, (n, height, width, 3).
+
+        Returns:
+            The steps, and the gradients, int64, (n,).
+        """
+        return self._attack(name, defence, x, ("cost", "gradient_evaluations"), _TOGETHER)
+
+    def _attack(self, name, attack, x, fields, together):
+        def run(part):
+            result = attack(self.classifier, part, slots=together)
+            return {field: getattr(result, field) for field in fields}
+
+        found = []
+        for first in range(0, len(x), together):
+            part = x[first : first + together]
+            title = f"{name} {first}-{first + len(part) - 1}"
+            origin = self._basis | {"attack": repr(attack), "inputs": digest(part)}
+            found.append(self.checkpoints.get(title, origin, functools.partial(run, part)))
+        return tuple(np.concatenate([each[field] for each in found]) for field in fields)
 
 
 def _summary(changes, fooled):
@@ -117,21 +173,6 @@ def _summary(changes, fooled):
         f"fooled {fooled.mean():.0%}, median change: L2 {np.median(lengths):.3f}, "
         f"largest {np.median(largest):.4f}"
     )
-
-
-def _parse(argv):
-    parser = argparse.ArgumentParser(prog="python -m baselines.photographs", description=__doc__)
-    parser.add_argument("--classifier", choices=imagenet.CLASSIFIERS, default="mobilenet")
-    parser.add_argument("--attacks", nargs="+", choices=imagenet.ATTACKS, help="default: all")
-    parser.add_argument(
-        "--limit",
-        type=int,
-        default=200,
-        help=f"maximum photographs (200); {', '.join(imagenet.SLOW)} take {_FEW} at most",
-    )
-    parser.add_argument("--data-dir", help="folder of the photographs and the weights")
-    parser.add_argument("--out", help="folder for results (results/photographs/<classifier>)")
-    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -127,6 +127,7 @@ def test_crafting_is_kept_and_resumed(data_dir, monkeypatch, capsys):
     monkeypatch.setattr(photographs, "_TOGETHER", 2)
     monkeypatch.setitem(imagenet.ATTACKS, "JSMA", imagenet.ATTACKS["FGSM"])  # a quick one
     monkeypatch.setattr(photographs, "_FEW", 1)
+    monkeypatch.setattr(photographs, "_FEW_TOGETHER", 1)
     words = ["--data-dir", str(data_dir), "--out", str(data_dir / "out"), "--attacks"]
     photographs.main([*words, "FGSM", "JSMA", "--limit", "2"])
     printed = capsys.readouterr().out
