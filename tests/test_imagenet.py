@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import a2d_keras as a2d
-from baselines import photographs
+from baselines import nearness, photographs
+from baselines.comparison import protocols
 from models import efficientnet_lite0, imagenet
 
 pytestmark = pytest.mark.checkout
@@ -114,21 +115,21 @@ def test_says_what_is_missing(data_dir):
         imagenet.build("vgg")
 
 
-def test_crafting_is_kept_and_resumed(data_dir, monkeypatch, capsys):
-    """The command, with a linear classifier that gets all photographs right."""
-
-    def load(name, data_dir):
-        model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten()])
-        model.add(keras.layers.Dense(3, kernel_initializer=keras.initializers.RandomNormal(seed=0)))
-        return model
-
-    monkeypatch.setattr(imagenet, "load", load)
+@pytest.fixture
+def words(data_dir, monkeypatch):
+    """Words of a command, for a linear classifier that gets all photographs right."""
+    model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten()])
+    model.add(keras.layers.Dense(3))
+    monkeypatch.setattr(imagenet, "load", lambda name, data_dir: model)
     monkeypatch.setattr(photographs, "correct", lambda model, x, y: x)
     monkeypatch.setattr(photographs, "_TOGETHER", 2)
-    monkeypatch.setitem(imagenet.ATTACKS, "JSMA", imagenet.ATTACKS["FGSM"])  # a quick one
     monkeypatch.setattr(photographs, "_FEW", 1)
     monkeypatch.setattr(photographs, "_FEW_TOGETHER", 1)
-    words = ["--data-dir", str(data_dir), "--out", str(data_dir / "out"), "--attacks"]
+    monkeypatch.setitem(imagenet.ATTACKS, "JSMA", imagenet.ATTACKS["FGSM"])  # a quick one
+    return ["--data-dir", str(data_dir), "--out", str(data_dir / "out"), "--attacks"]
+
+
+def test_crafting_is_kept_and_resumed(words, capsys):
     photographs.main([*words, "FGSM", "JSMA", "--limit", "2"])
     printed = capsys.readouterr().out
     assert "FGSM 0-1: computing" in printed
@@ -138,6 +139,18 @@ def test_crafting_is_kept_and_resumed(data_dir, monkeypatch, capsys):
     assert "FGSM 0-1: kept" in printed
     assert "FGSM 2-2: computing" in printed
     assert "FGSM: fooled " in printed
+
+
+def test_cheap_statistics_stand_beside_the_exact_cost(words, capsys, monkeypatch):
+    monkeypatch.setattr(protocols, "RESAMPLES", 10)
+    monkeypatch.setitem(imagenet.ATTACKS, "FGSM", a2d.BIM(eps_iter=1e-4))
+    nearness.main([*words, "FGSM", "--limit", "2"])
+    *_, head, _, fgsm, gradients = capsys.readouterr().out.strip().splitlines()
+    assert head.split("|")[2].strip() == "margin"
+    assert [float(cell) for cell in fgsm.split("|")[2:-1]] == [1.0] * 4
+    taken = [float(cell) for cell in gradients.split("|")[2:-1]]
+    assert taken[:3] == [0, 1, 2]
+    assert taken[3] > 2
 
 
 def test_fgsm_is_one_step_of_a_root_mean_square():
