@@ -1,8 +1,8 @@
 """Measure the time that detection takes: `python -m benchmarks --data-dir D`.
 
 One command runs every comparison, part after part, and writes each once it is done. D holds
-`mnist.npz`, `cifar10.npz`, and the files that `benchmarks/imagenet.py` reads. If something is
-missing, the table says so.
+`mnist.npz`, `cifar10.npz`, and the files that `models/imagenet.py` reads. If something is missing,
+the table says so.
 """
 
 import argparse

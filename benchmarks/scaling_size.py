@@ -1,15 +1,15 @@
 """The price of a verdict against the size of the input, up to photographs on MobileNet."""
 
-import pathlib
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 import a2d_keras as a2d
-from benchmarks import imagenet, scaling_plots
+from benchmarks import scaling_plots
 from benchmarks.rows import Measured, Row, exactly, spread
 from benchmarks.timing import in_turns, warm_up
+from models import imagenet
 
 # A step that suits MobileNet: the paper's changes half of its predictions at once.
 _BIM_OF_PHOTOGRAPHS = a2d.BIM(eps_iter=2e-5, max_iterations=100)
@@ -46,13 +46,13 @@ def _classifiers(bench):
     """Yield name, guarded classifier and inputs to judge; MobileNet once for each size."""
     for subject in bench.subjects():
         yield subject.name, subject.guarded(), subject.benign[: 2 * bench.sizes.few]
-    data_dir, (adapt, judge) = pathlib.Path(bench.data_dir or "."), bench.sizes.photographs
-    x, labels = imagenet.load(data_dir, 2 * (adapt + judge))
-    right = imagenet.mobilenet(data_dir).predict(x, verbose=0).argmax(axis=-1) == labels
+    data_dir, (adapt, judge) = bench.data_dir, bench.sizes.photographs
+    x, labels = imagenet.photographs(data_dir, 2 * (adapt + judge))
+    right = imagenet.load("mobilenet", data_dir).predict(x, verbose=0).argmax(axis=-1) == labels
     for side in _SIDES:
-        shrunk = tf.image.resize(x[right], (side, side), antialias=True).numpy().clip(-1, 1)
-        model = imagenet.mobilenet(data_dir, side)
-        guarded = a2d.guard(model, bounds=(-1, 1), attacks=[_BIM_OF_PHOTOGRAPHS], slots=_SLOTS)
+        shrunk = tf.image.resize(x[right], (side, side), antialias=True).numpy().clip(0, 1)
+        model = imagenet.load("mobilenet", data_dir, side)
+        guarded = a2d.guard(model, attacks=[_BIM_OF_PHOTOGRAPHS], slots=_SLOTS)
         guarded.adapt(shrunk[:adapt], verbose=0)
         yield "MobileNet", guarded, shrunk[adapt : adapt + judge]
 

@@ -203,6 +203,7 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("shared")
 def test_price_is_drawn_over_the_size(tmp_path, monkeypatch):
+    monkeypatch.delenv("A2D_DATA_DIR", raising=False)
     gradients, _, missing = run(tmp_path, monkeypatch, "size")["size"]["rows"]
     assert gradients["median"] > 1
     assert "imagenet1000.npz" in missing["note"]
