@@ -14,6 +14,7 @@ from a2d_keras.statistics import BoundaryDistance
 from a2d_keras.statistics.base import Statistic
 from a2d_keras.statistics.defaults import default_statistics
 from a2d_keras.statistics.fingerprints import Fingerprints
+from baselines.coverage.kinds import attacks_of
 from baselines.digests import digest
 from baselines.env1.settings import rivals
 from baselines.noise import noise_like
@@ -209,7 +210,7 @@ def _by_cost(work, kinds, attack):
 
 
 def _by_baselines(work, kinds, data, settings):
-    attacks, found = {**settings.attacks, **settings.strong}, {}
+    attacks, found = attacks_of(settings), {}
     for name, make in rivals(settings).items():
         baseline = make(work.classifier.model, data)
         rows = {

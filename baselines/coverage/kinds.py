@@ -63,6 +63,18 @@ class Kinds(NamedTuple):
         return single | self.attacks | self.changes | self.strangers | evasions
 
 
+def attacks_of(settings):
+    """List the attacks of a data set: those that the paper compares on, and the strong ones.
+
+    Args:
+        settings: The `models.record.Settings`.
+
+    Returns:
+        A dict by name.
+    """
+    return {**settings.attacks, **settings.strong}
+
+
 def collect(work, data, settings, *, name, limit):
     """Make all kinds of input.
 
@@ -105,7 +117,7 @@ def collect(work, data, settings, *, name, limit):
 
 def _craft(work, settings, benign, count):
     """Return the attacks' kinds, of at most `count` inputs, and the shares that fool."""
-    attacks = {**settings.attacks, **settings.strong}
+    attacks = attacks_of(settings)
     inputs = {n: benign[:MAX_CONFIDENT] if n in CONFIDENT else benign for n in attacks}
     examples, success = work.craft("test", attacks, inputs)
     kinds, fooled = {}, {}

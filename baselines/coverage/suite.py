@@ -10,7 +10,7 @@ from baselines.comparison.measurements import Work
 from baselines.comparison.provenance import provenance
 from baselines.coverage import tables, writing
 from baselines.coverage.detectors import judge, sets
-from baselines.coverage.kinds import collect
+from baselines.coverage.kinds import attacks_of, collect
 from models import registry
 
 MIN_INPUTS = 60  # the baselines learn from half of them, and LID needs more than 20 neighbours
@@ -55,9 +55,7 @@ def cover(model, data, *, name, folders, limit, about):
         "benign inputs": len(kinds.benign.x),
         "reported": int(kinds.benign.reported.sum()),
         "adapting inputs": len(kinds.adapting.x),
-        "attacks": {
-            n: repr(attack) for n, attack in {**settings.attacks, **settings.strong}.items()
-        },
+        "attacks": {attack: repr(each) for attack, each in attacks_of(settings).items()},
         "statistics": {name: repr(chosen) for name, chosen in sets(classifier).items()},
         **provenance(model, data, seconds, started),
     }

@@ -8,7 +8,8 @@ import pandas as pd
 from baselines import plots
 from baselines.comparison.markdown import section
 from baselines.coverage.changes import EVASIONS
-from baselines.coverage.detectors import SAME_ATTACK
+from baselines.coverage.detectors import FALSE_POSITIVE_RATE, SAME_ATTACK
+from baselines.coverage.kinds import MAX_CONFIDENT
 
 _NOTHING = "–"
 
@@ -50,10 +51,13 @@ def text(about, tables):
         f"All tables report the second half of {about['benign inputs']} benign inputs and of their "
         "adversarial examples. The first half chose the default set and taught BL1 and BL2, and "
         f"{about['adapting inputs']} other benign inputs adapted the guards. Only examples that "
-        "fool the classifier count. A detector flags an input at a false positive rate of 5 %."
+        "fool the classifier count. C&W with confidence κ attacks the first "
+        f"{MAX_CONFIDENT} inputs at most. A detector flags an input at a false positive rate of "
+        f"{100 * FALSE_POSITIVE_RATE:.0f} %."
     )
     same = (
-        f"“{SAME_ATTACK[2:]}”: BL1 and BL2 learned from the attack that they judge, not from FGSM."
+        f"BL1 and BL2 learned from FGSM; “{SAME_ATTACK[2:]}”: from the attack that they judge. All "
+        "others learned from benign inputs alone."
     )
     sections = [
         section("Examples", _examples(tables["examples"]), whole),
@@ -117,7 +121,7 @@ def _both(rows):
 
 def _intervals(rows):
     pairs = zip(rows["low"], rows["high"], strict=True)
-    cells = [f"{_decimal(a)}–{_decimal(b)}" if np.isfinite(a) else _NOTHING for a, b in pairs]
+    cells = [f"{_short(a)}–{_short(b)}" if np.isfinite(a) else _NOTHING for a, b in pairs]
     return _detectors(rows.assign(cell=cells), "cell", str)
 
 
@@ -149,3 +153,8 @@ def _percent(share):
 
 def _decimal(value):
     return f"{value:.3f}"
+
+
+def _short(value):
+    """Leave the zero out, so that a page is wide enough for all columns."""
+    return f"{value:.2f}".removeprefix("0")
