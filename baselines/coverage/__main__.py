@@ -43,7 +43,7 @@ def main(argv=None):
 def _examples(name, limit):
     """Keep a quick look apart from the examples of a full run, which take long to craft."""
     folder = f"results/examples/{name}"
-    return folder if limit == arguments.LIMIT else f"{folder}, first {limit}"
+    return folder if limit == arguments.LIMIT else f"{folder}-{limit}"
 
 
 if __name__ == "__main__":
