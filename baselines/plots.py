@@ -70,14 +70,19 @@ def distances(path, title, matrix):
         title: The title.
         matrix: A square `pandas.DataFrame`.
     """
-    figure, axis = plt.subplots(figsize=(8, 7), layout="constrained")
-    axis.imshow(matrix, cmap="Blues", vmax=1.3 * matrix.to_numpy().max())
-    for (row, column), value in np.ndenumerate(matrix):
-        axis.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8)
-    axis.set_xticks(range(len(matrix)), matrix.columns, rotation=45, ha="right")
-    axis.set_yticks(range(len(matrix)), matrix.index)
-    axis.set_title(title)
-    _save(figure, path)
+    colors = {"cmap": "Blues", "vmax": 1.3 * matrix.to_numpy().max()}
+    _matrix(path, title, matrix, "{:.0f}", **colors)
+
+
+def areas(path, title, matrix):
+    """Draw a matrix of areas under ROC curves, each with its value: blue is good, red is inverted.
+
+    Args:
+        path: The file.
+        title: The title.
+        matrix: A `pandas.DataFrame`; missing values stay blank.
+    """
+    _matrix(path, title, matrix, "{:.2f}", cmap="RdBu", vmin=0, vmax=1)
 
 
 def pictures(path, rows, captions):
@@ -101,6 +106,21 @@ def pictures(path, rows, captions):
             axis.imshow(np.clip(image, 0, 1).squeeze(), cmap="gray", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
             axis.set_xlabel(text, fontsize=8)
+    _save(figure, path)
+
+
+def _matrix(path, title, matrix, form, **colors):
+    size = 2 + 0.6 * np.array(matrix.shape[::-1])
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    image = axis.imshow(matrix, aspect="auto", **colors)
+    for (row, column), value in np.ndenumerate(matrix):
+        if np.isfinite(value):
+            dark = np.dot(image.to_rgba(value)[:3], (0.3, 0.6, 0.1)) < 0.5
+            style = {"color": "white" if dark else "black", "fontsize": 8}
+            axis.text(column, row, form.format(value), ha="center", va="center", **style)
+    axis.set_xticks(range(matrix.shape[1]), matrix.columns, rotation=45, ha="right")
+    axis.set_yticks(range(matrix.shape[0]), matrix.index)
+    axis.set_title(title)
     _save(figure, path)
 
 

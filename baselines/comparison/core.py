@@ -1,25 +1,18 @@
 """`compare`: from a classifier and its data to the report."""
 
 import dataclasses
-import datetime
 import pathlib
-import sys
 import time
 from typing import Any
 
-import keras
-import numpy as np
 import pandas as pd
-import sklearn
-import tensorflow as tf
 
 from a2d_keras import Attack, Classifier
-from a2d_keras.version import __version__
 from baselines.comparison import accuracy, output, protocols
 from baselines.comparison.checkpoints import Checkpoints
 from baselines.comparison.choices import Options
 from baselines.comparison.measurements import Measurements, measure
-from baselines.digests import digest
+from baselines.comparison.provenance import provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,19 +75,12 @@ def compare(model, data, *, attacks, detectors, out, options=None):
     scores, tables = evaluate(measurements, options)
     run = {
         "test inputs": len(measurements.test.inputs["benign"]),
-        "test accuracy": _accuracy(classifier.model, data.x_test, data.y_test),
-        "versions": _versions(),
-        "seeds": "all 0",
-        "digests": {"data": digest(*data), "weights": digest(*classifier.model.get_weights())},
         "attacks": {name: repr(attack) for name, attack in attacks.items()},
         "defences": {n: repr(each) for n, each in detectors.items() if isinstance(each, Attack)},
         "baselines": {n: each.parameters() for n, each in measurements.baselines.items()},
-        "seconds": {name: round(value, 1) for name, value in checkpoints.seconds.items()},
-        "seconds of all checkpoints": round(sum(checkpoints.seconds.values())),
-        "seconds of the last run": round(time.monotonic() - started),
     }
-    date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    about = {**options.about, "date": date, **run}
+    made = provenance(classifier.model, data, checkpoints.seconds, started)
+    about = {**options.about, **run, **made}
     comparison = Comparison(tables, scores, about, measurements, options)
     output.write(out, comparison)
     return comparison
@@ -123,19 +109,3 @@ def evaluate(measurements, options):
         tables["table_3"] = accuracy.table_3(measurements, options.benign_accuracy)
         tables["table_7"] = accuracy.table_7(measurements)
     return scores, tables
-
-
-def _accuracy(model, x, y):
-    correct = model.predict(x, batch_size=512, verbose=0).argmax(axis=-1) == y
-    return round(float(correct.mean()), 4)
-
-
-def _versions():
-    return {
-        "a2d-keras": __version__,
-        "Python": sys.version.split()[0],
-        "TensorFlow": tf.__version__,
-        "Keras": keras.__version__,
-        "NumPy": np.__version__,
-        "scikit-learn": sklearn.__version__,
-    }

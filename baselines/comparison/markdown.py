@@ -25,10 +25,30 @@ def text(fooled, tables, published):
         parts[title] = _figure_6(tables["figure_6"], published)
         parts[f"Table 3{heading}"] = _table_3(tables["table_3"], published)
         parts[f"Table 7{_heading(published.table_7)}"] = _table_7(tables["table_7"], published)
-    return "\n\n".join(
-        f"**{title}**\n\n{table.to_markdown(index=False, disable_numparse=True)}"
-        for title, table in parts.items()
-    )
+    return "\n\n".join(section(title, table) for title, table in parts.items())
+
+
+def section(title, table, caption=""):
+    """Lay out one table.
+
+    Args:
+        title: Its title.
+        table: A `pandas.DataFrame` of strings.
+        caption: What to say between the two. Defaults to nothing.
+
+    Returns:
+        The Markdown.
+
+    Examples:
+        >>> print(section("Costs", pd.DataFrame({"attack": ["FGSM"], "steps": ["1"]})))
+        **Costs**
+        <BLANKLINE>
+        | attack   | steps   |
+        |:---------|:--------|
+        | FGSM     | 1       |
+    """
+    table = table.to_markdown(index=False, disable_numparse=True)
+    return "\n\n".join(part for part in (f"**{title}**", caption, table) if part)
 
 
 def _auroc_parts(fooled, tables, published):

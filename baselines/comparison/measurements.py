@@ -89,7 +89,7 @@ def measure(classifier, data, *, attacks, detectors, checkpoints, options):
     model, limit = classifier.model, options.limit
     defences = {name: each for name, each in detectors.items() if isinstance(each, Attack)}
     makers = {name: each for name, each in detectors.items() if name not in defences}
-    work = _Work(classifier, checkpoints, options.verbose)
+    work = Work(classifier, checkpoints, options.verbose)
 
     benign = correctly_classified(model, data.x_test, data.y_test, limit)
     examples, fooled = work.craft("test", attacks, dict.fromkeys(attacks, benign))
@@ -111,10 +111,20 @@ def measure(classifier, data, *, attacks, detectors, checkpoints, options):
     return Measurements(test, training, extra_steps, baselines, characteristics)
 
 
-class _Work:
-    """The work on one classifier, checkpoint by checkpoint."""
+class Work:
+    """The work on one classifier, checkpoint by checkpoint.
 
-    def __init__(self, classifier, checkpoints, verbose):
+    Args:
+        classifier: The `a2d_keras.Classifier`.
+        checkpoints: The `Checkpoints` that keep what is finished.
+        verbose: 1 shows progress bars. Defaults to 0.
+
+    Attributes:
+        basis: What every result depends on, a dict that JSON can hold: the classifier, and the
+            versions.
+    """
+
+    def __init__(self, classifier, checkpoints, verbose=0):
         self.classifier = classifier
         self.checkpoints = checkpoints
         self.verbose = verbose
@@ -127,27 +137,54 @@ class _Work:
         }
 
     def craft(self, split, attacks, inputs):
-        """Return the examples of each attack, and whether each fools: two dicts."""
+        """Craft adversarial examples.
+
+        Args:
+            split: Begins the names of the checkpoints, such as "test".
+            attacks: The attacks, a dict by name.
+            inputs: The benign inputs for each attack, a dict by its name.
+
+        Returns:
+            The examples of each attack, and whether each fools: two dicts.
+        """
         examples, fooled = {}, {}
         for kind, attack in attacks.items():
             fields = {"adversarial": "adversarial", "success": "success"}
-            found = self._attack(f"{split} {kind}", attack, inputs[kind], fields)
+            found = self.attack(f"{split} {kind}", attack, inputs[kind], fields)
             examples[kind], fooled[kind] = found["adversarial"], found["success"]
         return examples, fooled
 
     def attack_again(self, split, inputs, defences):
-        """Return the steps and the queries of every defence on every kind of input: two dicts."""
+        """Measure what every defence costs on every kind of input.
+
+        Args:
+            split: Begins the names of the checkpoints.
+            inputs: The inputs, a dict by kind.
+            defences: The attacks that defend, a dict by name.
+
+        Returns:
+            The steps and the queries: two dicts from the kind to a `pandas.DataFrame`.
+        """
         steps, queries = ({kind: {} for kind in inputs} for _ in range(2))
         for name, defence in defences.items():
             for kind, x in inputs.items():
                 fields = {"steps": "cost", "queries": "queries"}
-                found = self._attack(f"{split} {kind} {name}", defence, x, fields)
+                found = self.attack(f"{split} {kind} {name}", defence, x, fields)
                 steps[kind][name], queries[kind][name] = found["steps"], found["queries"]
         frames = ({k: pd.DataFrame(v) for k, v in found.items()} for found in (steps, queries))
         return tuple(frames)
 
     def extra(self, halves, benign, defences):
-        """Return the steps of one defence on the examples of extra attacks: a dict by attack."""
+        """Measure one defence on the examples of extra attacks.
+
+        Args:
+            halves: The `baselines.comparison.choices.Halves`, or None.
+            benign: The benign inputs.
+            defences: As for `attack_again`.
+
+        Returns:
+            The steps, a dict by attack.
+        """
         if halves is None:
             return {}
         examples, _ = self.craft("test", halves.extra, dict.fromkeys(halves.extra, benign))
@@ -156,21 +193,56 @@ class _Work:
         return {kind: frame[halves.defence].to_numpy() for kind, frame in steps.items()}
 
     def characterise(self, name, baseline, inputs, attacks):
-        """Return a baseline's characteristics of benign, noisy and adversarial inputs: a dict."""
+        """Compute a baseline's characteristics of benign, noisy and adversarial inputs.
+
+        Args:
+            name: The name of the baseline.
+            baseline: The `baselines.base.Baseline`.
+            inputs: The inputs, a dict by kind that holds "benign".
+            attacks: The attacks, a dict by name.
+
+        Returns:
+            The characteristics, a dict by kind, such as "FGSM" or "noisy FGSM".
+        """
         benign, bounds = inputs["benign"], self.classifier.bounds
         noisy = {
             f"noisy {kind}": noise_like(attack)(benign, inputs[kind], bounds=bounds)
             for kind, attack in attacks.items()
         }
-        found = {}
-        for kind, x in (inputs | noisy).items():
-            origin = {"benign": digest(benign), "inputs": digest(x), **baseline.parameters()}
-            compute = functools.partial(_computed, baseline, x, benign)
-            kept = self.checkpoints.get(f"{kind} {name}", self.basis | origin, compute)
-            found[kind] = kept["characteristics"]
-        return found
+        return {
+            kind: self.characteristics(f"{kind} {name}", baseline, x, benign)
+            for kind, x in (inputs | noisy).items()
+        }
 
-    def _attack(self, name, attack, x, fields):
+    def characteristics(self, name, baseline, x, benign):
+        """Compute a baseline's characteristics of one kind of input.
+
+        Args:
+            name: The name of the checkpoint.
+            baseline: The `baselines.base.Baseline`.
+            x: The inputs.
+            benign: The benign inputs that they were made from, in the same order.
+
+        Returns:
+            The characteristics, float64, (n, any number).
+        """
+        origin = {"benign": digest(benign), "inputs": digest(x), **baseline.parameters()}
+        compute = functools.partial(_computed, baseline, x, benign)
+        return self.checkpoints.get(name, self.basis | origin, compute)["characteristics"]
+
+    def attack(self, name, attack, x, fields):
+        """Run an attack.
+
+        Args:
+            name: The name of the checkpoint.
+            attack: The `a2d_keras.Attack`.
+            x: The inputs.
+            fields: What to keep, a dict from its name to a field of `AttackResult`.
+
+        Returns:
+            A dict of arrays by those names.
+        """
+
         def run():
             result = attack(self.classifier, x, verbose=self.verbose)
             return {key: getattr(result, field) for key, field in fields.items()}

@@ -158,12 +158,22 @@ def auroc(negative, positive):
     """
     sample = np.asarray(negative, "float64"), np.asarray(positive, "float64")
     interval = stats.bootstrap(
-        sample, _area, n_resamples=RESAMPLES, batch=_BATCH, method="percentile", rng=0
+        sample, area, n_resamples=RESAMPLES, batch=_BATCH, method="percentile", rng=0
     ).confidence_interval
-    return dict(zip(("auroc", "low", "high"), map(float, (_area(*sample), *interval)), strict=True))
+    return dict(zip(("auroc", "low", "high"), map(float, (area(*sample), *interval)), strict=True))
 
 
-def _area(negative, positive, axis=-1):
+def area(negative, positive, axis=-1):
+    """Compute the area under the ROC curve.
+
+    Args:
+        negative: Scores of inputs that are not adversarial, float.
+        positive: Scores of adversarial inputs, float.
+        axis: The axis of the inputs. Defaults to the last.
+
+    Returns:
+        The area, ties counting half.
+    """
     pairs = negative.shape[axis] * positive.shape[axis]
     test = stats.mannwhitneyu(positive, negative, axis=axis, method="asymptotic")
     return test.statistic / pairs

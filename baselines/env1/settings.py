@@ -23,8 +23,21 @@ def detectors(settings):
     Returns:
         A dict, as `baselines.comparison.compare` takes it.
     """
-    found = dict(settings.defences)
-    for name, baseline in BASELINES.items():
-        options = settings.baselines.get(name, {})
-        found[LABELS.get(name, name)] = functools.partial(baseline.from_data, **options)
-    return found
+    return {**settings.defences, **rivals(settings)}
+
+
+def rivals(settings):
+    """List every baseline in the registry, under the paper's names.
+
+    Args:
+        settings: The `models.record.Settings`.
+
+    Returns:
+        A dict from the name to a function that makes the baseline from a model and its data.
+    """
+    return {
+        LABELS.get(name, name): functools.partial(
+            baseline.from_data, **settings.baselines.get(name, {})
+        )
+        for name, baseline in BASELINES.items()
+    }

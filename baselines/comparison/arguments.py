@@ -1,0 +1,58 @@
+"""The command line that the suites share: a data set, a number of inputs, folders."""
+
+import argparse
+
+from baselines.digests import digest
+from models import registry
+
+LIMIT = 1000
+
+
+def parser(suite, description, *, min_inputs):
+    """Make the parser of a suite, `python -m baselines.<suite>`.
+
+    Args:
+        suite: The name of its package.
+        description: What it does.
+        min_inputs: The smallest `--limit`.
+
+    Returns:
+        An `argparse.ArgumentParser`.
+    """
+
+    def limit(text):
+        value = int(text)
+        if value < min_inputs:
+            raise argparse.ArgumentTypeError(
+                f"the baselines need at least {min_inputs} test inputs to learn from. "
+                f"Received: {value}"
+            )
+        return value
+
+    made = argparse.ArgumentParser(prog=f"python -m baselines.{suite}", description=description)
+    made.add_argument("--dataset", choices=registry.RECORDS, default="digits")
+    made.add_argument("--limit", type=limit, default=LIMIT, help=f"maximum test inputs ({LIMIT})")
+    made.add_argument("--data-dir", help="folder that holds <dataset>.npz")
+    made.add_argument("--out", help=f"folder for results (results/{suite}/<dataset>)")
+    return made
+
+
+def about(suite, words, name, data):
+    """Say what a report is about.
+
+    Args:
+        suite: The name of the suite, as in `python -m baselines.<suite>`.
+        words: The words of the command line.
+        name: The data set.
+        data: The `models.record.Dataset`.
+
+    Returns:
+        A dict that JSON can hold.
+    """
+    record = registry.find(name)
+    return {
+        "suite": suite.capitalize(),
+        "data set": name,
+        "title": record.copies.get(digest(*data), record.title),
+        "command": f"python -m baselines.{suite} {' '.join(words)}",
+    }
