@@ -127,11 +127,10 @@ class Reconstruction(Statistic):
         if self.autoencoder is not None:
             return _weights(self.autoencoder)
         x = classifier.to_unit(inputs.first(benign, classifier, _MAX_INPUTS))
-        low = classifier.unit.bounds[0]
-        x = (np.asarray(x, "float64") - low) / classifier.unit.range
+        x = (np.asarray(x) - classifier.unit.bounds[0]) / classifier.unit.range
         if classifier.takes_images:
             return _convolution(np.moveaxis(x, _channel_axis(classifier) + 1, -1), self.noise)
-        return _projection(x.reshape(len(x), -1), self.noise)
+        return _projection(x.reshape(len(x), -1).astype("float64"), self.noise)
 
     def measure(self, view: View, state: Tensors) -> tf.Tensor:
         """Compute the error; see `Statistic.measure`."""
@@ -176,12 +175,12 @@ def _convolution(images: np.ndarray, noise: float) -> State:
     bound are noise, and clipping what it returns takes them away.
     """
     generator = np.random.default_rng(0)
-    noisy = np.clip(images + noise * generator.standard_normal(images.shape), 0, 1)
     stride = math.ceil(math.sqrt(max(1, images[..., 0].size / _MAX_WINDOWS)))
     width, channels = _SIDE**2 * images.shape[-1], images.shape[-1]
     products, total, count = np.zeros((width + channels,) * 2), np.zeros(width + channels), 0
-    for image, target in zip(noisy, images, strict=True):
-        windows = np.concatenate([_windows(image), target], axis=-1)[::stride, ::stride]
+    for image in images:
+        noisy = np.clip(image + noise * generator.standard_normal(image.shape), 0, 1)
+        windows = np.concatenate([_windows(noisy), image], axis=-1)[::stride, ::stride]
         windows = windows.reshape(-1, width + channels)
         products += windows.T @ windows
         total += windows.sum(axis=0)

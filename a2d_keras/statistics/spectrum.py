@@ -15,11 +15,11 @@ from a2d_keras.validation import require_whole
 from a2d_keras.warn import warn
 
 _BATCH = 256
-_MAX_INPUTS = 10_000  # benign inputs to learn from
+_MAX_INPUTS = 1000  # benign inputs to learn from
 _FLOOR = 1 / 255**2  # the energy of one grey level, below which differences count little
 _VARIANCE = 1e-6  # of a band whose energy never varies
 _BLOCK = 8  # pixels in a side of JPEG's blocks
-_FEW = 1000  # benign inputs to look for JPEG's blocks in
+_FEW = 200  # benign inputs to look for JPEG's blocks in
 _EMPTIER = 0.05  # more cosine terms that are zero on JPEG's grid than off it
 _FLAT = 0.1  # the share of constant 2×2 blocks that is a background
 
@@ -85,8 +85,8 @@ class Spectrum(Statistic):
         images = (np.asarray(x) - classifier.unit.bounds[0]) / classifier.unit.range
         images = np.transpose(images, (0, *_axes(classifier)))
         _warn_of_flattery(images[:_FEW])
-        read = tf.function(self._energies, autograph=False, reduce_retracing=True)
-        parts = [read(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
+        starts = range(0, len(images), _BATCH)
+        parts = [self._energies(tf.constant(images[at : at + _BATCH])) for at in starts]
         energies = np.concatenate(parts).astype("float64")
         # Shrinkage would hide what bands have in common, and with it weak perturbations.
         covariance = np.cov(energies.T, bias=True) + _VARIANCE * np.eye(energies.shape[1])
@@ -161,6 +161,7 @@ def _excess_on_grid(images: np.ndarray) -> float:
 
     JPEG rounds the coefficients of its blocks, most of them to zero. Blocks that begin 4 pixels
     off its grid hold edges between its blocks. On images that were never coded, both are alike.
+    It misses images that were cropped or resized after coding.
     """
     if min(images.shape[1:3]) < 2 * _BLOCK:
         return 0.0
