@@ -279,7 +279,7 @@ ATTACK_PARAMETERS = {"eps": length, "eps_iter": length, "max_iterations": whole}
 GUARD_PARAMETERS = {
     "slots": whole,
     "false_positive_rate": lambda value: number(value) and 0 < value < 1,
-    "rule": lambda value: False,
+    "rule": lambda value: value is None,  # the default
     "on_invalid": lambda value: False,
     "on_changed_weights": lambda value: False,
     "attacks": lambda value: value is None,  # the default
