@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SIDE = 3  # of the window that a pixel is predicted from
 _MAX_UNITS = 64  # in the hidden layer of an autoencoder for other inputs than images
 _MAX_INPUTS = 1000  # benign inputs to learn from
-_MAX_WINDOWS = 2**20
+_MAX_WINDOWS = 2**19  # to limit memory
 _RIDGE = 1e-3  # of the noise's variance, for when windows are few
 
 
@@ -177,16 +177,14 @@ def _convolution(images: np.ndarray, noise: float) -> State:
     generator = np.random.default_rng(0)
     stride = math.ceil(math.sqrt(max(1, images[..., 0].size / _MAX_WINDOWS)))
     width, channels = _SIDE**2 * images.shape[-1], images.shape[-1]
-    products, total, count = np.zeros((width + channels,) * 2), np.zeros(width + channels), 0
+    parts = []
     for image in images:
         noisy = np.clip(image + noise * generator.standard_normal(image.shape), 0, 1)
-        windows = np.concatenate([_windows(noisy), image], axis=-1)[::stride, ::stride]
-        windows = windows.reshape(-1, width + channels)
-        products += windows.T @ windows
-        total += windows.sum(axis=0)
-        count += len(windows)
-    mean = total / count
-    covariance = products / count - np.outer(mean, mean)
+        windows = _windows(noisy)[::stride, ::stride].reshape(-1, width)
+        pixels = image[::stride, ::stride].reshape(-1, channels)
+        parts.append(np.concatenate([windows, pixels], axis=1))
+    values = np.concatenate(parts)
+    mean, covariance = values.mean(axis=0), np.cov(values.T, bias=True)
     known = covariance[:width, :width] + _RIDGE * noise**2 * np.eye(width)
     weights = np.linalg.solve(known, covariance[:width, width:])
     return {
@@ -196,11 +194,11 @@ def _convolution(images: np.ndarray, noise: float) -> State:
 
 
 def _windows(image: np.ndarray) -> np.ndarray:
-    """Flatten the window around each pixel of (rows, columns, channels); edges are repeated."""
+    """Return the window around each pixel of (rows, columns, channels); edges are repeated."""
     border = _SIDE // 2
     wide = np.pad(image, ((border, border), (border, border), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(wide, (_SIDE, _SIDE), axis=(0, 1))
-    return np.moveaxis(windows, 2, -1).reshape(*image.shape[:2], -1)
+    return np.moveaxis(windows, 2, -1)
 
 
 def _projection(x: np.ndarray, noise: float) -> State:
