@@ -91,7 +91,7 @@ def parameters(model: keras.Model) -> dict[str, keras.Variable]:
         The variables by name, such as `fc/bias`.
 
     Examples:
-        >>> parameters(build(32))["blocks/3/depthwise_conv/kernel"].shape
+        >>> tuple(parameters(build(32))["blocks/3/depthwise_conv/kernel"].shape)
         (5, 5, 144, 1)
     """
     names = {"moving_mean": "mean", "moving_variance": "variance"}
