@@ -18,6 +18,15 @@ def default_statistics(classifier: Classifier) -> tuple[Statistic, ...]:
         classifier: The `Classifier`.
 
     Returns:
-        `FOR_IMAGES` if it takes images, or else `FOR_OTHERS`.
+        `FOR_IMAGES` if it takes images, or else `FOR_OTHERS`, without those that refuse it.
     """
-    return FOR_IMAGES if classifier.takes_images else FOR_OTHERS
+    usual = FOR_IMAGES if classifier.takes_images else FOR_OTHERS
+    return tuple(statistic for statistic in usual if _suits(statistic, classifier))
+
+
+def _suits(statistic: Statistic, classifier: Classifier) -> bool:
+    try:
+        statistic.require(classifier)
+    except ValueError:
+        return False
+    return True
