@@ -150,7 +150,7 @@ class TestEvery:
 
 @no_costs
 class TestRegistered:
-    @pytest.mark.parametrize("size", [1e-30, 1e25])
+    @pytest.mark.parametrize("size", [1e25, pytest.param(1e-30, marks=pytest.mark.slow)])
     def test_is_finite_for_logits_of_any_size(self, statistic, images, size):
         classifier = wrapped(images.classifier.model, after=[keras.layers.Rescaling(size)])
         state = statistic.fit(classifier, images.x, RATE, SLOTS)
@@ -176,6 +176,7 @@ class TestRegistered:
 
     @pytest.mark.parametrize("each", [False, True], ids=["two numbers", "each value"])
     def test_other_bounds_give_the_same_values(self, statistic, images, each):
+        """Of -1 to 254 for all values, or for each of them."""
         if isinstance(statistic, a2d.Consistency):  # noise is seeded by the bits of an input
             statistic = a2d.Consistency(views=("left", "up"))
         low, high = -1.0, 254.0
@@ -239,10 +240,10 @@ class TestGuard:
     def counter(self):
         return Counter()
 
-    @pytest.fixture(scope="class")
-    def guarded(self, images, counter):
+    @pytest.fixture(scope="class", params=[0, pytest.param(None, marks=pytest.mark.slow)])
+    def guarded(self, request, images, counter):
         classifier = wrapped(images.classifier.model, counter)
-        guarded = a2d.guard(classifier, statistics=[*NOT_COSTS, *OTHERS[1:]])
+        guarded = a2d.guard(classifier, statistics=[*NOT_COSTS, *OTHERS[: request.param]])
         guarded.adapt(images.x, verbose=0)
         return guarded
 

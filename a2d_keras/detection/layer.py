@@ -176,6 +176,7 @@ class DetectorLayer(keras.layers.Layer):
         """
         self.rule.require_kinds(adversarial is not None)
         self.classifier.refresh()
+        self._follow_classifier()  # first, since a judge learns with its graphs
         weights_hash = self.classifier.weights_hash()
         with all_or_nothing(self._learned_weights()):
             if isinstance(self._judge, Cascade):
@@ -187,7 +188,6 @@ class DetectorLayer(keras.layers.Layer):
             self._weights_hash.assign(weights_hash)
             self._adapted.assign(True)
         self._adapted_version = self.classifier.version
-        self._follow_classifier()
         self._judge.tell(benign, verbose)
 
     def promise(self, false_positive_rate: float) -> None:
