@@ -125,7 +125,7 @@ class Consistency(Statistic):
     def describe(self, classifier: Classifier, state: State) -> str:
         """Name the views that were kept; see `Statistic.describe`."""
         kept = self.kept(classifier, state)
-        named = [f"{int(state['bits'])} bits" if name == "bits" else name for name in kept]
+        named = [f"bits={int(state['bits'])}" if name == "bits" else name for name in kept]
         return f"{self}, under {', '.join(named) or 'no view'}"
 
     def measure(self, view: View, state: Tensors) -> tf.Tensor:
