@@ -57,20 +57,23 @@ class TestInterruptions:
         finally:
             signal.signal(signal.SIGINT, kept)
 
-    @pytest.mark.parametrize("method", ["learn", "_learn"])
-    def test_between_what_is_learned(self, some, monkeypatch, method):
+    def test_between_what_is_learned(self, some):
         rule = type(some.detector.rule)
-        if not hasattr(rule, method):
-            pytest.skip("only the rules of costs learn in two steps")
-        learn = getattr(rule, method)
 
-        def interrupted(self, *values):
-            learn(self, *values)
-            raise KeyboardInterrupt
+        def interrupted(method):
+            learn = getattr(rule, method)
 
-        monkeypatch.setattr(rule, method, interrupted)
-        with self.unchanged(some, KeyboardInterrupt):
-            some.adapt(0.5 * X, verbose=0)
+            def run(self, *values):
+                learn(self, *values)
+                raise KeyboardInterrupt
+
+            return run
+
+        for method in {"learn", "_learn"} & set(dir(rule)):  # rules of costs learn in two steps
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(rule, method, interrupted(method))
+                with self.unchanged(some, KeyboardInterrupt):
+                    some.adapt(0.5 * X, verbose=0)
 
     def test_a_bad_batch(self, some):
         bad = np.concatenate([0.5 * X, np.full((1, *SHAPE), np.nan)])

@@ -227,16 +227,21 @@ class TestContract:
         assert score.dtype == "float32"
         assert judge(rule, benign)[0].mean() < 0.5
 
-    def test_attacks_stop_where_nothing_more_is_to_be_learned(self, learned, word):
-        rule, benign = learned
-        if not isinstance(rule, CostRule):
-            pytest.skip("it judges all statistics at once")
-        budgets, order = rule.budgets.numpy(), rule.order.numpy()
-        assert ((budgets >= 1) & (budgets <= rule.max_iterations)).all()
-        assert sorted(order) == list(range(benign.shape[1]))
-        stopped = run_lazily(rule, benign, order)
-        assert not rule.undecided(tf.constant(stopped)).numpy().any()
-        np.testing.assert_array_equal(judge(rule, stopped)[0], judge(rule, benign)[0])
+
+@pytest.mark.parametrize("attacks", [1, 3])
+@pytest.mark.parametrize(
+    "word", [w for w, kind in rules.RULES.items() if issubclass(kind, CostRule)]
+)
+def test_attacks_stop_where_nothing_more_is_to_be_learned(word, attacks):
+    rule = prepared(rules.get(word), [200] * attacks)
+    benign = benign_costs(np.random.default_rng(0), 60, attacks)
+    learn(rule, benign)
+    budgets, order = rule.budgets.numpy(), rule.order.numpy()
+    assert ((budgets >= 1) & (budgets <= rule.max_iterations)).all()
+    assert sorted(order) == list(range(attacks))
+    stopped = run_lazily(rule, benign, order)
+    assert not rule.undecided(tf.constant(stopped)).numpy().any()
+    np.testing.assert_array_equal(judge(rule, stopped)[0], judge(rule, benign)[0])
 
 
 def test_are_found_by_name():
