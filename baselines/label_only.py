@@ -1,7 +1,7 @@
 """A label-only statistic beside DBA_d: `python -m baselines.label_only --dataset mnist`.
 
-Both need labels only. DBA_d's costs are read from a finished run of Env1, since they take hours. The
-examples are those of Env1.
+Both need labels only. DBA_d's costs are read from a finished run of Env1, since they take hours.
+The examples are those of Env1.
 """
 
 import argparse
