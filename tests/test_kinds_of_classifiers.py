@@ -145,6 +145,20 @@ class TestPredict:
             a2d.guard(model)
 
 
+def test_a_default_statistic_that_refuses_a_classifier_is_left_out(x):
+    @tf.function
+    def hidden(t):
+        return t @ tf.reshape(tf.range(24.0) % 7 - 3, (8, 3))
+
+    head = keras.layers.Lambda(hidden, output_shape=(3,))
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, "relu"), head])
+    with pytest.raises(ValueError, match="shows no last hidden layer.* Received: "):
+        a2d.guard(model, statistics=[a2d.FeatureDistance()])
+    guarded = adapted(model, x)
+    assert guarded.detector.statistics
+    assert np.isfinite(predict(guarded, x)["statistics"]).all()
+
+
 def broken_at_zero(units=3):
     """A classifier that divides by its first value: NaN where that is 0."""
     keras.utils.set_random_seed(0)

@@ -16,7 +16,9 @@ _LOOKUPS = {  # the position of the argument that is looked up, or counted
     **{"Gather": 1, "GatherV2": 1, "ResourceGather": 1, "LookupTableFindV2": 1},
     **{"Bincount": 0, "DenseBincount": 0, "OneHot": 0, "StringToHashBucketFast": 0},
 }
-_LAYERS = frozenset({"BatchMatMulV2", "Conv1D", "Conv2D", "Conv3D", "Einsum", "MatMul"})
+_LAYERS = frozenset(
+    {"BatchMatMulV2", "BatchMatMulV3", "Conv1D", "Conv2D", "Conv3D", "Einsum", "MatMul"}
+)
 _CALLS = frozenset({"If", "PartitionedCall", "StatefulPartitionedCall", "StatelessIf", "While"})
 _SUM_TOLERANCE = 1e-3
 
