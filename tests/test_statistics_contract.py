@@ -144,6 +144,8 @@ class TestEvery:
         if isinstance(statistic, a2d.AttackCost):  # which may end early
             assert 0 < forward <= SLOTS * most[0]  # empty slots run along
             assert backward <= SLOTS * most[1]
+        elif forward == 0:  # it reads the input alone
+            assert (backward, said) == (0, a2d.Passes())
         else:
             assert (forward, backward) == most
 

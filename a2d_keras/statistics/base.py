@@ -31,6 +31,10 @@ class Passes(NamedTuple):
     Attributes:
         queries: Forward passes, with or without a gradient.
         gradient_evaluations: Backward passes.
+
+    Examples:
+        >>> Passes(queries=5)
+        Passes(queries=5, gradient_evaluations=0)
     """
 
     queries: int = 0

@@ -123,6 +123,11 @@ class CostRule(Rule):
         benign_costs: The number of benign inputs with each cost from 0 up, an int64 weight,
             (attacks, largest cost + 1).
         has_thresholds: Whether a budget is the smallest cost that counts as benign.
+
+    Examples:
+        >>> from a2d_keras import ZScore
+        >>> issubclass(ZScore, CostRule)
+        True
     """
 
     has_thresholds: ClassVar[bool] = False
