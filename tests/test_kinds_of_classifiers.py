@@ -13,6 +13,7 @@ pytestmark = pytest.mark.keras
 ATTACK = a2d.BIM(eps_iter=2e-3, max_iterations=150)
 OUTPUTS = ("is_adversarial", "score", "cost", "exact")
 GUARDS = {"statistics": {}, "costs": {"attacks": [ATTACK]}}
+EACH_GUARD = ["statistics", pytest.param("costs", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def with_lambda(x):
 
 
 class TestSaving:
-    @pytest.mark.parametrize("guard", GUARDS)
+    @pytest.mark.parametrize("guard", EACH_GUARD)
     @pytest.mark.parametrize("build", [lora, quantized, nested, subclassed, with_lambda])
     def test_verdicts_are_the_same(self, build, guard, x, tmp_path):
         guarded = adapted(build(x), x, **GUARDS[guard])
