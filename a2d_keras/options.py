@@ -4,6 +4,8 @@ import dataclasses
 
 from a2d_keras.validation import require_choice, require_slots
 
+_AUTO = 128
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunOptions:
@@ -61,3 +63,15 @@ class GuardOptions:
         require_slots(self.slots)
         require_choice("on_invalid", self.on_invalid, ("raise", "flag"))
         require_choice("on_changed_weights", self.on_changed_weights, ("raise", "warn"))
+
+
+def inputs_per_pass(slots: int | str) -> int:
+    """Return how many inputs a pass takes that is not a step of an attack.
+
+    Args:
+        slots: Inputs under attack at once; see `RunOptions`.
+
+    Returns:
+        The same number, or 128 for `"auto"`, which times steps.
+    """
+    return _AUTO if slots == "auto" else int(slots)

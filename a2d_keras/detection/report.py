@@ -17,7 +17,7 @@ from a2d_keras.warn import warn
 _MIN_THRESHOLD = 3
 _GRADIENT_INPUTS = 128
 _FLAT_SHARE = 0.5
-_BATCH = 1024
+_BATCH = 128
 
 
 def tell(rule: str, attacks: Sequence[StepAttack], thresholds: np.ndarray, verbose: int) -> None:

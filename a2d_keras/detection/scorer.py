@@ -14,13 +14,13 @@ from a2d_keras.classifier.classifier import Pass
 from a2d_keras.detection import report
 from a2d_keras.detection.rules import Fisher
 from a2d_keras.detection.state import Learned
+from a2d_keras.options import inputs_per_pass
 from a2d_keras.statistics.attack_cost import AttackCost
 from a2d_keras.statistics.base import State, Statistic, Tensors
 from a2d_keras.statistics.fingerprints import measure
 from a2d_keras.statistics.view import View
 
 _MAX_FITTED = 10_000  # benign inputs that statistics learn from
-_BATCH = 128
 
 
 class Scorer:
@@ -101,7 +101,7 @@ class Scorer:
     @property
     def batch_size(self) -> int:
         """The number of inputs in a batch of arrays."""
-        return _BATCH if self._slots == "auto" else int(self._slots)
+        return inputs_per_pass(self._slots)
 
     def tell(self, benign: Any, verbose: int) -> None:
         """Print what was learned, and warn of what makes verdicts useless.

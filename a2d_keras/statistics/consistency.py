@@ -11,13 +11,13 @@ import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.classifier import Classifier
+from a2d_keras.options import inputs_per_pass
 from a2d_keras.statistics import views
 from a2d_keras.statistics.base import Passes, State, Statistic, Tensors
 from a2d_keras.statistics.view import View, margin
 from a2d_keras.warn import warn
 
 _SURVIVAL = 0.9  # the least share of benign predictions that survive a view which is kept
-_BATCH = 256
 _MAX_INPUTS = 1000  # benign inputs to choose the views on
 _BITS = range(1, 8)
 _OF_ANY = ("bits", "noise")
@@ -93,12 +93,13 @@ class Consistency(Statistic):
         """Keep the views under which benign predictions survive; see `Statistic.fit`."""
         names = self._names(classifier)
         x = inputs.first(benign, classifier, _MAX_INPUTS)
+        parts = np.split(x, range(inputs_per_pass(slots), len(x), inputs_per_pass(slots)))
         others = [name for name in names if name != "bits"]
-        survival = dict(zip(others, _survival(classifier, x, others, 0), strict=True))
+        survival = dict(zip(others, _survival(classifier, parts, others, 0), strict=True))
         bits = max(_BITS)
         if "bits" in names:
             for bits in _BITS:
-                (survival["bits"],) = _survival(classifier, x, ["bits"], bits)
+                (survival["bits"],) = _survival(classifier, parts, ["bits"], bits)
                 if survival["bits"] >= _SURVIVAL:
                     break
         kept = np.array([survival[name] >= _SURVIVAL for name in names])
@@ -152,7 +153,9 @@ def _margin(view: View, name: str, bits: tf.Tensor) -> tf.Tensor:
     return margin(view.classifier.unit.logits(seen), view.labels)
 
 
-def _survival(classifier: Classifier, x: np.ndarray, names: Sequence[str], bits: int) -> np.ndarray:
+def _survival(
+    classifier: Classifier, parts: Sequence[np.ndarray], names: Sequence[str], bits: int
+) -> np.ndarray:
     """Compute the share of predictions that survive each view."""
 
     def survive(x: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
@@ -162,9 +165,6 @@ def _survival(classifier: Classifier, x: np.ndarray, names: Sequence[str], bits:
     if not names:
         return np.zeros(0)
     compiled = tf.function(survive, autograph=False, reduce_retracing=True)
-    parts = [
-        compiled(tf.constant(x[start : start + _BATCH]), tf.constant(bits, tf.int64))
-        for start in range(0, len(x), _BATCH)
-    ]
-    shares: np.ndarray = np.concatenate(parts, axis=1).mean(axis=1)
+    kept = [compiled(tf.constant(x), tf.constant(bits, tf.int64)) for x in parts]
+    shares: np.ndarray = np.concatenate(kept, axis=1).mean(axis=1)
     return shares

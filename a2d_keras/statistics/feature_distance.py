@@ -10,10 +10,10 @@ from sklearn.covariance import ledoit_wolf
 
 from a2d_keras import inputs
 from a2d_keras.classifier import Classifier
+from a2d_keras.options import inputs_per_pass
 from a2d_keras.statistics.base import State, Statistic, Tensors
 from a2d_keras.statistics.view import View
 
-_BATCH = 256
 _MAX_INPUTS = 10_000  # benign inputs to learn from
 
 
@@ -56,9 +56,8 @@ class FeatureDistance(Statistic):
         self, classifier: Classifier, benign: Any, false_positive_rate: float, slots: int | str
     ) -> State:
         """Learn the means and the covariance; see `Statistic.fit`."""
-        features, labels = self._activations(
-            classifier, inputs.first(benign, classifier, _MAX_INPUTS)
-        )
+        x = inputs.first(benign, classifier, _MAX_INPUTS)
+        features, labels = self._activations(classifier, x, inputs_per_pass(slots))
         means = np.tile(features.mean(axis=0), (classifier.classes, 1))
         for label in np.unique(labels):
             means[label] = features[labels == label].mean(axis=0)
@@ -73,9 +72,11 @@ class FeatureDistance(Statistic):
         residuals = view.hidden - tf.gather(state["means"], view.labels)
         return tf.norm(residuals @ state["whitening"], axis=-1)
 
-    def _activations(self, classifier: Classifier, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _activations(
+        self, classifier: Classifier, x: np.ndarray, size: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         read = _reader(classifier)
-        parts = [read(x[start : start + _BATCH]) for start in range(0, len(x), _BATCH)]
+        parts = [read(part) for part in np.split(x, range(size, len(x), size))]
         hidden, labels = (np.concatenate(values) for values in zip(*parts, strict=True))
         return hidden.astype("float64"), labels
 

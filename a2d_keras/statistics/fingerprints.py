@@ -11,12 +11,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from a2d_keras import inputs
 from a2d_keras.classifier import Classifier
-from a2d_keras.options import RunOptions
+from a2d_keras.options import RunOptions, inputs_per_pass
 from a2d_keras.statistics.base import Statistic, Tensors
 from a2d_keras.statistics.defaults import default_statistics
 from a2d_keras.statistics.view import View
-
-_BATCH = 128
 
 
 class Fingerprints(TransformerMixin, BaseEstimator):
@@ -95,9 +93,10 @@ class Fingerprints(TransformerMixin, BaseEstimator):
                 `tf.errors.InvalidArgumentError`.
         """
         check_is_fitted(self, "states_")
+        size = inputs_per_pass(self.options.slots)
         rows = [
             self._measure(batch, self.states_).numpy()
-            for batch in inputs.batches(X, self._classifier, _BATCH)
+            for batch in inputs.batches(X, self._classifier, size)
         ]
         return np.concatenate(rows)
 
