@@ -15,7 +15,7 @@ from tests.tiny import X, assert_equal, predict
 pytestmark = pytest.mark.keras
 
 
-@pytest.fixture(scope="module", params=tiny.GUARDS)
+@pytest.fixture(scope="module", params=tiny.EACH)
 def guarded(request):
     return tiny.adapted(request.param)
 

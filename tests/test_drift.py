@@ -35,7 +35,9 @@ def adapted(model, x, **options):
     return guarded
 
 
-@pytest.fixture(scope="module", params=GUARDS)
+@pytest.fixture(
+    scope="module", params=["statistics", pytest.param("costs", marks=pytest.mark.slow)]
+)
 def adapted_once(x, request):
     return adapted(small(), x, **GUARDS[request.param])
 

@@ -38,7 +38,7 @@ def x():
     return tiny.X
 
 
-@pytest.fixture(scope="module", params=tiny.GUARDS)
+@pytest.fixture(scope="module", params=tiny.EACH)
 def guarded(request):
     return tiny.adapted(request.param)
 

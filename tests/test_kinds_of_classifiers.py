@@ -13,7 +13,7 @@ pytestmark = pytest.mark.keras
 ATTACK = a2d.BIM(eps_iter=2e-3, max_iterations=150)
 OUTPUTS = ("is_adversarial", "score", "cost", "exact")
 GUARDS = {"statistics": {}, "costs": {"attacks": [ATTACK]}}
-EACH_GUARD = ["statistics", pytest.param("costs", marks=pytest.mark.slow)]
+EACH = ["statistics", pytest.param("costs", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def with_lambda(x):
 
 
 class TestSaving:
-    @pytest.mark.parametrize("guard", EACH_GUARD)
+    @pytest.mark.parametrize("guard", EACH)
     @pytest.mark.parametrize("build", [lora, quantized, nested, subclassed, with_lambda])
     def test_verdicts_are_the_same(self, build, guard, x, tmp_path):
         guarded = adapted(build(x), x, **GUARDS[guard])
@@ -180,7 +180,7 @@ class TestNotFinite:
         yield lambda: guarded.predict_on_batch(x)
         yield lambda: guarded(x)
 
-    @pytest.mark.parametrize("guard", GUARDS)
+    @pytest.mark.parametrize("guard", EACH)
     def test_is_refused(self, x, bad, guard):
         guarded = adapted(broken_at_zero(), x, **GUARDS[guard])
         for run in self.ways(guarded, bad):
@@ -189,7 +189,7 @@ class TestNotFinite:
             assert "gives no finite prediction" in str(error.value)
             assert "Received: 2 of" in str(error.value)
 
-    @pytest.mark.parametrize("guard", GUARDS)
+    @pytest.mark.parametrize("guard", EACH)
     def test_is_flagged(self, x, bad, guard):
         guarded = adapted(broken_at_zero(), x, on_invalid="flag", **GUARDS[guard])
         clean, others = predict(guarded, x), np.delete(np.arange(len(x)), [3, 7])
@@ -205,7 +205,7 @@ class TestNotFinite:
             for name in out.keys() - {"predictions"}:
                 np.testing.assert_allclose(out[name][others], clean[name][others], rtol=1e-4)
 
-    @pytest.mark.parametrize("guard", GUARDS)
+    @pytest.mark.parametrize("guard", EACH)
     @pytest.mark.parametrize("on_invalid", ["raise", "flag"])
     def test_nothing_is_learned_from_it(self, bad, on_invalid, guard):
         guarded = a2d.guard(broken_at_zero(), on_invalid=on_invalid, **GUARDS[guard])
@@ -228,7 +228,7 @@ def flat(**options):
 
 
 class TestNoGradient:
-    @pytest.mark.parametrize("guard", GUARDS)
+    @pytest.mark.parametrize("guard", EACH)
     def test_is_told(self, x, guard):
         guarded = a2d.guard(flat(), **GUARDS[guard])
         with pytest.warns(UserWarning, match="gradient is zero.*DBA.*on 40 of 40") as caught:

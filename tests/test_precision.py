@@ -167,7 +167,9 @@ class TestAnyModel:
 
 @needs_bfloat16
 class TestDetection:
-    @pytest.fixture(scope="class", params=["fisher", "zscore"])
+    @pytest.fixture(
+        scope="class", params=["fisher", pytest.param("zscore", marks=pytest.mark.slow)]
+    )
     def guarded(self, model, held_out, request):
         guarded = a2d.guard(a2d.Classifier(model, precision=LOW), rule=request.param)
         guarded.adapt(held_out, verbose=0)

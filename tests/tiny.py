@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import a2d_keras as a2d
@@ -9,6 +10,7 @@ import a2d_keras as a2d
 SHAPE = (2, 3, 1)
 ATTACKS = [a2d.BIM(eps_iter=1e-3, max_iterations=99), a2d.BIM2(eps_iter=1e-3, max_iterations=99)]
 GUARDS = {"statistics": {}, "costs": {"attacks": ATTACKS}}  # the default guard, and the paper's
+EACH = ["statistics", pytest.param("costs", marks=pytest.mark.slow)]
 X = np.random.default_rng(0).uniform(size=(60, *SHAPE)).astype("float32")
 
 
