@@ -1,6 +1,6 @@
 """Guard an ImageNet MobileNet: `python -m examples.guard_mobilenet PHOTOS`.
 
-PHOTOS is a folder of photographs. The detector learns from one half and judges the other. Forty
+PHOTOS is a folder of photographs. The detector learns from one half and judges the other. Eighty
 photographs are enough to try it, and a few hundred to rely on it. Weights are downloaded, unless
 you name a file.
 """

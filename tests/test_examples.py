@@ -32,13 +32,13 @@ def test_guard_your_model(capsys):
 
 
 def _guard_photographs(folder, capsys):
-    pixels = np.random.default_rng(0).integers(0, 256, (44, 32, 32, 3))
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 32, 32, 3))
     for index, image in enumerate(pixels):
         keras.utils.save_img(folder / f"{index:02}.png", image, scale=False)
     words = ["--weights", "random", "--alpha", "0.25", "--size", "32", "--out", "guarded.keras"]
     guard_mobilenet.main([str(folder), *words])
     printed = capsys.readouterr().out
-    assert "adapted on 22 photographs; written to guarded.keras" in printed
+    assert "adapted on 40 photographs; written to guarded.keras" in printed
     assert "The weights are random" in printed
     assert 0 <= _share("adversarial", printed) <= 1
     assert (folder / "guarded.keras").is_file()
