@@ -84,7 +84,7 @@ class Consistency(Statistic):
 
     def initial_state(self, classifier: Classifier) -> State:
         """Return which views are kept, and the number of bits: all, and 8."""
-        kept = np.ones(len(self._names(classifier)), "bool")
+        kept = np.ones(len(self._names(classifier)), "int64")
         return {"kept": kept, "bits": np.asarray(8, "int64")}
 
     def fit(
@@ -102,7 +102,7 @@ class Consistency(Statistic):
                 (survival["bits"],) = _survival(classifier, parts, ["bits"], bits)
                 if survival["bits"] >= _SURVIVAL:
                     break
-        kept = np.array([survival[name] >= _SURVIVAL for name in names])
+        kept = np.array([survival[name] >= _SURVIVAL for name in names], "int64")
         if not kept.any():
             warn(
                 "Benign predictions survive no view, so their consistency says nothing and is 0 "
@@ -134,7 +134,7 @@ class Consistency(Statistic):
         own, total = view.margin, tf.zeros_like(view.margin)
         for place, name in enumerate(self._names(view.classifier)):
             total += tf.cond(
-                state["kept"][place],
+                state["kept"][place] > 0,
                 functools.partial(_margin, view, name, state["bits"]),
                 functools.partial(tf.zeros_like, own),
             )
