@@ -90,7 +90,10 @@ def guarded_by_costs(guard_digits):
     return guard_digits(rule="zscore")
 
 
-@pytest.fixture(scope="session", params=["statistics", "costs"])
+@pytest.fixture(
+    scope="session",
+    params=["statistics", pytest.param("costs", marks=pytest.mark.slow)],
+)
 def each_guarded(request):
     """The default guard, and the one by costs: for what every guard does."""
     return request.getfixturevalue(

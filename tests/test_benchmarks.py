@@ -115,6 +115,7 @@ def test_verdicts_are_counted_and_agree(tmp_path, monkeypatch):
     assert next(row for row in gradients if "zscore" in row["what"])["median"] < 0.5
 
 
+@pytest.mark.slow
 def test_gradients_of_a_verdict_are_one_more_than_its_steps(subject):
     full = subject.bim(subject.classifier, subject.benign)
     guarded = subject.guarded()

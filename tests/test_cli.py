@@ -46,7 +46,7 @@ def costly(model, held_out):
     return guarded
 
 
-@pytest.fixture(params=["guarded", "costly"])
+@pytest.fixture(params=["guarded", pytest.param("costly", marks=pytest.mark.slow)])
 def kind(request):
     """The name of a guarded model of each kind; its file ends in `.keras`."""
     return request.param
@@ -126,6 +126,7 @@ class TestAdapt:
         assert summary["statistics"] == described
         assert summary["calibrating_inputs"] == guarded.detector.rule.count == 50
 
+    @pytest.mark.slow
     def test_equals_the_library_with_costs(self, run, folder, costly):
         sentence, summary = self.adapts_as(costly, run, folder, "--rule", "zscore")
         threshold = int(costly.detector.thresholds[0])
@@ -251,7 +252,9 @@ class TestDetect:
 
 
 class TestCost:
-    @pytest.mark.parametrize("name", ["model", "guarded", "costly"])
+    @pytest.mark.parametrize(
+        "name", ["model", "guarded", pytest.param("costly", marks=pytest.mark.slow)]
+    )
     def test_equals_the_library(self, run, folder, model, costly, name, quantised, monkeypatch):
         """A guarded model without attacks is attacked like its classifier."""
         monkeypatch.setattr(table, "BATCH_SIZE", 7)

@@ -24,7 +24,7 @@ from baselines.coverage.kinds import Kind, Kinds, collect
 from baselines.coverage.strangers import strangers
 from models.registry import RECORDS
 
-pytestmark = pytest.mark.checkout
+pytestmark = [pytest.mark.checkout, pytest.mark.slow]  # a suite that changes rarely
 
 LIMIT = 60
 
@@ -419,7 +419,6 @@ def _few(monkeypatch, few_settings):
     monkeypatch.setitem(RECORDS, "digits", record)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_few")
 def test_runs_on_the_digits_and_measures_again_only_what_changed(tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"

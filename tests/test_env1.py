@@ -236,6 +236,7 @@ class Toy(RegressionBaseline):
         return cls(model)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_inputs")
 def test_a_data_set_and_a_baseline_need_nothing_but_their_registries(tmp_path, monkeypatch):
     settings = RECORDS["digits"].settings

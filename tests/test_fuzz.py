@@ -172,7 +172,7 @@ def limited(examples):
 ROW = np.full((1, *SHAPE), 0.5, "float32")
 
 
-@fuzz(fast=15, slow=1000)
+@fuzz(fast=8, slow=1000)
 def test_predict(fuzzed, examples):
     @limited(examples)
     @given(name=st.sampled_from(GUARDS), x=anything(), size=st.sampled_from((None, 8)))
@@ -186,7 +186,7 @@ def test_predict(fuzzed, examples):
     check()
 
 
-@fuzz(fast=3, slow=200)
+@fuzz(fast=2, slow=200)
 def test_predict_on_datasets(fuzzed, examples):
     @limited(examples)
     @given(name=st.sampled_from(GUARDS), x=arrays(), size=st.sampled_from((8, 1000)))

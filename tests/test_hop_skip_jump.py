@@ -61,6 +61,7 @@ def test_asks_four_times_a_step_and_for_labels_alone(labels_only, few, result):
     assert found.queries.sum() <= sum(asked) <= 1.5 * found.queries.sum()  # some slots are empty
 
 
+@pytest.mark.slow
 def test_comes_nearer_than_the_boundary_attack_with_as_many_queries(classifier, few):
     ours = HopSkipJump(distance=ENDLESS, max_iterations=150)(classifier, few)
     theirs = DBA(distance=ENDLESS, max_iterations=60)(classifier, few)
@@ -101,6 +102,7 @@ def test_random_numbers_belong_to_the_input(classifier, few, result):
     assert np.mean(seeded.cost == result.cost) < 0.5
 
 
+@pytest.mark.slow
 def test_where_noise_has_one_class_inputs_of_the_other_are_starts():
     model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(1, "sigmoid")])
     model.set_weights([np.full((16, 1), 2.0), np.array([-2 * 16 * 0.9])])  # all noise is dark

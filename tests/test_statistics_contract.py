@@ -22,7 +22,7 @@ OTHERS = [
     a2d.Margin(tail="high"),
     a2d.Squeezing(median=3, bits=4),
 ]
-KINDS = [*REGISTERED, *OTHERS]
+KINDS = [*REGISTERED, *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)]
 NOT_COSTS = [s for s in REGISTERED if not isinstance(s, a2d.AttackCost)]
 SIDE = 6
 RATE, SLOTS = 0.05, 128
