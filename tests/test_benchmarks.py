@@ -26,7 +26,7 @@ from benchmarks.peers import common, reference
 from benchmarks.rows import Measured, Row, exactly, spread
 from models import registry
 
-pytestmark = pytest.mark.checkout
+pytestmark = [pytest.mark.checkout, pytest.mark.slow]
 
 TINY = subjects.Sizes(
     datasets=("digits",),
@@ -104,7 +104,6 @@ def run(out, monkeypatch, *parts):
 
 
 @pytest.mark.usefixtures("shared")
-@pytest.mark.slow
 def test_verdicts_are_counted_and_agree(tmp_path, monkeypatch):
     rows = run(tmp_path, monkeypatch, "verdicts")["verdicts"]["rows"]
     gradients, differ = rows[::2], rows[1::2]
@@ -115,7 +114,6 @@ def test_verdicts_are_counted_and_agree(tmp_path, monkeypatch):
     assert next(row for row in gradients if "zscore" in row["what"])["median"] < 0.5
 
 
-@pytest.mark.slow
 def test_gradients_of_a_verdict_are_one_more_than_its_steps(subject):
     full = subject.bim(subject.classifier, subject.benign)
     guarded = subject.guarded()
@@ -127,7 +125,6 @@ def test_gradients_of_a_verdict_are_one_more_than_its_steps(subject):
     assert whole == (full.cost + 1).mean()
 
 
-@pytest.mark.slow
 def test_loop_counts_the_same_gradients_in_any_batch(tmp_path, monkeypatch, shared):
     walk = (
         a2d.DBA(max_iterations=3) if len({*shared.settings.defences.values()}) > 1 else shared.bim
@@ -141,7 +138,6 @@ def test_loop_counts_the_same_gradients_in_any_batch(tmp_path, monkeypatch, shar
 
 
 @pytest.mark.usefixtures("shared")
-@pytest.mark.slow
 def test_peers_agree_and_parts_are_kept(tmp_path, monkeypatch, capsys):
     kept = run(tmp_path, monkeypatch, "cleverhans")
     costs, judged = kept["cleverhans"]["rows"]
@@ -171,7 +167,6 @@ def test_precision_compares_the_attacks_of_env1(tmp_path, monkeypatch, shared):
     compares_precisions(tmp_path, monkeypatch)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("shared")
 @pytest.mark.skipif(not native_bfloat16(), reason="the processor has no native bfloat16")
 def test_bfloat16_finds_nearly_the_same(tmp_path, monkeypatch):
@@ -220,7 +215,6 @@ def test_scaling_is_drawn(tmp_path, monkeypatch):
     assert (tmp_path / "scaling_inputs.png").stat().st_size > 10_000
 
 
-@pytest.mark.slow
 def test_seconds_of_more_inputs_are_more():
     seconds = scaling_inputs._seconds((100, 2000), 2)
     assert seconds.shape == (2, 2)
@@ -228,7 +222,6 @@ def test_seconds_of_more_inputs_are_more():
 
 
 @pytest.mark.parametrize("what", ["verdicts", "costs"])
-@pytest.mark.slow
 def test_memory_is_printed(what, capsys):
     memory.main([what, "100"])
     assert float(capsys.readouterr().out) > 100
@@ -238,7 +231,6 @@ def test_a_process_of_its_own_prints_a_number():
     assert python("-c", "print('so much:', 3.5)") == 3.5
 
 
-@pytest.mark.slow
 def test_memory_is_that_of_the_process_alone():
     _large = np.ones(2**26)  # half a GiB, which a process started from here lacks
     alone = python("-c", "from benchmarks.memory import peak; print(peak())")
@@ -293,7 +285,6 @@ def test_best_batch_is_no_larger_than_the_inputs():
     assert timing.best_batch(lambda x: x, np.zeros(5)) == 5
 
 
-@pytest.mark.slow
 def test_peers_steps_are_counted_as_ours(subject):
     x = np.concatenate([subject.kinds["FGSM"], subject.benign])[::8]
     labels = subject.labels(x)
@@ -330,7 +321,6 @@ def compares_walks(subject, taken):
     assert "fooled 100% and 100%" in note
 
 
-@pytest.mark.slow
 def test_walks_are_compared_at_equal_distance(subject, monkeypatch):
     class Walk:
         """Return an input of another class, with an overshoot that shrinks with the steps."""
@@ -347,7 +337,6 @@ def test_walks_are_compared_at_equal_distance(subject, monkeypatch):
     compares_walks(subject, taken=40)
 
 
-@pytest.mark.slow
 def test_boundary_attacks_are_compared_at_equal_distance(subject):
     compares_walks(subject, taken=40)
 

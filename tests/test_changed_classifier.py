@@ -155,7 +155,7 @@ class Changed:
 @pytest.mark.parametrize(
     ("kind", "ways"),
     [
-        *[(kind, ["predict"]) for kind in ("lora", "activation", "normalization", "trained")],
+        *[(kind, ["predict"]) for kind in ("lora", "activation")],
         *[pytest.param(kind, list(WAYS), marks=pytest.mark.slow) for kind in CHANGES],
     ],
 )

@@ -7,6 +7,8 @@ from a2d_keras import DBA, AttackCost, Classifier, HopSkipJump, guard
 
 ENDLESS = 1e-9  # a distance that no input reaches
 
+pytestmark = pytest.mark.slow  # what every attack and statistic promises is tested fast
+
 
 @pytest.fixture(scope="module")
 def few(benign):
@@ -61,7 +63,6 @@ def test_asks_four_times_a_step_and_for_labels_alone(labels_only, few, result):
     assert found.queries.sum() <= sum(asked) <= 1.5 * found.queries.sum()  # some slots are empty
 
 
-@pytest.mark.slow
 def test_comes_nearer_than_the_boundary_attack_with_as_many_queries(classifier, few):
     ours = HopSkipJump(distance=ENDLESS, max_iterations=150)(classifier, few)
     theirs = DBA(distance=ENDLESS, max_iterations=60)(classifier, few)
@@ -102,7 +103,6 @@ def test_random_numbers_belong_to_the_input(classifier, few, result):
     assert np.mean(seeded.cost == result.cost) < 0.5
 
 
-@pytest.mark.slow
 def test_where_noise_has_one_class_inputs_of_the_other_are_starts():
     model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(1, "sigmoid")])
     model.set_weights([np.full((16, 1), 2.0), np.array([-2 * 16 * 0.9])])  # all noise is dark
@@ -123,7 +123,6 @@ def test_adversarial_inputs_cost_less(classifier, adversarial, result):
     assert np.median(found.cost) < np.median(result.cost) / 2
 
 
-@pytest.mark.slow
 def test_guards(classifier, held_out, adversarial):
     attack = HopSkipJump(max_iterations=300)
     guarded = guard(classifier, statistics=[AttackCost(attack)])
@@ -133,7 +132,6 @@ def test_guards(classifier, held_out, adversarial):
     assert guarded.predict(held_out[100:200], verbose=0)["is_adversarial"].mean() < 0.15
 
 
-@pytest.mark.slow
 def test_xla_gives_the_same(classifier, few, result):
     compiled = HopSkipJump()(classifier, few, jit_compile=True)
     assert np.mean(compiled.cost == result.cost) >= 0.9

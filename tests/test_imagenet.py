@@ -10,7 +10,7 @@ from baselines import nearness, photographs
 from baselines.comparison import protocols
 from models import efficientnet_lite0, imagenet
 
-pytestmark = pytest.mark.checkout
+pytestmark = [pytest.mark.checkout, pytest.mark.slow]
 
 LITE0, MOBILENET = "efficientnet_lite0_imagenet.npz", "mobilenet_075_224.weights.h5"
 
@@ -163,7 +163,6 @@ def test_fgsm_is_one_step_of_a_root_mean_square():
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "share"), [("mobilenet", 0.840), ("efficientnet_lite0", 0.881)])
 def test_real_weights_classify_photographs(name, share):
     folder = pathlib.Path(os.environ.get("A2D_DATA_DIR", "."))

@@ -13,6 +13,8 @@ import a2d_keras as a2d
 from a2d_keras.statistics import Reconstruction
 from a2d_keras.statistics.view import View
 
+pytestmark = pytest.mark.slow  # what every attack and statistic promises is tested fast
+
 
 def linear(shape, **options):
     keras.utils.set_random_seed(0)

@@ -13,6 +13,8 @@ import a2d_keras as a2d
 from a2d_keras.statistics import Spectrum
 from a2d_keras.statistics.view import View
 
+pytestmark = pytest.mark.slow  # what every attack and statistic promises is tested fast
+
 
 def linear(shape, **options):
     stack = [layers.Flatten(), layers.Dense(3)]

@@ -22,13 +22,14 @@ OTHERS = [
     a2d.Margin(tail="high"),
     a2d.Squeezing(median=3, bits=4),
 ]
-KINDS = [*REGISTERED, *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)]
 NOT_COSTS = [s for s in REGISTERED if not isinstance(s, a2d.AttackCost)]
+LONG = [a2d.AttackCost(), *OTHERS]
+KINDS = [*NOT_COSTS, *(pytest.param(each, marks=pytest.mark.slow) for each in LONG)]
 SIDE = 6
 RATE, SLOTS = 0.05, 128
 
 every = pytest.mark.parametrize("statistic", KINDS, ids=repr)
-registered = pytest.mark.parametrize("statistic", REGISTERED, ids=repr)
+registered = pytest.mark.parametrize("statistic", KINDS[: len(REGISTERED)], ids=repr)
 no_costs = pytest.mark.parametrize("statistic", NOT_COSTS, ids=repr)
 
 
