@@ -7,20 +7,16 @@ examples from `Work`, which computes nothing that is kept.
 """
 
 import argparse
-import functools
 import pathlib
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from a2d_keras import Classifier
-from a2d_keras.version import __version__
+from baselines.comparison import measurements
 from baselines.comparison.checkpoints import Checkpoints
-from baselines.digests import digest
 from models import imagenet
 
-_TOGETHER = 20  # photographs in one checkpoint, and under attack at once
+_TOGETHER = 20  # photographs in one checkpoint, and so under attack at once
 # Attacks that take thousands of gradients a photograph get fewer photographs.
 _FEW, _FEW_TOGETHER = 40, 5
 
@@ -117,12 +113,7 @@ class Work:
     def __init__(self, classifier, checkpoints):
         self.classifier = classifier
         self.checkpoints = checkpoints
-        self._basis = {
-            "model": digest(*classifier.model.get_weights()),
-            "a2d-keras": __version__,
-            "Keras": keras.__version__,
-            "TensorFlow": tf.__version__,
-        }
+        self._work = measurements.Work(classifier, checkpoints)
 
     def craft(self, name, x):
         """Craft the examples of one attack, or read those that are kept.
@@ -152,16 +143,11 @@ class Work:
         return self._attack(name, defence, x, ("cost", "gradient_evaluations"), _TOGETHER)
 
     def _attack(self, name, attack, x, fields, together):
-        def run(part):
-            result = attack(self.classifier, part, slots=together)
-            return {field: getattr(result, field) for field in fields}
-
         found = []
         for first in range(0, len(x), together):
             part = x[first : first + together]
             title = f"{name} {first}-{first + len(part) - 1}"
-            origin = self._basis | {"attack": repr(attack), "inputs": digest(part)}
-            found.append(self.checkpoints.get(title, origin, functools.partial(run, part)))
+            found.append(self._work.attack(title, attack, part, {each: each for each in fields}))
         return tuple(np.concatenate([each[field] for each in found]) for field in fields)
 
 

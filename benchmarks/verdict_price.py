@@ -17,23 +17,12 @@ def rows(bench):
         The `benchmarks.rows.Row`s.
     """
     for subject in bench.subjects():
-        yield from of_classifier(subject.name, subject.classifier, subject, bench.sizes.repeats)
+        yield from _of_classifier(subject, bench.sizes.repeats)
 
 
-def of_classifier(name, classifier, inputs, repeats):
-    """Compare the guards of one classifier with its predictions.
-
-    Args:
-        name: Its name.
-        classifier: The `a2d_keras.Classifier`.
-        inputs: What has `benign` inputs to predict and `held_out` ones to adapt on.
-        repeats: The number of turns.
-
-    Yields:
-        The `benchmarks.rows.Row`s.
-    """
-    benign = inputs.benign
-    distance = _adapted(classifier, inputs.held_out, statistics=[a2d.BoundaryDistance()])
+def _of_classifier(subject, repeats):
+    name, classifier, benign = subject.name, subject.classifier, subject.benign
+    distance = _adapted(classifier, subject.held_out, statistics=[a2d.BoundaryDistance()])
     warm_up(lambda x: distance.predict(x, verbose=0), benign)
 
     def judge():
@@ -48,7 +37,7 @@ def of_classifier(name, classifier, inputs, repeats):
     note = f"{len(benign):,} inputs in {seconds:.1f} s"
     yield Row(f"{what}: {name}", ratio, at_most=1.3, note=note)
     yield _in_predictions(f"a gradient and its forward pass: {name}", gradient, prediction, repeats)
-    default = _adapted(classifier, inputs.held_out)
+    default = _adapted(classifier, subject.held_out)
     for guarded, what, target in ((distance, "BoundaryDistance", None), (default, "default", 15)):
         yield _row(
             guarded, f"guard, {what}, time over model.predict: {name}", benign, repeats, target

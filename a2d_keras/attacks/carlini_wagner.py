@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from a2d_keras.attacks.base import StepAttack
+from a2d_keras.attacks.engine.margins import lead
 from a2d_keras.attacks.engine.shapes import column, flat
 from a2d_keras.attacks.engine.slots import Slots
 from a2d_keras.classifier import Classifier
@@ -189,7 +190,8 @@ class CarliniWagner(StepAttack):
         labels = slots.labels
         if not self.targeted:
             labels = tf.where(slots.steps == 0, tf.argmax(logits, axis=-1), labels)
-        direction = _margin_direction(logits, labels, self.targeted)
+        # What keeps it from success: the lead of the label, or that of the others over a target.
+        direction = lead(logits, labels) * (-1.0 if self.targeted else 1.0)
         margin = tf.reduce_sum(direction * logits, axis=-1)
         missing = tf.maximum(margin + tf.cast(self.confidence, tf.float32), 0.0)
         weight = tf.where(missing > 0, search.c * classifier.range, 0.0)
@@ -245,18 +247,6 @@ class CarliniWagner(StepAttack):
         due = search.iteration % max(self.search_iterations // _CHECKS, 1) == 0
         progress = objective < _PROGRESS * search.checked
         return last | due & ~progress, tf.where(due, objective, search.checked)
-
-
-def _margin_direction(logits: tf.Tensor, labels: tf.Tensor, targeted: bool) -> tf.Tensor:
-    """Compute the gradient, at the logits, of the margin that keeps the attack from success.
-
-    Untargeted, that is the lead of the label over the largest other logit. Targeted, it is the
-    lead of the largest other logit over the target's.
-    """
-    label = tf.one_hot(labels, tf.shape(logits)[-1])
-    rival = tf.argmax(tf.where(label > 0, logits.dtype.min, logits), axis=-1)
-    lead = label - tf.one_hot(rival, tf.shape(logits)[-1])
-    return -lead if targeted else lead
 
 
 def _restart(descent: _Descent, restarts: tf.Tensor) -> _Descent:

@@ -229,4 +229,4 @@ def _inputs(classifier: Classifier, pixels: tf.Tensor, like: tf.Tensor) -> tf.Te
 
 
 def _channels_first(classifier: Classifier) -> bool:
-    return len(classifier.input_shape) == 3 and classifier.data_format == "channels_first"
+    return classifier.takes_images and classifier.data_format == "channels_first"

@@ -128,6 +128,11 @@ class Classifier:
         return len(self.input_shape) == 3
 
     @property
+    def channels(self) -> int | None:
+        """The number of channels of an image; None if it is open."""
+        return self.input_shape[-1 if self.data_format == "channels_last" else 0]
+
+    @property
     def dtype(self) -> tf.DType:
         """The dtype that the model declares for its inputs."""
         return self._predict.dtype
@@ -489,6 +494,11 @@ class _UnitClassifier(Classifier):
     def takes_images(self) -> bool:
         """Whether an input has rows, columns and channels."""
         return len(self.input_shape) == 3
+
+    @property
+    def channels(self) -> int | None:
+        """The number of channels of an image; None if it is open."""
+        return self.input_shape[-1 if self.data_format == "channels_last" else 0]
 
     @property
     def dtype(self) -> tf.DType:

@@ -102,7 +102,7 @@ def complain(classifier: Classifier, on_changed_weights: str) -> None:
     """
     sentence = (
         "The classifier's weights have changed since `adapt`, or its layers or its precision, so "
-        "the attack costs are no longer valid: call `adapt` with benign inputs again "
+        "what the guard has learned is no longer valid: call `adapt` with benign inputs again "
         "(`AdaptDetector` does so after training). "
         f"Received: {classifier.model.name!r}, changed since"
     )

@@ -179,10 +179,7 @@ class DetectorLayer(keras.layers.Layer):
         self._follow_classifier()  # first, since a judge learns with its graphs
         weights_hash = self.classifier.weights_hash()
         with all_or_nothing(self._learned_weights()):
-            if isinstance(self._judge, Cascade):
-                states = self._judge.learn(benign, adversarial, verbose)
-            else:
-                states = self._judge.learn(benign, verbose)
+            states = self._judge.learn(benign, adversarial, verbose)
             for each, state in zip(self._learned, states, strict=True):
                 each.learn(state)
             self._weights_hash.assign(weights_hash)
@@ -258,7 +255,7 @@ class DetectorLayer(keras.layers.Layer):
         return inputs.Checked(x, ~inputs.validate(x, self.classifier, refuse=raises))
 
     def check_weights(self) -> None:
-        """Refuse to judge by costs that belong to another classifier. Not graph code.
+        """Refuse to judge by what was learned of another classifier. Not graph code.
 
         `predict` and `predict_on_batch` of a guarded model check, as does a call of the layer
         outside a graph. Inside another model's graph, nothing can check all weights between calls.

@@ -75,11 +75,12 @@ class Scorer:
         verdicts: dict[str, tf.Tensor] = self._compiled_judge(images, invalid)
         return verdicts
 
-    def learn(self, benign: Any, verbose: int) -> list[State]:
+    def learn(self, benign: Any, adversarial: None, verbose: int) -> list[State]:
         """Learn from benign inputs: the statistics and the ranks from half, the rest from half.
 
         Args:
             benign: Benign inputs, an array or a dataset. Every other one is for the first half.
+            adversarial: None: the rule learns from benign inputs only.
             verbose: 1 shows a progress bar, 0 is silent.
 
         Returns:

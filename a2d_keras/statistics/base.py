@@ -55,7 +55,6 @@ class Statistic(abc.ABC):
 
     Attributes:
         needs_gradient: Whether it uses the gradient that all statistics share. Defaults to False.
-        learns: Whether `fit` learns anything. Defaults to False.
 
     Examples:
         >>> class Confidence(Statistic):
@@ -68,7 +67,6 @@ class Statistic(abc.ABC):
     """
 
     needs_gradient: ClassVar[bool] = False
-    learns: ClassVar[bool] = False
 
     tail: str = dataclasses.field(default="low", kw_only=True)
 

@@ -6,10 +6,11 @@ from typing import ClassVar
 import keras
 import tensorflow as tf
 
+from a2d_keras.attacks.engine.margins import lead, margin
 from a2d_keras.attacks.engine.shapes import column, flat
 from a2d_keras.classifier import Classifier
 from a2d_keras.statistics.base import Passes, Statistic, Tensors
-from a2d_keras.statistics.view import View, lead, margin
+from a2d_keras.statistics.view import View
 from a2d_keras.validation import require_choice, require_whole
 
 _NORMS = ("inf", "2")

@@ -3,18 +3,19 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from a2d_keras import inputs
+from a2d_keras.attacks.engine.margins import margin
 from a2d_keras.classifier import Classifier
 from a2d_keras.options import inputs_per_pass
 from a2d_keras.statistics import views
 from a2d_keras.statistics.base import Passes, State, Statistic, Tensors
-from a2d_keras.statistics.view import View, margin
+from a2d_keras.statistics.view import View
 from a2d_keras.warn import warn
 
 _SURVIVAL = 0.9  # the least share of benign predictions that survive a view which is kept
@@ -55,8 +56,6 @@ class Consistency(Statistic):
         ('flip', 'bits')
     """
 
-    learns: ClassVar[bool] = True
-
     views: Sequence[str] | None = None
     tail: str = "high"
 
@@ -95,11 +94,12 @@ class Consistency(Statistic):
         x = inputs.first(benign, classifier, _MAX_INPUTS)
         parts = np.split(x, range(inputs_per_pass(slots), len(x), inputs_per_pass(slots)))
         others = [name for name in names if name != "bits"]
-        survival = dict(zip(others, _survival(classifier, parts, others, 0), strict=True))
+        survival = dict(zip(others, _survival(classifier, others)(parts, 0), strict=True))
         bits = max(_BITS)
         if "bits" in names:
+            survive = _survival(classifier, ["bits"])
             for bits in _BITS:
-                (survival["bits"],) = _survival(classifier, parts, ["bits"], bits)
+                (survival["bits"],) = survive(parts, bits)
                 if survival["bits"] >= _SURVIVAL:
                     break
         kept = np.array([survival[name] >= _SURVIVAL for name in names], "int64")
@@ -154,17 +154,18 @@ def _margin(view: View, name: str, bits: tf.Tensor) -> tf.Tensor:
 
 
 def _survival(
-    classifier: Classifier, parts: Sequence[np.ndarray], names: Sequence[str], bits: int
-) -> np.ndarray:
-    """Compute the share of predictions that survive each view."""
+    classifier: Classifier, names: Sequence[str]
+) -> Callable[[Sequence[np.ndarray], int], list[float]]:
+    """Compile a function of batches and bits: the share of predictions that survive each view."""
 
-    def survive(x: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
+    def survive(x: tf.Tensor, bits: tf.Tensor) -> list[tf.Tensor]:
         view = View.of(classifier, x)
-        return tf.stack([_margin(view, name, bits) > 0 for name in names])
+        return [tf.cast(_margin(view, name, bits) > 0, tf.float32) for name in names]
 
-    if not names:
-        return np.zeros(0)
     compiled = tf.function(survive, autograph=False, reduce_retracing=True)
-    kept = [compiled(tf.constant(x), tf.constant(bits, tf.int64)) for x in parts]
-    shares: np.ndarray = np.concatenate(kept, axis=1).mean(axis=1)
+
+    def shares(parts: Sequence[np.ndarray], bits: int) -> list[float]:
+        found = [compiled(tf.constant(x), tf.constant(bits, tf.int64)) for x in parts]
+        return [float(np.mean(np.concatenate(each))) for each in zip(*found, strict=True)]
+
     return shares

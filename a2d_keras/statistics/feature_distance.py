@@ -1,7 +1,7 @@
 """The distance from the predicted class, in the last hidden layer."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,8 +35,6 @@ class FeatureDistance(Statistic):
         >>> FeatureDistance().tail
         'high'
     """
-
-    learns: ClassVar[bool] = True
 
     tail: str = "high"
 

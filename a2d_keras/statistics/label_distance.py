@@ -90,13 +90,11 @@ class LabelDistance(Statistic):
         classifier = view.classifier
         if not classifier.takes_images:
             directions = self._noise(*classifier.input_shape)
-        elif classifier.data_format == "channels_last":
-            coarse = self._noise(_SIDE, _SIDE, classifier.input_shape[-1])
-            directions = tf.image.resize(coarse, tf.shape(view.x)[1:3])
         else:
-            coarse = self._noise(_SIDE, _SIDE, classifier.input_shape[0])
-            directions = tf.image.resize(coarse, tf.shape(view.x)[2:])
-            directions = tf.transpose(directions, [0, 3, 1, 2])
+            last = classifier.data_format == "channels_last"
+            sides = tf.shape(view.x)[1:3] if last else tf.shape(view.x)[2:]
+            directions = tf.image.resize(self._noise(_SIDE, _SIDE, classifier.channels), sides)
+            directions = directions if last else tf.transpose(directions, [0, 3, 1, 2])
         axes = list(range(1, len(directions.shape)))
         return directions / tf.sqrt(tf.reduce_mean(directions**2, axes, keepdims=True))
 

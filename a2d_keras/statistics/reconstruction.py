@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.classifier import Classifier
+from a2d_keras.statistics import views
 from a2d_keras.statistics.base import State, Statistic, Tensors
 from a2d_keras.statistics.view import View
 from a2d_keras.validation import require_positive
@@ -60,8 +61,6 @@ class Reconstruction(Statistic):
         2
     """
 
-    learns: ClassVar[bool] = True
-
     autoencoder: keras.Model | None = None
     p: float = 2
     noise: float = 0.025
@@ -107,7 +106,7 @@ class Reconstruction(Statistic):
         if self.autoencoder is not None:
             return _weights(self.autoencoder)
         if classifier.takes_images:
-            channels = classifier.input_shape[_channel_axis(classifier)] or 1
+            channels = classifier.channels or 1
             return {
                 "kernel": np.zeros((_SIDE, _SIDE, channels, channels), "float32"),
                 "bias": np.zeros(channels, "float32"),
@@ -126,10 +125,10 @@ class Reconstruction(Statistic):
         """Learn an autoencoder, or take the user's; see `Statistic.fit`."""
         if self.autoencoder is not None:
             return _weights(self.autoencoder)
-        x = classifier.to_unit(inputs.first(benign, classifier, _MAX_INPUTS))
-        x = (np.asarray(x) - classifier.unit.bounds[0]) / classifier.unit.range
+        view = View.of(classifier, tf.constant(inputs.first(benign, classifier, _MAX_INPUTS)))
         if classifier.takes_images:
-            return _convolution(np.moveaxis(x, _channel_axis(classifier) + 1, -1), self.noise)
+            return _convolution(views.pixels(view).numpy(), self.noise)
+        x = views.scaled(view).numpy()
         return _projection(x.reshape(len(x), -1).astype("float64"), self.noise)
 
     def measure(self, view: View, state: Tensors) -> tf.Tensor:
@@ -161,11 +160,6 @@ class Reconstruction(Statistic):
             values = keras.saving.deserialize_keras_object(weights)
             statistic.autoencoder.set_weights(list(values.values()))
         return statistic
-
-
-def _channel_axis(classifier: Classifier) -> int:
-    """Return the axis of an image's channels, without the batch."""
-    return 2 if classifier.data_format == "channels_last" else 0
 
 
 def _convolution(images: np.ndarray, noise: float) -> State:
@@ -217,16 +211,8 @@ def _projection(x: np.ndarray, noise: float) -> State:
     }
 
 
-def _scaled(view: View) -> tf.Tensor:
-    """Return the inputs between 0 and 1."""
-    unit = view.classifier.unit
-    return (view.x - unit.bounds[0]) / unit.range
-
-
 def _errors_of_convolution(view: View, state: Tensors) -> tf.Tensor:
-    images = _scaled(view)
-    if view.classifier.data_format == "channels_first":
-        images = tf.transpose(images, [0, 2, 3, 1])
+    images = views.pixels(view)
     wide = _widened(_widened(images, 1), 2)
     found = tf.nn.conv2d(wide, state["kernel"], strides=1, padding="VALID") + state["bias"]
     found = tf.reshape(found, tf.shape(images))  # some processors lose the shape of no images
@@ -241,7 +227,7 @@ def _widened(images: tf.Tensor, axis: int) -> tf.Tensor:
 
 
 def _errors_of_projection(view: View, state: Tensors) -> tf.Tensor:
-    scaled = _scaled(view)
+    scaled = views.scaled(view)
     x = tf.reshape(scaled, [tf.shape(scaled)[0], -1]) - state["mean"]
     return x - (x @ state["encoder"]) @ state["decoder"]
 

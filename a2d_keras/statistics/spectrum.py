@@ -1,7 +1,7 @@
 """Wavelet-band energies: whether an image has more fine detail than benign ones."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.classifier import Classifier
+from a2d_keras.statistics import views
 from a2d_keras.statistics.base import State, Statistic, Tensors
 from a2d_keras.statistics.view import View
 from a2d_keras.validation import require_whole
@@ -51,8 +52,6 @@ class Spectrum(Statistic):
         3
     """
 
-    learns: ClassVar[bool] = True
-
     levels: int = 2
     tail: str = "high"
 
@@ -70,8 +69,7 @@ class Spectrum(Statistic):
 
     def initial_state(self, classifier: Classifier) -> State:
         """Return zeros of the right shapes."""
-        channels = classifier.input_shape[_axes(classifier)[2] - 1] or 1
-        width = 6 * self.levels * channels
+        width = 6 * self.levels * (classifier.channels or 1)
         return {
             "mean": np.zeros(width, "float32"),
             "whitening": np.zeros((width, width), "float32"),
@@ -81,9 +79,8 @@ class Spectrum(Statistic):
         self, classifier: Classifier, benign: Any, false_positive_rate: float, slots: int | str
     ) -> State:
         """Learn mean and covariance, and warn of data that flatters; see `Statistic.fit`."""
-        x = classifier.to_unit(inputs.first(benign, classifier, _MAX_INPUTS))
-        images = (np.asarray(x) - classifier.unit.bounds[0]) / classifier.unit.range
-        images = np.transpose(images, (0, *_axes(classifier)))
+        x = tf.constant(inputs.first(benign, classifier, _MAX_INPUTS))
+        images = views.pixels(View.of(classifier, x)).numpy()
         _warn_of_flattery(images[:_FEW])
         starts = range(0, len(images), _BATCH)
         parts = [self._energies(tf.constant(images[at : at + _BATCH])) for at in starts]
@@ -97,9 +94,7 @@ class Spectrum(Statistic):
 
     def measure(self, view: View, state: Tensors) -> tf.Tensor:
         """Compute the distance; see `Statistic.measure`."""
-        unit = view.classifier.unit
-        images = tf.transpose((view.x - unit.bounds[0]) / unit.range, (0, *_axes(view.classifier)))
-        residuals = self._energies(images) - state["mean"]
+        residuals = self._energies(views.pixels(view)) - state["mean"]
         return tf.norm(residuals @ state["whitening"], axis=-1)
 
     def _energies(self, images: tf.Tensor) -> tf.Tensor:
@@ -112,11 +107,6 @@ class Spectrum(Statistic):
                 found.append(tf.math.log(tf.reduce_mean(energy, axis=(1, 2))))
                 found.append(tf.reduce_mean(tf.math.log(energy), axis=(1, 2)))
         return tf.concat(found, axis=-1)
-
-
-def _axes(classifier: Classifier) -> tuple[int, int, int]:
-    """Return the axes of rows, columns and channels of a batch of images."""
-    return (1, 2, 3) if classifier.data_format == "channels_last" else (2, 3, 1)
 
 
 def _haar(images: tf.Tensor) -> list[tf.Tensor]:

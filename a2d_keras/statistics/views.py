@@ -64,9 +64,22 @@ def fewer_bits(view: View, bits: int | tf.Tensor) -> tf.Tensor:
     Returns:
         The rounded inputs.
     """
+    unit, levels = view.classifier.unit, 2.0 ** tf.cast(bits, tf.float32) - 1
+    return unit.bounds[0] + unit.range * tf.round(scaled(view) * levels) / levels
+
+
+def scaled(view: View) -> tf.Tensor:
+    """Return the inputs between 0 and 1."""
     unit = view.classifier.unit
-    low, levels = unit.bounds[0], 2.0 ** tf.cast(bits, tf.float32) - 1
-    return low + unit.range * tf.round((view.x - low) / unit.range * levels) / levels
+    return (view.x - unit.bounds[0]) / unit.range
+
+
+def pixels(view: View) -> tf.Tensor:
+    """Return images between 0 and 1, (n, rows, columns, channels)."""
+    images = scaled(view)
+    if view.classifier.data_format == "channels_last":
+        return images
+    return tf.transpose(images, [0, 2, 3, 1])
 
 
 def noise(view: View) -> tf.Tensor:
