@@ -85,7 +85,7 @@ class GuardedModelHandler(ModelHandler[np.ndarray, PredictionResult, _Judge]):
         >>> inputs = [np.full(4, 0.5), np.full(4, 255.0)]
         >>> good, bad = inputs | RunInference(GuardedModelHandler(path))
         >>> sorted(good.inference)
-        ['is_adversarial', 'p_value', 'predictions', 'score', 'statistics']
+        ['cost', 'is_adversarial', 'p_value', 'predictions', 'score', 'statistics']
         >>> bad.inference["error"]
         'Inputs must be finite numbers within the bounds (0.0, 1.0), and these look like pixels ...
     """

@@ -190,7 +190,7 @@ def test_legacy_h5(tmp_path, small_images):
 
 def test_hidden_softmax_warns_once_and_gives_log_probabilities(small_images):
     model = keras.Sequential([*body(), layers.Dense(5), HiddenSoftmax()])
-    with pytest.warns(UserWarning, match="hides the softmax.*Return logits") as record:
+    with pytest.warns(UserWarning, match="out of sight.*Return logits") as record:
         classifier = Classifier(model)
     assert len(record) == 1
     expected = np.log(model.predict(small_images, verbose=0))
@@ -387,7 +387,7 @@ class TestThreshold:
         ],
         ids=["sigmoid", "logit", "probability"],
     )
-    @pytest.mark.filterwarnings("ignore:The graph hides the softmax")
+    @pytest.mark.filterwarnings("ignore:The softmax of this classifier is out of sight")
     def test_decides(self, ending, from_logits, threshold):
         model = keras.Sequential([keras.Input((4,)), *ending()])
         x = np.random.default_rng(0).normal(0, 3, (200, 4)).astype("float32")

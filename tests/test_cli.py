@@ -306,7 +306,7 @@ class TestExplain:
             f"classified as {out['predictions'][0].argmax()}",
             f"all together: a score of {out['score'][0]:.3g} {p_value}",
             "all of them together have p ≤ 0.05",
-            f"flagged above {rule.threshold:.3g}",
+            f"flagged above {rule.thresholds[0]:.3g}",
             "this input",
         ):
             assert said in text

@@ -123,6 +123,6 @@ def test_probabilities_out_of_sight_are_warned_of_once(benign, model):
     x = keras.layers.Dense(10)(keras.layers.Flatten()(inputs))
     opaque = keras.Model(inputs, keras.layers.Lambda(hidden)(x))
     costs = AttackCosts(opaque, attacks=[BIM(eps_iter=0.01)])
-    with pytest.warns(UserWarning, match="hides the softmax") as record:
+    with pytest.warns(UserWarning, match="out of sight") as record:
         _ = [costs.transform(benign) for _ in range(2)]
     assert len(record) == 1

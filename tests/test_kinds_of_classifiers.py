@@ -219,8 +219,8 @@ class TestNotFinite:
             guarded = adapted(small(keras.layers.Lambda(keras.ops.sqrt)), edge, **options)
             out = predict(guarded, edge)
             assert np.isfinite(out["score"]).all()
-            assert np.all(out.get("cost", 1) >= 1)
-            assert np.all(np.isfinite(out.get("statistics", 0)))
+            assert np.all(np.isfinite(out.get("statistics", out["cost"])))
+            assert np.all(out["cost"] >= ("exact" in out))
 
 
 def flat(**options):
@@ -240,6 +240,26 @@ class TestNoGradient:
     def test_labels_alone_need_none(self, x):
         dba = a2d.DBA(max_iterations=20, distance=0.05)
         assert by_cost(flat(), x, attacks=[dba]).detector.up_to_date
+
+
+class AlwaysDropsOut(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense, self.drop = keras.layers.Dense(3), keras.layers.Dropout(0.3)
+
+    def call(self, x):
+        return self.dense(self.drop(x, training=True))
+
+
+@pytest.mark.parametrize("guard", EACH)
+def test_a_classifier_that_answers_at_random_is_told(x, guard):
+    model = AlwaysDropsOut()
+    model(x)
+    guarded = a2d.guard(model, **GUARDS[guard])
+    with pytest.warns(UserWarning, match="answers the same input differently.* Received: ") as told:
+        guarded.adapt(x, verbose=0)
+    (told,) = [warning for warning in told if "differently" in str(warning.message)]
+    assert told.filename == __file__
 
 
 class TestInputs:

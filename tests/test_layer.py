@@ -12,8 +12,8 @@ from models import zoo
 
 pytestmark = pytest.mark.keras
 
-EVERY = {"predictions", "is_adversarial", "score"}  # the outputs of every guard
-OUTPUTS = {"statistics": EVERY | {"p_value", "statistics"}, "costs": EVERY | {"cost", "exact"}}
+EVERY = {"predictions", "is_adversarial", "score", "cost"}  # the outputs of every guard
+OUTPUTS = {"statistics": EVERY | {"p_value", "statistics"}, "costs": EVERY | {"exact"}}
 GUARDS = {"statistics": {}, "costs": {"rule": "zscore"}}
 SEVERAL = (a2d.BIM(), a2d.BIM2(), a2d.BIM(eps_iter=0.002, max_iterations=200))
 QUICK = (a2d.BIM(eps_iter=0.004, max_iterations=100), a2d.BIM2(eps_iter=0.001, max_iterations=150))
@@ -85,6 +85,12 @@ def test_outputs_of_statistics(guarded, benign):
     assert out["statistics"].shape == (len(benign), count)
     assert out["is_adversarial"].dtype == bool
     assert {out[name].dtype.name for name in ("score", "p_value", "statistics")} == {"float32"}
+    classifier, statistics = guarded.detector.classifier, guarded.detector.statistics
+    queries = [statistic.passes(classifier).queries for statistic in statistics]
+    np.testing.assert_array_equal(out["cost"], np.tile(queries, (len(benign), 1)))
+    assert out["cost"].sum(axis=1).max() + 1 == guarded.max_queries_per_input
+    (threshold,) = guarded.detector.thresholds
+    np.testing.assert_array_equal(out["is_adversarial"], out["score"] > threshold + 0.0015)
     np.testing.assert_array_equal(out["is_adversarial"], out["p_value"] <= 0.05)
     by_score = np.argsort(out["score"])
     assert (np.diff(out["p_value"][by_score]) <= 0).all()

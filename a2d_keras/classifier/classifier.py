@@ -456,7 +456,7 @@ class Classifier:
 
     def _warn_of_probabilities(self) -> None:
         warnings.warn(
-            "The graph hides the softmax of this classifier, so its log-probabilities are "
+            "The softmax of this classifier is out of sight, so its log-probabilities are "
             "attacked. They underflow where the classifier is very sure, and an adversarial input "
             f"there is missed. Return logits instead. Received: {describe(self.model)}",
             stacklevel=5,

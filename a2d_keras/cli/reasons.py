@@ -186,7 +186,7 @@ def _explained_by_statistics(
     ]
     score, p_value = (float(verdict[name][0]) for name in ("score", "p_value"))
     overall = histograms.Verdict(
-        score, p_value, rule.false_positive_rate, rule.benign_scores, rule.threshold
+        score, p_value, rule.false_positive_rate, rule.benign_scores, rule.thresholds[0]
     )
     account = Account(
         f"has {histograms.show_p(p_value)}",

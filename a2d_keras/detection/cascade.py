@@ -14,7 +14,7 @@ from a2d_keras.classifier import Classifier
 from a2d_keras.classifier.classifier import Pass
 from a2d_keras.detection import report
 from a2d_keras.detection.rules import CostRule
-from a2d_keras.detection.state import Learned, values
+from a2d_keras.detection.state import Learned
 from a2d_keras.options import RunOptions
 from a2d_keras.statistics.attack_cost import AttackCost, Measured, measure
 from a2d_keras.statistics.base import State
@@ -122,7 +122,8 @@ class Cascade:
             benign: The benign inputs.
             verbose: 1 prints, 0 only warns.
         """
-        report.tell(self._rule.name, self.attacks, values(self._rule.budgets), verbose)
+        report.tell(self._rule.name, self.attacks, self._rule.thresholds, verbose)
+        report.warn_of_randomness(self._classifier, benign)
         if self._follows_gradient:
             report.warn_of_no_gradient(self._classifier, benign)
 
@@ -145,7 +146,7 @@ class Cascade:
             The number of queries.
         """
         total = 0
-        for cost, threshold in zip(self._costs, values(self._rule.budgets), strict=True):
+        for cost, threshold in zip(self._costs, self._rule.thresholds, strict=True):
             attack, early = cost.statistic.fitted(cost.state), settled and not cost.statistic.exact
             budget = int(threshold) if early else attack.max_iterations
             total += attack.max_queries(self._classifier, budget)

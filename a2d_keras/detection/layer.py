@@ -53,13 +53,14 @@ class DetectorLayer(keras.layers.Layer):
         x: Inputs, (n, *input_shape).
 
     Returns:
-        A dict: `predictions`, the model's own; `is_adversarial`, bool, (n,); and `score`, float32,
-        (n,), higher is more adversarial. With `"fisher"` also `p_value`, float32, (n,): the
-        probability of such a score among benign inputs, and 0 for an input that cannot be judged;
-        and `statistics`, float32, (n, statistics). With the other rules also `cost`, int64,
-        (n, attacks), 0 for an attack that was not needed; and `exact`, bool, (n,), whether all
-        attacks ran to the end. If not, score and cost are bounds: an attack stops as soon as the
-        verdict is settled.
+        A dict: `predictions`, the model's own; `is_adversarial`, bool, (n,); `score`, float32,
+        (n,), higher is more adversarial; and `cost`, int64, (n, statistics), the steps that each
+        attack took, or the queries of another statistic beside the prediction. With `"fisher"`
+        also `p_value`, float32, (n,): the probability of such a score among benign inputs, and 0
+        for an input that cannot be judged; and `statistics`, float32, (n, statistics). With the
+        other rules also `exact`, bool, (n,), whether all attacks ran to the end. If not, score and
+        cost are bounds: an attack stops as soon as the verdict is settled, and costs 0 if it was
+        not needed.
 
     Raises:
         ValueError: If an argument is out of range, the classifier does not take an input, the
@@ -71,7 +72,7 @@ class DetectorLayer(keras.layers.Layer):
         >>> layer = DetectorLayer(model)
         >>> layer.adapt(np.random.default_rng(0).uniform(size=(100, 4)), verbose=0)
         >>> sorted(layer(np.full((2, 4), 0.5)))
-        ['is_adversarial', 'p_value', 'predictions', 'score', 'statistics']
+        ['cost', 'is_adversarial', 'p_value', 'predictions', 'score', 'statistics']
     """
 
     def __init__(
@@ -123,12 +124,13 @@ class DetectorLayer(keras.layers.Layer):
 
     @property
     def thresholds(self) -> np.ndarray:
-        """The number of steps that settles each attack's vote; int64, (attacks,).
+        """Where the verdict turns.
 
-        With the rule `"zscore"`, it is the smallest cost that counts as benign. The rule
-        `"fisher"` has none.
+        With the rule `"fisher"`, it is the score above which inputs are flagged; float32, (1,).
+        With a rule that judges costs, it is the number of steps that settles each attack's vote;
+        int64, (attacks,). With `"zscore"`, that is the smallest cost that counts as benign.
         """
-        return values(self.rule.budgets)
+        return self.rule.thresholds
 
     @property
     def benign_costs(self) -> np.ndarray:
@@ -227,6 +229,8 @@ class DetectorLayer(keras.layers.Layer):
             predictions are left out.
         """
         spec, names = self._judge.output_spec(None), column_names(self.statistics)
+        if "statistics" in spec:
+            del spec["cost"]  # the same for all inputs, but for attacks, whose cost is measured
         columns, of_statistics = {}, {}
         for name in [name for name in spec if name in outputs]:
             values = np.asarray(outputs[name], spec[name].dtype)

@@ -15,8 +15,10 @@ from a2d_keras.validation import require
 from a2d_keras.warn import warn
 
 _MIN_THRESHOLD = 3
-_GRADIENT_INPUTS = 128
+_TRIED_INPUTS = 128
 _FLAT_SHARE = 0.5
+_RANDOM_SHARE = 0.5
+_SAME = 0.01  # of the range of an input's logits; more than rounding changes
 _BATCH = 128
 
 
@@ -47,7 +49,7 @@ def warn_of_no_gradient(classifier: Classifier, benign: Any) -> None:
         classifier: The `Classifier`.
         benign: Benign inputs, an array or a dataset.
     """
-    x = inputs.first(benign, classifier, _GRADIENT_INPUTS)
+    x = inputs.first(benign, classifier, _TRIED_INPUTS)
     logits, pullback = classifier.unit.vjp(classifier.to_unit(tf.constant(x)))
     gradient = pullback(cross_entropy_direction(logits, tf.argmax(logits, axis=-1)))
     flat_rows = int(np.count_nonzero(tf.reduce_all(flat(gradient) == 0, axis=-1)))
@@ -57,6 +59,25 @@ def warn_of_no_gradient(classifier: Classifier, benign: Any) -> None:
             "input looks robust: guard it with an attack that needs labels only, "
             f"`attacks=[a2d_keras.DBA()]`. Received: {classifier.model.name!r}, with a gradient "
             f"of zero on {flat_rows} of {len(x)} benign inputs"
+        )
+
+
+def warn_of_randomness(classifier: Classifier, benign: Any) -> None:
+    """Warn if the classifier answers the same inputs differently.
+
+    Args:
+        classifier: The `Classifier`.
+        benign: Benign inputs, an array or a dataset.
+    """
+    x = tf.constant(inputs.first(benign, classifier, _TRIED_INPUTS))
+    once, again = classifier.logits(x).numpy(), classifier.logits(x).numpy()
+    differs = np.abs(once - again).max(axis=1) > _SAME * np.ptp(once, axis=1)
+    if np.count_nonzero(differs) > _RANDOM_SHARE * len(x):
+        warn(
+            "The classifier answers the same input differently, so it is too fragile to guard "
+            "well: switch off what is random in it, such as dropout with `training=True`. "
+            f"Received: {classifier.model.name!r}, with other logits in a second call for "
+            f"{np.count_nonzero(differs)} of {len(x)} benign inputs"
         )
 
 

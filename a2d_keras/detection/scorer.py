@@ -68,7 +68,7 @@ class Scorer:
             invalid: Which of them cannot be judged and are flagged, bool, (n,).
 
         Returns:
-            `is_adversarial`, `score`, `p_value` and `statistics`; see `DetectorLayer`.
+            `is_adversarial`, `score`, `cost`, `p_value` and `statistics`; see `DetectorLayer`.
         """
         if not tf.executing_eagerly():
             return self._judge(found, images, invalid)
@@ -115,6 +115,7 @@ class Scorer:
             print(f"{self._rule.name} adapted: {self._rule.count} benign inputs calibrate p-values")
             for each in self._learned:
                 print(f"  {each.statistic.describe(self._classifier, each.state)}")
+        report.warn_of_randomness(self._classifier, benign)
         if any(each.statistic.needs_gradient for each in self._learned):
             report.warn_of_no_gradient(self._classifier, benign)
 
@@ -150,6 +151,7 @@ class Scorer:
         return {
             "is_adversarial": keras.KerasTensor((batch,), "bool"),
             "score": keras.KerasTensor((batch,), "float32"),
+            "cost": keras.KerasTensor((batch, len(self._learned)), "int64"),
             "p_value": keras.KerasTensor((batch,), "float32"),
             "statistics": keras.KerasTensor((batch, len(self._learned)), "float32"),
         }
@@ -168,9 +170,20 @@ class Scorer:
         return {
             "is_adversarial": flagged | invalid,
             "score": tf.where(invalid, np.nan, score),
+            "cost": tf.where(invalid[:, None], tf.constant(0, tf.int64), self._costs(values)),
             "p_value": tf.where(invalid, 0.0, p_value),
             "statistics": tf.where(invalid[:, None], np.nan, values),
         }
+
+    def _costs(self, values: tf.Tensor) -> tf.Tensor:
+        """Return the steps that attacks took, and the queries of the other statistics."""
+        columns = [
+            values[:, place]
+            if isinstance(each.statistic, AttackCost)
+            else tf.fill(tf.shape(values)[:1], each.statistic.passes(self._classifier).queries)
+            for place, each in enumerate(self._learned)
+        ]
+        return tf.stack([tf.cast(column, tf.int64) for column in columns], axis=-1)
 
     def _measure_with(self, x: tf.Tensor, states: list[Tensors]) -> tf.Tensor:
         return self._measure(View.of(self._classifier, x, slots=self._slots), states)

@@ -100,6 +100,11 @@ class Rule(keras.layers.Layer, abc.ABC):
             f'use `rule="fisher"`. Received: {false_positive_rate}'
         )
 
+    @property
+    @abc.abstractmethod
+    def thresholds(self) -> np.ndarray:
+        """Where the verdict turns, one number or one for each statistic."""
+
     @abc.abstractmethod
     def _prepare(self) -> None:
         """Make the weights; `columns` and `false_positive_rate` are set."""
@@ -131,6 +136,11 @@ class CostRule(Rule):
     """
 
     has_thresholds: ClassVar[bool] = False
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """The `budgets`, as an array."""
+        return np.asarray(keras.ops.convert_to_numpy(self.budgets))
 
     def _prepare(self) -> None:
         limits = (column.max_iterations for column in self.columns)
@@ -168,7 +178,7 @@ class CostRule(Rule):
 
     def _cheapest_order(self, costs: np.ndarray, passes: np.ndarray) -> tuple[int, ...]:
         """Find the order of attacks that settles these verdicts in the fewest passes."""
-        seen_costs = np.minimum(costs, keras.ops.convert_to_numpy(self.budgets))
+        seen_costs = np.minimum(costs, self.thresholds)
         passes = passes * seen_costs // costs
         attacks = range(costs.shape[1])
 

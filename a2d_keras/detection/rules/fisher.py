@@ -12,7 +12,8 @@ _POINTS = 1024  # of each statistic's benign distribution
 _MAX_CALIBRATION = 10_000
 _TAIL_SHARE = 0.1  # of the benign inputs, whose mean excess is the scale of a tail
 _MAX_SURPRISE = 500.0  # largest -log p of one statistic
-_ROUNDING = 1e-5  # relative; equal statistics may give scores that differ by as much
+_DECIMALS = 1000  # of a score: equal statistics give equal scores, but for the last decimal
+_ROUNDING = 1e-5  # relative, for large scores
 
 
 @keras.saving.register_keras_serializable(package="a2d_keras")
@@ -25,8 +26,8 @@ class Fisher(Rule):
 
     The ranks come from the first half of the benign inputs, as does whatever the statistics learn
     and choose. The second half meets the finished score only, and turns it into the p-value of the
-    input: (1 + the number of calibration scores at least as large) / (n + 1). Scores that only
-    rounding tells apart are equal. An input is flagged exactly if that is at most the false
+    input: (1 + the number of calibration scores at least as large) / (n + 1). Scores have three
+    decimals, and count as equal if only the last one tells them apart. An input is flagged exactly if that is at most the false
     positive rate α. So, averaged over calibrations, at most a share α of benign inputs is flagged,
     whatever the statistics are (conformal prediction).
 
@@ -56,9 +57,12 @@ class Fisher(Rule):
         return np.asarray(keras.ops.convert_to_numpy(self._calibration))[: self.count]
 
     @property
-    def threshold(self) -> float:
-        """The score above which inputs are flagged."""
-        return float(self.benign_scores[-conformal_rank(self.count, self.false_positive_rate)])
+    def thresholds(self) -> np.ndarray:
+        """The score above which inputs are flagged, float32, (1,). Infinite before `learn`."""
+        if not self.count:
+            return np.full(1, np.inf, "float32")
+        rank = conformal_rank(self.count, self.false_positive_rate)
+        return self.benign_scores[[-rank]]
 
     def promise(self, false_positive_rate: float) -> None:
         """Promise another false positive rate. Nothing is learned anew.
@@ -133,7 +137,8 @@ class Fisher(Rule):
         """
         score, count = self._score(values), tf.convert_to_tensor(self._count)
         calibration = tf.convert_to_tensor(self._calibration)
-        below = tf.searchsorted(calibration, score * (1 - _ROUNDING), out_type=tf.int64)
+        least = score * (1 - _ROUNDING) - 1.5 / _DECIMALS
+        below = tf.searchsorted(calibration, least, out_type=tf.int64)
         rank = 1 + count - tf.minimum(below, count)
         rows = tf.cast(count + 1, tf.float64)
         # As `conformal_rank`: in floats, 0.29 * 100 < 29.
@@ -150,7 +155,8 @@ class Fisher(Rule):
         self._rate = self._state("rate", (), "float64")
 
     def _score(self, values: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(self._surprises(values), axis=-1)
+        score = tf.reduce_sum(self._surprises(values), axis=-1)
+        return tf.round(score * _DECIMALS) / _DECIMALS
 
     def _surprises(self, values: tf.Tensor) -> tf.Tensor:
         """Compute -log p of each statistic; what is not finite is as improbable as can be."""
