@@ -41,7 +41,8 @@ def test_another_backend_is_refused(monkeypatch):
 
 
 def test_beam_is_asked_for_where_it_is_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    for name in {"apache_beam", *(name for name in sys.modules if name.startswith("apache_beam"))}:
+        monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "a2d_keras.beam", raising=False)
     with pytest.raises(ImportError, match=r"^a2d_keras.beam runs on .*: install.* Received: "):
         importlib.import_module("a2d_keras.beam")
