@@ -27,9 +27,9 @@ class Fisher(Rule):
     The ranks come from the first half of the benign inputs, as does whatever the statistics learn
     and choose. The second half meets the finished score only, and turns it into the p-value of the
     input: (1 + the number of calibration scores at least as large) / (n + 1). Scores have three
-    decimals, and count as equal if only the last one tells them apart. An input is flagged exactly if that is at most the false
-    positive rate α. So, averaged over calibrations, at most a share α of benign inputs is flagged,
-    whatever the statistics are (conformal prediction).
+    decimals, and count as equal if only the last one tells them apart. An input is flagged exactly
+    if its p-value is at most the false positive rate α. So, averaged over calibrations, at most a
+    share α of benign inputs is flagged, whatever the statistics are (conformal prediction).
 
     Examples:
         >>> Fisher().needs_adversarial
