@@ -34,6 +34,7 @@ def test_costs_are_distributed_as_the_authors(reference, seed, part, rel, share)
     assert np.mean(ours[1] <= 5) == pytest.approx(np.mean(theirs[1] <= 5), abs=share)
 
 
+@pytest.mark.slow
 def test_needs_labels_alone(labels_only, classifier, few):
     attack, few = DBA(distance=0.08), few[:6]
     result = attack(labels_only, few)
@@ -52,6 +53,7 @@ def test_ends_misclassified_and_near(classifier, few, result):
     assert np.median(distance[result.success]) > 0.015
 
 
+@pytest.mark.slow
 def test_walks_on_when_asked_for_less(classifier, benign):
     near, far = (DBA(distance=distance)(classifier, benign[:10]) for distance in (0.03, 0.06))
     assert (near.cost >= far.cost).all()
@@ -144,6 +146,7 @@ def test_draws_belong_to_the_input(classifier, benign):
     assert np.mean(other.cost == twice.cost[:8]) < 0.5
 
 
+@pytest.mark.slow
 def test_adversarial_inputs_cost_less(classifier, adversarial, result):
     assert np.median(DBA()(classifier, adversarial[:12]).cost) < np.median(result.cost) / 2
 

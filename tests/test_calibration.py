@@ -144,12 +144,14 @@ class TestGuarded:
     def guarded(self, guard_digits):
         return guard_digits(zoo.load("digits"), slots="auto", rule="zscore")
 
+    @pytest.mark.slow
     def test_verdicts_do_not_depend_on_it(self, guarded, guard_digits, benign, adversarial):
         fixed = guard_digits(rule="zscore")
         x = np.concatenate([benign, adversarial])
         verdicts = [g.predict(x, verbose=0)["is_adversarial"] for g in (guarded, fixed)]
         np.testing.assert_array_equal(*verdicts)
 
+    @pytest.mark.slow
     def test_batches_follow(self, guarded, digits):
         (count,) = guarded.detector.slot_counts
         batches = []

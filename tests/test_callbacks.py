@@ -134,6 +134,7 @@ class TestAttackCostMonitor:
         fit(trainable, a2d.AttackCostMonitor(benign, attack=attack), traces, epochs=3)
         assert set(traces.at_epochs) == {len(traced)} != {0}
 
+    @pytest.mark.slow
     def test_datasets(self, trainable, fit, benign):
         dataset = tf.data.Dataset.from_tensor_slices(benign).batch(7)
         history = fit(
@@ -252,6 +253,7 @@ class TestAdaptDetector:
         p_values = guarded.predict(benign, verbose=0)
         np.testing.assert_array_equal(p_values["is_adversarial"], p_values["p_value"] <= 0.2)
 
+    @pytest.mark.slow
     def test_adapts_as_adapt_does(self, trainable, fit, held_out, benign):
         guarded = a2d.GuardedModel(self.layer(trainable))
         fit(trainable, a2d.AdaptDetector(guarded.detector, held_out[:40]))

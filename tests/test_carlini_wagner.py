@@ -147,6 +147,7 @@ def test_confidence_is_kept_and_costs_distance(classifier, digits20, result):
     assert (far > near).all()
 
 
+@pytest.mark.slow
 def test_nearer_than_bim(classifier, digits20):
     bim = BIM(eps_iter=0.002)(classifier, digits20)
     long = CarliniWagner(
@@ -167,6 +168,7 @@ def test_search_over_c_brings_examples_nearer(classifier, digits20, result):
     assert (last < 0.9 * first).any()
 
 
+@pytest.mark.slow
 def test_scales_with_the_bounds(model, digits20, result):
     low, high = BOUNDS
     rescale = keras.layers.Rescaling(1 / 3, offset=1 / 3)

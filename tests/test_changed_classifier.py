@@ -155,7 +155,7 @@ class Changed:
 @pytest.mark.parametrize(
     ("kind", "ways"),
     [
-        *[(kind, ["predict"]) for kind in ("lora", "activation")],
+        ("activation", ["predict"]),
         *[pytest.param(kind, list(WAYS), marks=pytest.mark.slow) for kind in CHANGES],
     ],
 )
@@ -166,7 +166,8 @@ def test_no_answer_is_of_what_it_was(kind, ways, x):
     changed.require_right()
 
 
-@pytest.mark.parametrize("kind", ["lora", pytest.param("trained", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lora", "trained"])
 def test_a_graph_of_other_layers_refuses(kind, x):
     """What was compiled around the layer before; one of the same layers shares their variables."""
     changed = Changed(kind, x, ["predict"], with_outer=True)
@@ -194,6 +195,7 @@ def test_no_way_to_an_answer_is_left_out(x, tmp_path):
     changed.is_right(exported.serve(tf.constant(x)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "ways"),
     [

@@ -117,6 +117,7 @@ class TestAdapt:
         assert summary["max_queries_per_input"] == guarded.max_queries_per_input
         return sentence, summary
 
+    @pytest.mark.slow
     def test_equals_the_library(self, run, folder, guarded):
         sentence, summary = self.adapts_as(guarded, run, folder)
         described = guarded.detector.describe()
@@ -253,7 +254,7 @@ class TestDetect:
 
 class TestCost:
     @pytest.mark.parametrize(
-        "name", ["model", "guarded", pytest.param("costly", marks=pytest.mark.slow)]
+        "name", ["guarded", *(pytest.param(n, marks=pytest.mark.slow) for n in ("model", "costly"))]
     )
     def test_equals_the_library(self, run, folder, model, costly, name, quantised, monkeypatch):
         """A guarded model without attacks is attacked like its classifier."""
@@ -321,6 +322,7 @@ class TestExplain:
             shown = name.rpartition("_")[0].replace("_", " ")
             assert f"{shown}: {value:.3g} {histograms.show_p(summary['p_values'][name])}" in text
 
+    @pytest.mark.slow
     def test_says_costs_in_words(self, run, folder, costly, quantised, svg_with_text):
         out = costly.predict(quantised[0] / 255, verbose=0)
         calm = int(out["is_adversarial"].argmin())

@@ -30,6 +30,7 @@ def test_fingerprints_are_the_costs_of_each_attack(costs, classifier, benign):
         np.testing.assert_array_equal(column, attack(classifier, benign).cost)
 
 
+@pytest.mark.slow
 def test_adversarial_inputs_cost_less(costs, benign, adversarial):
     ratio = costs.transform(adversarial).mean(axis=0) / costs.transform(benign).mean(axis=0)
     assert (ratio < 0.2).all()
@@ -48,8 +49,10 @@ def test_attack_keeps_all_that_was_found(costs, classifier, benign):
 @pytest.mark.parametrize(
     "form",
     [
-        tf.constant,
-        lambda x: tf.data.Dataset.from_tensor_slices(x).batch(16),
+        pytest.param(tf.constant, marks=pytest.mark.slow),
+        pytest.param(
+            lambda x: tf.data.Dataset.from_tensor_slices(x).batch(16), marks=pytest.mark.slow
+        ),
         lambda x: tf.data.Dataset.from_tensor_slices((x, np.zeros(len(x)))).batch(64),
     ],
     ids=["tensor", "dataset", "dataset of pairs"],
@@ -73,10 +76,15 @@ def test_clone_keeps_the_model(costs):
 @pytest.mark.parametrize(
     "detector",
     [
-        KNeighborsClassifier(20),
-        SVC(),
-        DecisionTreeClassifier(random_state=0),
         RandomForestClassifier(random_state=0),
+        *(
+            pytest.param(detector, marks=pytest.mark.slow)
+            for detector in (
+                KNeighborsClassifier(20),
+                SVC(),
+                DecisionTreeClassifier(random_state=0),
+            )
+        ),
     ],
     ids=lambda detector: type(detector).__name__,
 )

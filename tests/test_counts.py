@@ -47,7 +47,11 @@ class TestTraces:
 
     COUNTS = (1, 33, 80)
 
-    @pytest.mark.parametrize("attack", [a2d.BIM(), a2d.DBA(max_iterations=10)], ids=["BIM", "DBA"])
+    @pytest.mark.parametrize(
+        "attack",
+        [a2d.BIM(), pytest.param(a2d.DBA(max_iterations=10), marks=pytest.mark.slow)],
+        ids=["BIM", "DBA"],
+    )
     def test_attack(self, heard, x, attack):
         model, layer = heard
         classifier = a2d.Classifier(model)
@@ -55,6 +59,7 @@ class TestTraces:
         for count in self.COUNTS:
             assert calls(layer, lambda n=count: attack(classifier, x[:n])) == 0
 
+    @pytest.mark.slow
     def test_costs(self, heard, x):
         model, layer = heard
         costs = a2d.AttackCosts(model, attacks=[a2d.BIM(), a2d.JSMA(max_iterations=30)])
@@ -104,6 +109,7 @@ class TestPasses:
         taken = np.where(lazy > 0, lazy + 1, 0)[:, gradients].sum()
         return taken / (full + 1)[:, gradients].sum()
 
+    @pytest.mark.slow
     def test_a_verdict_takes_half_of_them_at_most(self, guard_digits, digits):
         assert self.shares(guard_digits(rule="zscore"), digits.x_test[:200]) <= 0.5
 

@@ -107,6 +107,7 @@ def test_the_norm_asked_for_is_the_smaller(classifier, benign, norm):
     assert min(sizes, key=sizes.get) == norm
 
 
+@pytest.mark.slow
 @BOTH
 def test_moves_scale_with_the_bounds(norm):
     rng = np.random.default_rng(5)

@@ -130,6 +130,7 @@ def test_end_is_fitted_on_what_fooled_where_only_that_counts(measurements):
     assert len(adversarial_steps(training, attacks=["JSMA"])) == len(training.fooled["JSMA"])
 
 
+@pytest.mark.slow
 def test_transfer_fits_on_one_attack(evaluated):
     _, tables = evaluated
     rows = tables["transfer"]
@@ -289,7 +290,7 @@ def test_the_command_writes_everything_and_keeps_it(tmp_path, capsys):
     assert {**again, "about": None} == {**results, "about": None}
 
 
-@pytest.mark.parametrize("kept", ["defences", "baselines"])
+@pytest.mark.parametrize("kept", ["defences", pytest.param("baselines", marks=pytest.mark.slow)])
 def test_compares_any_detectors(model, digits, few_settings, few_resamples, tmp_path, kept):
     every = detectors(few_settings)
     chosen = [n for n in every if (n in few_settings.defences) == (kept == "defences")]

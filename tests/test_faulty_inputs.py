@@ -154,7 +154,9 @@ class TestPixels:
     def in_bounds(self, request):
         return tiny.adapted("statistics", bounds=request.param)
 
-    @pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
+    @pytest.mark.parametrize(
+        "dtype", ["uint8", *(pytest.param(d, marks=pytest.mark.slow) for d in ("int64", "float32"))]
+    )
     def test_are_named(self, in_bounds, x, dtype):
         guarded, pixels = in_bounds, (255 * x).astype(dtype)
         with pytest.raises(ValueError, match=PIXELS):

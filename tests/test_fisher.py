@@ -60,7 +60,8 @@ class TestPromise:
     @pytest.mark.parametrize(
         ("kind", "calibrations"),
         [
-            ("mixed", 1000),
+            ("mixed", 200),
+            pytest.param("mixed", 1000, marks=pytest.mark.slow),
             ("constant", 20),
             pytest.param("continuous", 3000, marks=pytest.mark.slow),
             pytest.param("ties", 3000, marks=pytest.mark.slow),

@@ -172,7 +172,7 @@ def limited(examples):
 ROW = np.full((1, *SHAPE), 0.5, "float32")
 
 
-@fuzz(fast=8, slow=1000)
+@fuzz(fast=4, slow=1000)
 def test_predict(fuzzed, examples):
     @limited(examples)
     @given(name=st.sampled_from(GUARDS), x=anything(), size=st.sampled_from((None, 8)))
@@ -200,7 +200,7 @@ def test_predict_on_datasets(fuzzed, examples):
     check()
 
 
-@fuzz(fast=20, slow=500)
+@fuzz(fast=10, slow=500)
 def test_call(fuzzed, examples):
     @limited(examples)
     @given(name=st.sampled_from(GUARDS), x=arrays())
@@ -212,7 +212,7 @@ def test_call(fuzzed, examples):
     check()
 
 
-@fuzz(fast=40, slow=500)
+@fuzz(fast=10, slow=500)
 def test_attack(fuzzed, examples):
     @limited(examples)
     @given(
@@ -240,7 +240,7 @@ def test_attack(fuzzed, examples):
     check()
 
 
-@fuzz(fast=10, slow=100)
+@fuzz(fast=5, slow=100)
 def test_adapt(fuzzed, examples):
     @limited(examples)
     @given(name=st.sampled_from(("statistics", "flag")), x=anything())
@@ -288,6 +288,7 @@ GUARD_PARAMETERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", PARAMETERS, ids=repr)
 def test_parameters(fuzzed, value):
     for name, right in ATTACK_PARAMETERS.items():

@@ -149,7 +149,7 @@ def float64_costs(factor, x):
     return costs
 
 
-@pytest.mark.parametrize("factor", [1, 15])
+@pytest.mark.parametrize("factor", [pytest.param(1, marks=pytest.mark.slow), 15])
 def test_confidence_does_not_hide_the_gradient(benign, factor):
     model, benign = scaled(factor), benign[:12]
     z = np.sort(Classifier(model).logits(benign).numpy(), axis=-1)
@@ -192,6 +192,7 @@ def test_parity_with_the_authors(parity, monkeypatch, name, attack):
     assert np.abs(costs - counts[name]).max() <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "attack"), [("bim", BIM()), ("bim2", BIM2())])
 def test_parity_wherever_float32_holds_their_gradient(parity, name, attack):
     model, x, counts = parity

@@ -27,8 +27,15 @@ class TestInterruptions:
     """If `adapt` is interrupted, the layer stays as it was, adapted or not."""
 
     @pytest.fixture(
-        params=[(kind, done) for kind in tiny.GUARDS for done in (False, True)],
-        ids=lambda param: f"{param[0]}-{'adapted' if param[1] else 'new'}",
+        params=[
+            pytest.param(
+                (kind, done),
+                id=f"{kind}-{'adapted' if done else 'new'}",
+                marks=[pytest.mark.slow] if kind == "costs" else [],
+            )
+            for kind in tiny.GUARDS
+            for done in (False, True)
+        ],
     )
     def some(self, request):
         kind, done = request.param

@@ -104,6 +104,7 @@ def test_bandwidth_goes_with_the_units():
     assert choose_bandwidth(activations * 0, classes) > 0
 
 
+@pytest.mark.slow
 def test_characteristics_equal_the_definitions(detector, model, digits, kinds):
     x = np.concatenate([kinds[0][:150], kinds[2][:150]])  # more than a batch of 256
     hidden = keras.Model(model.inputs, model.layers[-2].input)

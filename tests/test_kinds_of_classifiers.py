@@ -263,6 +263,7 @@ def test_a_classifier_that_answers_at_random_is_told(x, guard):
 
 
 class TestInputs:
+    @pytest.mark.slow
     def test_whole_numbers(self, x):
         """The model casts its inputs to whole numbers, and rescales them."""
         inputs = keras.Input((4,), dtype="uint8")
@@ -374,6 +375,7 @@ class TestTwoClasses:
         assert ((model.predict(images, verbose=0) > 0.5)[:, 0] == (np.arange(40) % 2 == 0)).all()
         return by_cost(model, images, attacks=[self.ATTACK])
 
+    @pytest.mark.slow
     def test_noise_alone_would_not_do(self, guarded, images):
         bare = self.ATTACK(guarded.detector.classifier, images)
         assert bare.success[::2].mean() > 0.8

@@ -238,7 +238,11 @@ class TestData:
         for other in others:
             assert_close(first, other)
 
-    @pytest.mark.parametrize("options", [{}, {"attacks": QUICK}], ids=list(GUARDS))
+    @pytest.mark.parametrize(
+        "options",
+        [{}, pytest.param({"attacks": QUICK}, marks=pytest.mark.slow)],
+        ids=list(GUARDS),
+    )
     def test_adapts_on_a_dataset(self, classifier, held_out, options):
         some = held_out[:60]
         dataset = tf.data.Dataset.from_tensor_slices((some, np.zeros(len(some)))).batch(32)
@@ -251,7 +255,9 @@ class TestData:
         assert {name: len(values) for name, values in empty.items()} == dict.fromkeys(out, 0)
         assert empty["predictions"].shape == (0, 10)
 
-    @pytest.mark.parametrize(("kind", "count"), [("statistics", 18), ("costs", 3)])
+    @pytest.mark.parametrize(
+        ("kind", "count"), [("statistics", 18), pytest.param("costs", 3, marks=pytest.mark.slow)]
+    )
     def test_default_batch_follows_the_slots(self, request, classifier, digits, kind, count):
         """As many inputs as slots, or eight times as many for attacks."""
         names = {"statistics": "guarded", "costs": "guarded_by_costs"}
@@ -320,7 +326,7 @@ class TestErrors:
         found = predict(each_guarded, np.where(benign == 0, -5e-7, benign))
         assert_close(found, out)
 
-    @pytest.mark.parametrize("kind", GUARDS)
+    @pytest.mark.parametrize("kind", ["statistics", pytest.param("costs", marks=pytest.mark.slow)])
     def test_flagging_invalid_rows(self, guard_digits, benign, kind):
         guarded, x = guard_digits(on_invalid="flag", **GUARDS[kind]), benign.copy()
         out = predict(guarded, benign)
@@ -439,6 +445,7 @@ def test_layer_in_a_functional_model(guard_digits, classifier, benign, kind):
     np.testing.assert_array_equal(flagged, out["is_adversarial"])
 
 
+@pytest.mark.slow
 def test_mixed_precision_classifier(model, held_out, adversarial, benign):
     keras.config.set_dtype_policy("mixed_bfloat16")
     half = zoo.build("digits")

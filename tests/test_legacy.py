@@ -88,6 +88,7 @@ def test_what_was_chosen_is_kept(saved):
     )
 
 
+@pytest.mark.slow
 def test_is_saved_in_the_present_form(saved, x, tmp_path):
     guarded, expected = saved
     guarded.save(tmp_path / "guarded.keras")
@@ -100,6 +101,7 @@ def test_is_saved_in_the_present_form(saved, x, tmp_path):
     assert_as_before(loaded, x, expected, 20)
 
 
+@pytest.mark.slow
 def test_adapts_again(held_out, digits):
     guarded = keras.models.load_model(DATA / "guarded_0.1.keras")
     before = guarded.detector.thresholds

@@ -10,6 +10,7 @@ from a2d_keras.attacks.engine import randomness
 from a2d_keras.attacks.local_search import LSA
 
 ATTACK = LSA(r=1.2, t=16, max_iterations=20)  # fools many of the digits, few at once
+WIDER = LSA(r=2.0, t=16, d=2, max_iterations=12, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def plain(attack, classifier, image):
     return value * (high - low) + (low + high) / 2, step + 1, queries, gap
 
 
-@pytest.mark.parametrize("attack", [ATTACK, LSA(r=2.0, t=16, d=2, max_iterations=12, seed=5)])
+@pytest.mark.parametrize("attack", [ATTACK, pytest.param(WIDER, marks=pytest.mark.slow)])
 def test_is_local_search_written_plainly(classifier, benign, attack):
     result = attack(classifier, benign[:12])
     found = [plain(attack, classifier, x) for x in benign[:12]]
@@ -117,6 +118,7 @@ def test_changes_t_pixels_in_all_channels(small_images):
     np.testing.assert_array_equal(changed[..., 0].sum(axis=(1, 2)), 3)
 
 
+@pytest.mark.slow
 def test_goes_on_near_the_changed_pixels(small_images):
     once, twice = (
         LSA(t=1, d=1, max_iterations=steps)(random_classifier((6, 6, 2)), small_images)

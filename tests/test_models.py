@@ -124,6 +124,7 @@ def own_weights(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_trains_where_nothing_was_trained(own_weights, digits):
     with pytest.raises(FileNotFoundError, match="models.train digits.*Received: digits"):
         zoo.load("digits")

@@ -67,6 +67,7 @@ def test_the_wheel_holds_the_package_alone(tmp_path):
     assert f"Name: a2d-keras\nVersion: {version}\n" in metadata
 
 
+@pytest.mark.slow  # `tox run -e examples` runs them on every change
 @pytest.mark.parametrize("name", with_examples("a2d_keras"))
 def test_examples_run(name):
     if name == "a2d_keras.beam":
@@ -76,6 +77,7 @@ def test_examples_run(name):
     assert result.failed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.checkout
 @pytest.mark.parametrize("name", [*with_examples("models"), *with_examples("baselines")])
 def test_examples_of_the_checkout_run(name):

@@ -103,7 +103,14 @@ def subclassed(**options):
     return model
 
 
-MODELS = [sequential, functional, nested, recurrent, attentive, subclassed]
+MODELS = [
+    functional,
+    attentive,
+    *(
+        pytest.param(make, marks=pytest.mark.slow)
+        for make in (sequential, nested, recurrent, subclassed)
+    ),
+]
 
 
 def products(function):
@@ -175,6 +182,7 @@ class TestDetection:
         guarded.adapt(held_out, verbose=0)
         return guarded
 
+    @pytest.mark.slow
     def test_predictions_are_the_models_own(self, guarded, model, benign):
         out = guarded.predict(benign, verbose=0)
         expected = model.predict(benign, batch_size=1024, verbose=0)
@@ -186,6 +194,7 @@ class TestDetection:
         assert roc_auc_score(labels, [*found["score"], *fresh["score"]]) >= 0.9
         assert fresh["is_adversarial"].mean() <= 0.15
 
+    @pytest.mark.slow
     def test_saved_and_exported(self, guarded, benign, tmp_path):
         expected = guarded.predict(benign, verbose=0)
         guarded.save(tmp_path / "guarded.keras")
@@ -197,6 +206,7 @@ class TestDetection:
             for name in expected:
                 np.testing.assert_array_equal(out[name], expected[name])
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("there", "here"), [("float32", LOW), (LOW, "float32")])
     def test_costs_of_another_precision_are_refused(self, there, here, model, held_out, benign):
         adapted = a2d.guard(a2d.Classifier(model, precision=there))

@@ -12,12 +12,17 @@ STUBBORN = [
     a2d.BIM(max_iterations=40),
     a2d.BIM2(max_iterations=40),
     a2d.JSMA(max_iterations=40),
-    a2d.PairJSMA(max_iterations=40),
-    a2d.DeepFool(max_iterations=20),
     a2d.CarliniWagner(binary_search_steps=3, search_iterations=15),
     a2d.LSA(max_iterations=3),
-    a2d.DBA(max_iterations=25),
-    a2d.DBA(max_iterations=25, distance=1e-6, source_step=0.9),  # whose proposals nearly all fail
+    *(
+        pytest.param(attack, marks=pytest.mark.slow)
+        for attack in (
+            a2d.PairJSMA(max_iterations=40),
+            a2d.DeepFool(max_iterations=20),
+            a2d.DBA(max_iterations=25),
+            a2d.DBA(max_iterations=25, distance=1e-6, source_step=0.9),  # nearly all proposals fail
+        )
+    ),
 ]
 
 

@@ -47,6 +47,7 @@ def test_reaches_given_targets(classifier, benign, attack):
     assert already.success.all()
 
 
+@pytest.mark.slow
 def test_nothing_left_to_move_costs_the_most_at_once():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     model.set_weights([np.zeros((4, 3)), np.array([9.0, 0, 0])])
@@ -85,7 +86,14 @@ def plain_pairs(evaluate, x, target, theta, gamma):
 
 @pytest.mark.parametrize(
     ("theta", "probabilities"),
-    [(1.0, False), (-1.0, False), (0.4, False), (1.0, True), (-0.4, True)],
+    [
+        (1.0, False),
+        (-0.4, True),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in ((-1.0, False), (0.4, False), (1.0, True))
+        ),
+    ],
 )
 def test_pairs_are_those_of_the_published_algorithm(classifier, benign, theta, probabilities):
     benign = benign[:15]
@@ -126,6 +134,7 @@ def test_random_targets_belong_to_the_input(classifier, benign):
     assert len(set((reached - label)[first.success[:40]] % 10)) >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", [JSMA(targeted=True), PairJSMA(gamma=0.5, targeted=True)])
 def test_lengths_are_fractions_of_the_range(model, classifier, benign, attack):
     inputs = keras.Input((8, 8, 1))

@@ -77,6 +77,7 @@ def test_exports(each_guarded, x, out, tmp_path):
     assert_equal(out, serve(tmp_path / "serving", x))
 
 
+@pytest.mark.slow
 def test_exports_what_was_loaded_and_never_called(exported, x, out):
     assert_equal(out, serve(exported, x))
 
@@ -123,6 +124,7 @@ def test_the_ensemble_of_the_paper_is_saved(guard_digits, x, attacks, tmp_path):
 BIMS = [a2d.BIM(eps_iter=0.002, max_iterations=150), a2d.BIM2(max_iterations=150)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -58,6 +58,7 @@ def test_is_kept_as_the_shortest_decimal(guarded):
     )
 
 
+@pytest.mark.slow
 def test_is_saved(guarded, narrow, tmp_path):
     guarded.save(tmp_path / "guarded.keras")
     loaded = keras.models.load_model(tmp_path / "guarded.keras")

@@ -98,7 +98,17 @@ class TestHash:
         digest = hashlib.sha256(b"".join(weights.tobytes() for weights in model.get_weights()))
         assert hash_weights(model) == int.from_bytes(digest.digest()[:8], "little", signed=True)
 
-    @pytest.mark.parametrize("make", [*PLAIN, *CHANGED.values()])
+    @pytest.mark.parametrize(
+        "make",
+        [
+            convolutional,
+            CHANGED["LoRA inside"],
+            *(
+                pytest.param(make, marks=pytest.mark.slow)
+                for make in (*PLAIN[1:], *list(CHANGED.values())[2:], CHANGED["LoRA"])
+            ),
+        ],
+    )
     def test_saving_keeps_it_and_any_weight_changes_it(self, make, tmp_path):
         model = make()
         model.save(tmp_path / "model.keras")

@@ -111,6 +111,7 @@ def wide(model):
     return Classifier(keras.Model(inputs, model((inputs + 1) / 4)), bounds=(-1.0, 3.0))
 
 
+@pytest.mark.slow
 def test_other_bounds_scale(classifier, wide, known, benign):
     results = []
     for target, scale in ((classifier, lambda x: x), (wide, lambda x: 4 * x - 1)):
@@ -192,6 +193,7 @@ def test_refuses_what_does_not_fit(labels_only, substitute, known, wide, benign)
         Transfer(substitute=substitute, attack="fgsm")
 
 
+@pytest.mark.slow
 def test_features_of_other_ranges(model, known, benign):
     """A substitute learns in the ranges of the classifier's features, and is saved with them."""
     low = np.resize(np.float32([-3, 0, 20]), (8, 8, 1))
