@@ -15,7 +15,7 @@ from a2d_keras.validation import require
 from a2d_keras.warn import warn
 
 _MIN_THRESHOLD = 3
-_TRIED_INPUTS = 128
+_TRIED_INPUTS = 16  # an eager gradient holds all activations
 _FLAT_SHARE = 0.5
 _RANDOM_SHARE = 0.5
 _SAME = 0.01  # of the range of an input's logits; more than rounding changes
