@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import a2d_keras as a2d
-from a2d_keras.detection.rules import RULES
 from a2d_keras.precision import native_bfloat16
 from benchmarks import (
     __main__,
@@ -110,7 +109,7 @@ def test_verdicts_are_counted_and_agree(tmp_path, monkeypatch):
     assert [row["median"] for row in differ] == [0, 0, 0]
     assert [row["at_most"] for row in gradients] == [0.5, 0.5, 0.4]
     assert all(0 < row["median"] < 1 for row in gradients)
-    assert {row["what"].split(", ")[-1] for row in gradients} == {*RULES}
+    assert {row["what"].split(", ")[-1] for row in gradients} == {*verdict_gradients.COST_RULES}
     assert next(row for row in gradients if "zscore" in row["what"])["median"] < 0.5
 
 
