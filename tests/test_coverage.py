@@ -432,7 +432,8 @@ def test_runs_on_the_digits_and_measures_again_only_what_changed(tmp_path, monke
     assert (about["benign inputs"], about["reported"], about["adapting inputs"]) == (60, 30, 60)
     assert list(about["attacks"]) == ["FGSM", "BIM-a", "C&W κ5"]
     rows = pd.DataFrame(results["verdicts"]).set_index(["group", "kind", "detector"])
-    for detector in ("Margin", "BoundaryDistance", "default", "BIM_d", "BL1", "BL2"):
+    assert ("attacks", "FGSM", "BIM_d") in rows.index  # the exact cost of nothing else: too slow
+    for detector in ("Margin", "BoundaryDistance", "default", "BL1", "BL2"):
         for group, kind in (("attacks", "FGSM"), ("changes", "blur"), ("8 bits", "C&W κ5")):
             assert (group, kind, detector) in rows.index
     assert rows.loc["attacks", "BIM-a", "BIM_d"]["auroc"] > 0.9
@@ -457,7 +458,7 @@ def test_runs_on_the_digits_and_measures_again_only_what_changed(tmp_path, monke
     ]
     kept = pd.DataFrame(json.loads((out / "results.json").read_text())["verdicts"])
     first = pd.DataFrame(results["verdicts"])
-    unchanged = [rows[rows["detector"] != "default"] for rows in (first, kept)]
+    unchanged = [rows[~rows["detector"].str.startswith("default")] for rows in (first, kept)]
     pd.testing.assert_frame_equal(*(rows.reset_index(drop=True) for rows in unchanged))
 
 
