@@ -34,7 +34,7 @@ def plain_lbfgs(model, images, c):
     def objective(flat, start, target):
         _, loss, slope = evaluate(flat, target)
         change = flat - start
-        return (change @ change) / 64 + c * loss, 2 * change / 64 + c * slope.numpy()
+        return (change @ change) / 64 + c * loss.numpy(), 2 * change / 64 + c * slope.numpy()
 
     def attack(start):
         target = tf.argsort(evaluate(start, tf.constant(0))[0])[-2]
