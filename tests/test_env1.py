@@ -28,6 +28,7 @@ pytestmark = pytest.mark.checkout
 ATTACKS = ["FGSM", "BIM-a", "JSMA", "C&W"]
 DEFENCES = ["JSMA_d", "BIM_d", "BIM2_d", "DBA_d"]
 DETECTORS = [*DEFENCES, "END", "Z-score", "BL1", "BL1 + noisy", "BL2", "BL2 + noisy"]
+OF_ENV2 = ["BL3", "BL3 + noisy", "BL4", "BL4 + noisy"]
 
 
 @pytest.fixture
@@ -203,7 +204,11 @@ def few_settings():
         settings,
         attacks={name: settings.attacks[name] for name in ("FGSM", "BIM-a")},
         defences=dict.fromkeys(("BIM_d", "again_d"), settings.defences["BIM_d"]),
-        baselines={"KD+BU": {"passes": 2, "bandwidth": 0.3}},
+        baselines={
+            "KD+BU": {"passes": 2, "bandwidth": 0.3},
+            "mutation testing": {"mutants": 5},
+            "Dissector": {"epochs": 1},
+        },
     )
 
 
@@ -273,7 +278,7 @@ def test_the_command_writes_everything_and_keeps_it(tmp_path, capsys):
     assert list(about["attacks"]) == ["FGSM", "BIM-a"]
     assert about["baselines"]["BL1"]["passes"] == 2
     rows = pd.DataFrame(results["auroc_paper"])
-    assert rows["detector"].unique().tolist() == ["BIM_d", "again_d", *DETECTORS[4:]]
+    assert rows["detector"].unique().tolist() == ["BIM_d", "again_d", *DETECTORS[4:], *OF_ENV2]
     easy = rows[(rows["attack"] == "BIM-a") & (rows["detector"] == "BIM_d")]
     assert easy["auroc"].item() > 0.95
     assert f"{easy['auroc'].item():.4f}" in printed
@@ -314,7 +319,8 @@ def test_compares_any_detectors(model, digits, few_settings, few_resamples, tmp_
 
 def test_every_baseline_is_in_env1_under_the_name_of_the_paper():
     found = detectors(RECORDS["mnist"].settings)
-    assert list(found) == [*DEFENCES, *(LABELS.get(name, name) for name in BASELINES)]
+    assert list(found) == [*DEFENCES, *sorted(LABELS.get(name, name) for name in BASELINES)]
+    assert [name for name in found if name in LABELS.values()] == ["BL1", "BL2", "BL3", "BL4"]
     assert found["BL1"].keywords == {"bandwidth": 1.2}
 
 
