@@ -30,7 +30,7 @@ def _layers():
 
 
 def _block(x, filters, strides):
-    """Two convolutions around which the input passes; a 1 × 1 convolution fits it to their shape."""
+    """Two convolutions, and the input added; a 1 × 1 convolution fits it to their shape."""
     y = layers.ReLU()(_convolution(x, filters, strides=strides))
     y = _convolution(y, filters)
     if strides > 1:

@@ -53,7 +53,9 @@ def train(name: str, data: Dataset, *, seed: int = 0) -> keras.Sequential:
     record, model = registry.find(name), build(name)
     trained = keras.Sequential([*record.augmentation(), model])
     steps = record.epochs * math.ceil(len(data.x_train) / record.batch_size)
-    trained.compile(record.optimizer(steps), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    trained.compile(
+        record.optimizer(steps), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     trained.fit(
         data.x_train,
         data.y_train,

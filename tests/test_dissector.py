@@ -6,8 +6,9 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 from a2d_keras import BIM, Classifier
-from baselines.dissector.detector import Dissector, Growth, snapshot_validity
+from baselines.dissector.detector import Dissector
 from baselines.dissector.hidden import MAX_VALUES, Hidden, pooled
+from baselines.dissector.validity import Growth, snapshot_invalidity
 from models import imagenet, zoo
 
 pytestmark = pytest.mark.checkout
@@ -63,7 +64,7 @@ def test_a_snapshot_is_valid_above_one_half_only_if_it_agrees(fitted, kinds):
         np.testing.assert_array_equal(invalidity < 0.5, agrees)
         assert (invalidity[:, -1] < 0.5).all()
         for column, logits in zip(invalidity.T, snapshots, strict=True):
-            np.testing.assert_allclose(1 - column, snapshot_validity(logits, label), atol=1e-12)
+            np.testing.assert_array_equal(column, snapshot_invalidity(logits, label))
         scores = fitted.score(x)
         assert ((scores > 0) & (scores < 1)).all()
 
@@ -75,8 +76,9 @@ def test_tells_adversarial_digits(fitted, kinds):
 
 
 def test_a_sure_classifier_still_ranks_its_inputs(fitted, kinds):
-    logits = np.array([[1000.0, 0.0], [900.0, 0.0], [50.0, 0.0]])
-    assert (snapshot_validity(logits, [0, 0, 0]) == 1).all()  # rounded
+    logits = np.array([[700.0, 0.0], [600.0, 0.0], [50.0, 0.0]])
+    found = snapshot_invalidity(logits, [0, 0, 0])
+    assert 0 < found[0] < found[1] < found[2] < 1e-16
     last = fitted.characteristics(kinds[0])[:, -1]
     assert len(np.unique(last)) == 200
 

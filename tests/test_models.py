@@ -60,9 +60,13 @@ def test_offline_and_absent(monkeypatch):
 
 
 def test_refuses_other_names():
-    with pytest.raises(ValueError, match="digits, mnist, cifar10, lenet5, resnet20. Received: 'svhn'"):
+    with pytest.raises(
+        ValueError, match="digits, mnist, cifar10, lenet5, resnet20. Received: 'svhn'"
+    ):
         datasets.load("svhn")
-    with pytest.raises(ValueError, match="digits, mnist, cifar10, lenet5, resnet20. Received: 'svhn'"):
+    with pytest.raises(
+        ValueError, match="digits, mnist, cifar10, lenet5, resnet20. Received: 'svhn'"
+    ):
         zoo.build("svhn")
 
 

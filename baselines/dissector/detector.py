@@ -10,82 +10,16 @@ import dataclasses
 import keras
 import numpy as np
 from keras import layers
-from scipy.special import expit
 
 from a2d_keras import Classifier
-from a2d_keras.validation import require_choice, require_whole
+from a2d_keras.validation import require_whole
 from baselines.base import Baseline
 from baselines.digests import digest
 from baselines.dissector.hidden import Hidden
+from baselines.dissector.validity import Growth, snapshot_invalidity
 
 _BATCH = 128
-_GROWTHS = ("linear", "logarithmic", "exponential")
 _NUMBERS = ("epochs", "seed")
-
-
-@dataclasses.dataclass(frozen=True)
-class Growth:
-    """How the weight w of a snapshot grows with its place x = 1, 2, …
-
-    Args:
-        kind: "linear" (w = αx + 1), "logarithmic" (w = α log(βx + 1) + 1) or "exponential"
-            (w = α exp(βx) + 1). If α is zero, w is x, log x or exp(βx). The logarithmic growth
-            with β = 0 is α log x + 1.
-        alpha: α. Defaults to 0.
-        beta: β. Defaults to 1, so that by default each weight is e times the one before.
-
-    Raises:
-        ValueError: If `kind` is another word.
-
-    Examples:
-        >>> print(Growth().weights(3).round(2))
-        [ 2.72  7.39 20.09]
-        >>> print(Growth("linear", alpha=2).weights(3))
-        [3. 5. 7.]
-    """
-
-    kind: str = "exponential"
-    alpha: float = 0.0
-    beta: float = 1.0
-
-    def __post_init__(self):
-        require_choice("kind", self.kind, _GROWTHS)
-
-    def weights(self, count):
-        """Compute the weights of snapshots.
-
-        Args:
-            count: The number of snapshots.
-
-        Returns:
-            The weights, float64, (count,).
-        """
-        x = np.arange(1, count + 1, dtype="float64")
-        if self.kind == "linear":
-            grown = x
-        elif self.kind == "exponential":
-            grown = np.exp(self.beta * x)
-        else:
-            grown = np.log(self.beta * x + 1) if self.alpha and self.beta else np.log(x)
-        return self.alpha * grown + 1 if self.alpha else grown
-
-
-def snapshot_validity(logits, labels):
-    """Compute how much a snapshot supports a label: s_l / (s_l + the largest other s), s the softmax.
-
-    Args:
-        logits: The logits of the snapshot, float, (n, classes).
-        labels: The labels that the classifier predicts, int, (n,).
-
-    Returns:
-        The validity, float64, (n,), above ½ if and only if the snapshot's largest class is the
-        label.
-
-    Examples:
-        >>> print(snapshot_validity(np.log([[0.6, 0.3, 0.1], [0.6, 0.2, 0.2]]), [0, 1]).round(3))
-        [0.667 0.25 ]
-    """
-    return expit(_lead(logits, labels))
 
 
 class Dissector(Baseline):
@@ -94,10 +28,9 @@ class Dissector(Baseline):
     A sub-model is the classifier up to a hidden layer, and one dense layer from there to the
     classes. Only the dense layer learns, by Adam on the classes of training inputs, starting from
     zero. The snapshots of an input are the predictions of the sub-models, and of the classifier.
-    Its characteristics are 1 − `snapshot_validity` of each, since a number near 0 keeps the digits
-    that one near 1 loses. The score is their mean, weighted by the `growth`: 1 − PV, where PV is
-    the paper's validity degree. `fit` learns nothing. The dense layers learn once, when the first
-    input is judged.
+    Its characteristics are the invalidities of the snapshots, 1 − the paper's validity. The score
+    is their mean, weighted by the `growth`: 1 − PV, where PV is the paper's validity degree. `fit`
+    learns nothing. The dense layers learn once, when the first input is judged.
 
     Args:
         model: A built Sequential or Functional classifier with one input, as `a2d_keras.Classifier`
@@ -161,7 +94,7 @@ class Dissector(Baseline):
         }
 
     def characteristics(self, x, *, benign=None):
-        """Compute 1 − the validity of each snapshot.
+        """Compute the invalidity of each snapshot.
 
         Args:
             x: Inputs, float32, (n, *input shape).
@@ -170,15 +103,17 @@ class Dissector(Baseline):
         Returns:
             The characteristics, float64, (n, snapshots), each in (0, 1).
         """
+        if not len(x):
+            return np.empty((0, len(self.names) + 1))
         snapshots = self.snapshots(x)
         labels = snapshots[-1].argmax(axis=-1)
-        return np.stack([expit(-_lead(logits, labels)) for logits in snapshots], axis=1)
+        return np.stack([snapshot_invalidity(each, labels) for each in snapshots], axis=1)
 
     def snapshots(self, x):
         """Predict with the sub-models, and with the classifier.
 
         Args:
-            x: Inputs, float32, (n, *input shape).
+            x: Inputs, float32, (n, *input shape); one or more.
 
         Returns:
             The logits of each snapshot, a list of float64 arrays, (n, classes).
@@ -187,7 +122,7 @@ class Dissector(Baseline):
         features = self._hidden.activations(x)
         pairs = zip(features, self._heads(), strict=True)
         found = [a.astype("float64") @ kernel + bias for a, (kernel, bias) in pairs]
-        starts = range(0, max(1, len(x)), _BATCH)
+        starts = range(0, len(x), _BATCH)
         own = [self._classifier.logits(x[start : start + _BATCH]) for start in starts]
         return [*found, np.concatenate(own).astype("float64")]
 
@@ -250,14 +185,6 @@ class Dissector(Baseline):
             for rows in order.reshape(-1, size):
                 trained.train_on_batch(features[rows], y[rows])
         return tuple(trained.get_weights())
-
-
-def _lead(logits, labels):
-    """Subtract the largest other logit from that of the label: the log odds of the validity."""
-    logits, rows = np.array(logits, "float64"), np.arange(len(labels))
-    own = logits[rows, labels]
-    logits[rows, labels] = -np.inf
-    return own - logits.max(axis=-1)
 
 
 def _require_labels(y, inputs, classes):

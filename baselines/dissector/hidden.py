@@ -27,12 +27,14 @@ _PASSIVE = (
 class Hidden:
     """The pooled activations of hidden layers, as functions of the input.
 
-    By default these are the last layer at each resolution, and every dense layer with the activation
-    that follows it, as far as they come before the last layer with weights. Layers that only scale, move, drop or summarise values do not count,
-    such as Flatten, Dropout and global pooling. On LeNet-5 this is all that Dissector's authors
-    take, and the first convolution. An activation of more than 2,048 values is averaged over the
-    cells of a grid with 4, 2 or 1 cells a side, the first that makes it small enough. That is ours:
-    the authors pool less, and train heads of up to 0.4 billion weights.
+    By default these are the last layer at each resolution, and every dense layer with what follows
+    it, up to the last layer with weights, which gives the outputs. Layers that only scale, move,
+    drop or summarise values, such as Flatten, Dropout and global pooling, do not count. On LeNet-5
+    these are the four layers that Dissector's authors take, and the two convolutions.
+
+    An activation of more than 2,048 values is averaged over the cells of a grid with 4, 2 or 1
+    cells a side, the first that makes it small enough. That is ours: the authors pool less, and
+    train heads of up to 0.4 billion weights.
 
     Args:
         model: A built Sequential or Functional classifier with one input. Layers of the models
@@ -50,7 +52,7 @@ class Hidden:
             that of no layer, or a name that of several; or if a layer's size is open.
 
     Examples:
-        >>> stack = [keras.Input((28, 28, 1)), layers.Conv2D(64, 5, name="a"), layers.ReLU(name="b")]
+        >>> stack = [keras.Input((28, 28, 1)), layers.Conv2D(64, 5), layers.ReLU(name="b")]
         >>> stack += [layers.MaxPooling2D(name="c"), layers.Flatten(), layers.Dense(9, name="d")]
         >>> hidden = Hidden(keras.Sequential([*stack, layers.Dense(4), layers.Softmax()]))
         >>> hidden.names
@@ -85,7 +87,7 @@ class Hidden:
         """Compute the pooled activations of all layers.
 
         Args:
-            x: Inputs, float32, (n, *input shape).
+            x: Inputs, float32, (n, *input shape); one or more.
 
         Returns:
             The activations, flattened, a list of float32 arrays, (n, values).
@@ -124,7 +126,7 @@ class Hidden:
 
 
 def pooled(activations):
-    """Average activations over the cells of a grid, if they are large, and flatten them. Graph code.
+    """Average activations over a grid of cells, if they are large, and flatten them. Graph code.
 
     Cell i of g along a side of s values holds the values from ⌊i s / g⌋ up to ⌈(i + 1) s / g⌉.
 
@@ -216,6 +218,5 @@ def _place(outputs, chosen):
 
 
 def _in_batches(function, x):
-    starts = range(0, max(1, len(x)), _BATCH)  # one batch at least, which gives the shapes
-    parts = [function(tf.constant(x[start : start + _BATCH])) for start in starts]
+    parts = [function(tf.constant(x[i : i + _BATCH])) for i in range(0, len(x), _BATCH)]
     return [np.concatenate(part) for part in zip(*parts, strict=True)]

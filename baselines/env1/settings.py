@@ -6,7 +6,12 @@ from a2d_keras import DeepFool
 from baselines.comparison import Halves
 from baselines.registry import BASELINES
 
-LABELS = {"KD+BU": "BL1", "LID": "BL2", "mutation testing": "BL3", "Dissector": "BL4"}  # the paper's names of the baselines
+LABELS = {
+    "KD+BU": "BL1",
+    "LID": "BL2",
+    "mutation testing": "BL3",
+    "Dissector": "BL4",
+}  # the paper's names of the baselines
 FIGURE_3 = Halves(
     defence="JSMA_d",
     kinds=("benign", "FGSM", "BIM-a", "DeepFool", "C&W"),

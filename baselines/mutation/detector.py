@@ -7,7 +7,6 @@ damage to the classifier's weights changes its label more often than that of a b
 
 import numbers
 
-import keras  # noqa: F401 (for the example)
 import numpy as np
 
 from a2d_keras.validation import require_choice, require_whole
@@ -52,6 +51,7 @@ class MutationTesting(Baseline):
             of range. When inputs are judged: if too few mutants are accurate.
 
     Examples:
+        >>> import keras
         >>> keras.utils.set_random_seed(0)
         >>> stack = [keras.Input((2,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(2)]
         >>> model = keras.Sequential(stack)

@@ -1,16 +1,14 @@
 """The mutation operators: small random damage to the weights of a classifier.
 
-Wang, Dong, Sun, Wang and Zhang 2019, "Adversarial Sample Detection for Deep Neural Network through
-Model Mutation Testing", Table 1, in the details as its authors' code has them. A *unit* is one output
-channel of a convolution or one output of a dense layer. It owns its incoming weights, the column of
-a matrix, and a bias. Batch normalization has parameters but no units.
+Wang et al. 2019; see `baselines.mutation.detector`. The details are those of the authors' code. A
+*unit* is one output channel of a convolution, or one output of a dense layer. It owns its incoming
+weights and its bias. Batch normalization has parameters but no units.
 """
 
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import keras
 import numpy as np
 from keras import layers
 
@@ -43,6 +41,7 @@ def parameters(model):
         A list of `keras.Variable`s, in the order of the layers.
 
     Examples:
+        >>> import keras
         >>> stack = [keras.Input((3,)), layers.Dense(2), layers.BatchNormalization()]
         >>> [variable.name for variable in parameters(keras.Sequential(stack))]
         ['kernel', 'bias', 'gamma', 'beta']
@@ -66,6 +65,7 @@ def units(model):
         ValueError: If a kernel is not a parameter itself, as after `enable_lora` or `quantize`.
 
     Examples:
+        >>> import keras
         >>> stack = [keras.Input((8, 8, 1)), layers.Conv2D(6, 3), layers.Flatten(), layers.Dense(4)]
         >>> units(keras.Sequential(stack))
         [Units(kernel=0, bias=1, count=6), Units(kernel=2, bias=3, count=4)]

@@ -1,7 +1,6 @@
-"""The sequential probability ratio test of BL3: is an input's label change rate above a threshold?
+"""The sequential probability ratio test of BL3: is a label change rate above a threshold?
 
-Wang et al. 2019, Section 3.3, after Wald 1945. Mutants vote one after the other, until the votes are
-clear.
+Wang et al. 2019, after Wald 1945. Mutants vote one after the other until the votes are clear.
 """
 
 import math
