@@ -307,6 +307,9 @@ def test_compares_any_detectors(model, digits, few_settings, few_resamples, tmp_
         options=Options(limit=40),
     )
     assert {*chosen} <= {*found.tables["auroc_held_out"]["detector"]}
+    taught = found.tables["transfer"].groupby("detector")["fitted_on"].unique()
+    assert all(taught[name].tolist() == ["BIM-a"] for name in {"BL1", "BL2"} & {*chosen})
+    assert all(taught[name].tolist() == ["none"] for name in {"BL3", "BL4"} & {*chosen})
     assert ("table_3" in found.tables) == (kept == "defences")
     assert "figure_3" not in found.tables
     names = {path.name for path in tmp_path.iterdir()}
