@@ -33,12 +33,16 @@ class Baseline(abc.ABC):
 
     Attributes:
         name: The name in tables and registries. Each subclass has its own.
+        supervised: Whether it learns from adversarial inputs. True by default.
+        passes: Forward passes that a verdict takes beside the prediction. 0 by default.
 
     Raises:
         ValueError: If a parameter is out of range.
     """
 
     name: ClassVar[str]
+    supervised: ClassVar[bool] = True
+    passes: int = 0
 
     def __init__(self, model, *, seed=0):
         require_whole("seed", seed, minimum=0)

@@ -4,9 +4,22 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
 from a2d_keras import Attack
+
+
+def adam(steps: int) -> keras.optimizers.Optimizer:
+    """Make Adam, whose rate falls from 1e-3 to zero on a cosine.
+
+    Args:
+        steps: The number of steps.
+
+    Returns:
+        The optimizer.
+    """
+    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps))
 
 
 class Dataset(NamedTuple):
@@ -48,6 +61,9 @@ class Record:
         layers: A function without arguments that returns the layers of the classifier, from the
             input on.
         epochs: Epochs of training.
+        batch_size: Inputs in a step of training. Defaults to 128.
+        optimizer: A function that takes the number of steps and returns the optimizer. Defaults
+            to `adam`.
         augmentation: A function without arguments that returns the layers that change images in
             training only. Defaults to no layers.
         settings: The `Settings`.
@@ -60,6 +76,8 @@ class Record:
     load: Callable[[str | None], Dataset]
     layers: Callable[[], list[Any]]
     epochs: int
+    batch_size: int = 128
+    optimizer: Callable[[int], keras.optimizers.Optimizer] = adam
     augmentation: Callable[[], list[Any]] = list
     settings: Settings
     bundled: bool = False

@@ -23,7 +23,7 @@ def build(name: str) -> keras.Sequential:
     """Build the untrained classifier of one data set.
 
     Args:
-        name: The data set, one of `models.datasets.NAMES`.
+        name: The data set, a name that `models.registry.find` knows.
 
     Returns:
         A `keras.Sequential` with images in [0, 1] as inputs and class probabilities as outputs.
@@ -39,10 +39,10 @@ def build(name: str) -> keras.Sequential:
 
 
 def train(name: str, data: Dataset, *, seed: int = 0) -> keras.Sequential:
-    """Train a classifier from scratch with Adam. The rate falls from 1e-3 to zero on a cosine.
+    """Train a classifier from scratch, as its record says.
 
     Args:
-        name: The data set, one of `models.datasets.NAMES`.
+        name: The data set, a name that `models.registry.find` knows.
         data: A `models.datasets.Dataset`. Its test half only reports progress.
         seed: Seed of the weights, the shuffling, the augmentation and the dropout. Defaults to 0.
 
@@ -52,14 +52,14 @@ def train(name: str, data: Dataset, *, seed: int = 0) -> keras.Sequential:
     keras.utils.set_random_seed(seed)
     record, model = registry.find(name), build(name)
     trained = keras.Sequential([*record.augmentation(), model])
-    steps = record.epochs * math.ceil(len(data.x_train) / 128)
-    rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
-    optimizer = keras.optimizers.Adam(rate)
-    trained.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    steps = record.epochs * math.ceil(len(data.x_train) / record.batch_size)
+    trained.compile(
+        record.optimizer(steps), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     trained.fit(
         data.x_train,
         data.y_train,
-        batch_size=128,
+        batch_size=record.batch_size,
         epochs=record.epochs,
         validation_data=(data.x_test, data.y_test),
         verbose=2,
@@ -71,7 +71,7 @@ def save(name: str, model: keras.Model, data: Dataset) -> dict[str, Any]:
     """Save the weights of a trained classifier, and their entry in the manifest.
 
     Args:
-        name: The data set, one of `models.datasets.NAMES`.
+        name: The data set, a name that `models.registry.find` knows.
         model: The trained model.
         data: The `models.datasets.Dataset` it was trained on.
 
@@ -97,7 +97,7 @@ def load(name: str) -> keras.Sequential:
     """Load a trained classifier from `models/weights/`.
 
     Args:
-        name: The data set, one of `models.datasets.NAMES`.
+        name: The data set, a name that `models.registry.find` knows.
 
     Returns:
         The trained `keras.Sequential`.
@@ -130,7 +130,7 @@ def load_or_train(name: str, data: Dataset) -> keras.Sequential:
     """Load a classifier. If it was never trained, train and save it first.
 
     Args:
-        name: The data set, one of `models.datasets.NAMES`.
+        name: The data set, a name that `models.registry.find` knows.
         data: A `models.datasets.Dataset`.
 
     Returns:

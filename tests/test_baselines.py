@@ -9,7 +9,7 @@ from a2d_keras import BIM, Classifier
 from baselines.base import RegressionBaseline
 from baselines.noise import gaussian_noise
 from baselines.registry import BASELINES
-from models import zoo
+from models import registry, zoo
 
 pytestmark = pytest.mark.checkout
 
@@ -17,6 +17,13 @@ pytestmark = pytest.mark.checkout
 @pytest.fixture(scope="module", params=BASELINES)
 def baseline(request):
     return BASELINES[request.param]
+
+
+@pytest.fixture(scope="module")
+def make(baseline, digits):
+    """Make the baseline of a model, as Env1 makes it for the digits."""
+    options = registry.find("digits").settings.baselines.get(baseline.name, {})
+    return lambda model, **more: baseline.from_data(model, digits, **options, **more)
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +36,8 @@ def kinds(digits, model):
 
 
 @pytest.fixture(scope="module")
-def fitted(baseline, model, digits, kinds):
-    return baseline.from_data(model, digits).fit(*(x[:100] for x in kinds))
+def fitted(make, model, kinds):
+    return make(model).fit(*(x[:100] for x in kinds))
 
 
 def test_adversarial_inputs_score_higher(fitted, kinds):
@@ -46,8 +53,8 @@ def test_no_inputs_have_no_scores(fitted, kinds):
     assert fitted.score(kinds[0][:0]).shape == (0,)
 
 
-def test_fits_characteristics_that_were_computed_before(baseline, fitted, model, digits, kinds):
-    again = baseline.from_data(model, digits)
+def test_fits_characteristics_that_were_computed_before(make, fitted, model, kinds):
+    again = make(model)
     tables = [again.characteristics(x[:100], benign=kinds[0][:100]) for x in kinds]
     assert again.fit_characteristics(*tables) is again
     expected = [fitted.score_characteristics(table) for table in tables]
@@ -106,21 +113,30 @@ def test_refuses_a_missing_file(baseline, model, tmp_path):
 
 
 @pytest.mark.parametrize("use", ["score", "score_characteristics", "save"])
-def test_refuses_to_work_before_fit(baseline, model, digits, use, tmp_path):
+def test_refuses_to_work_before_fit(make, model, digits, use, tmp_path):
     given = tmp_path / "file" if use == "save" else digits.x_test[:8]
     with pytest.raises(ValueError, match="Call `fit` first.* Received: "):
-        getattr(baseline.from_data(model, digits), use)(given)
+        getattr(make(model), use)(given)
 
 
-def test_refuses_a_bad_seed(baseline, model, digits):
+def test_refuses_a_bad_seed(make, model):
     with pytest.raises(ValueError, match="`seed` must be a whole number, at least 0. Received: -1"):
-        baseline.from_data(model, digits, seed=-1)
+        make(model, seed=-1)
 
 
 def test_refuses_too_few_inputs(fitted, kinds):
     table = fitted.characteristics(kinds[0], benign=kinds[0])
     with pytest.raises(ValueError, match="at least 5 inputs of each kind.* Received: .160, 160, 4"):
         fitted.fit_characteristics(table, table, table[:4])
+
+
+def test_says_what_it_learns_from(make, fitted, model, kinds):
+    tables = [fitted.characteristics(x[:50], benign=kinds[0][:50]) for x in kinds]
+    again = make(model).fit_characteristics(*tables)
+    other = make(model).fit_characteristics(tables[0], tables[2], tables[1])
+    scores = [each.score_characteristics(tables[2]) for each in (again, other)]
+    assert np.array_equal(*scores) != fitted.supervised
+    assert fitted.passes >= 0
 
 
 def test_every_baseline_has_a_name_of_its_own():

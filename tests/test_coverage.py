@@ -48,7 +48,11 @@ def few_settings():
         settings,
         attacks={"FGSM": settings.attacks["FGSM"], "BIM-a": quick},
         strong={"C&W κ5": quick},
-        baselines={"KD+BU": {"passes": 2, "bandwidth": 0.3}},
+        baselines={
+            "KD+BU": {"passes": 2, "bandwidth": 0.3},
+            "mutation testing": {"mutants": 5},
+            "Dissector": {"epochs": 1},
+        },
     )
 
 
@@ -442,7 +446,9 @@ def test_runs_on_the_digits_and_measures_again_only_what_changed(tmp_path, monke
     price = pd.DataFrame(results["price"]).set_index("detector")
     assert price.loc["BIM_d", "forward"] > 20
     assert tuple(price.loc["BoundaryDistance"]) == (0, 1)
-    assert price.loc["BL1", "forward"] == 2
+    assert tuple(price.loc[["BL1", "BL2", "BL3", "BL4"], "forward"]) == (2, 0, 5, 0)
+    assert "BL2, same attack" in price.index
+    assert not {"BL3, same attack", "BL4, same attack"} & {*price.index}
 
     damaged = out / "checkpoints" / "FGSM BIM_d.h5"
     damaged.write_bytes(damaged.read_bytes()[:-1])

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.checkout
 ATTACKS = ["FGSM", "BIM-a", "JSMA", "C&W"]
 DEFENCES = ["JSMA_d", "BIM_d", "BIM2_d", "DBA_d"]
 DETECTORS = [*DEFENCES, "END", "Z-score", "BL1", "BL1 + noisy", "BL2", "BL2 + noisy"]
+OF_ENV2 = ["BL3", "BL3 + noisy", "BL4", "BL4 + noisy"]
 
 
 @pytest.fixture
@@ -204,7 +205,11 @@ def few_settings():
         settings,
         attacks={name: settings.attacks[name] for name in ("FGSM", "BIM-a")},
         defences=dict.fromkeys(("BIM_d", "again_d"), settings.defences["BIM_d"]),
-        baselines={"KD+BU": {"passes": 2, "bandwidth": 0.3}},
+        baselines={
+            "KD+BU": {"passes": 2, "bandwidth": 0.3},
+            "mutation testing": {"mutants": 5},
+            "Dissector": {"epochs": 1},
+        },
     )
 
 
@@ -274,7 +279,7 @@ def test_the_command_writes_everything_and_keeps_it(tmp_path, capsys):
     assert list(about["attacks"]) == ["FGSM", "BIM-a"]
     assert about["baselines"]["BL1"]["passes"] == 2
     rows = pd.DataFrame(results["auroc_paper"])
-    assert rows["detector"].unique().tolist() == ["BIM_d", "again_d", *DETECTORS[4:]]
+    assert rows["detector"].unique().tolist() == ["BIM_d", "again_d", *DETECTORS[4:], *OF_ENV2]
     easy = rows[(rows["attack"] == "BIM-a") & (rows["detector"] == "BIM_d")]
     assert easy["auroc"].item() > 0.95
     assert f"{easy['auroc'].item():.4f}" in printed
@@ -303,6 +308,9 @@ def test_compares_any_detectors(model, digits, few_settings, few_resamples, tmp_
         options=Options(limit=40),
     )
     assert {*chosen} <= {*found.tables["auroc_held_out"]["detector"]}
+    taught = found.tables["transfer"].groupby("detector")["fitted_on"].unique()
+    assert all(taught[name].tolist() == ["BIM-a"] for name in {"BL1", "BL2"} & {*chosen})
+    assert all(taught[name].tolist() == ["none"] for name in {"BL3", "BL4"} & {*chosen})
     assert ("table_3" in found.tables) == (kept == "defences")
     assert "figure_3" not in found.tables
     names = {path.name for path in tmp_path.iterdir()}
@@ -315,7 +323,8 @@ def test_compares_any_detectors(model, digits, few_settings, few_resamples, tmp_
 
 def test_every_baseline_is_in_env1_under_the_name_of_the_paper():
     found = detectors(RECORDS["mnist"].settings)
-    assert list(found) == [*DEFENCES, *(LABELS.get(name, name) for name in BASELINES)]
+    assert list(found) == [*DEFENCES, *sorted(LABELS.get(name, name) for name in BASELINES)]
+    assert [name for name in found if name in LABELS.values()] == ["BL1", "BL2", "BL3", "BL4"]
     assert found["BL1"].keywords == {"bandwidth": 1.2}
 
 

@@ -60,15 +60,22 @@ def test_offline_and_absent(monkeypatch):
 
 
 def test_refuses_other_names():
-    with pytest.raises(ValueError, match="digits, mnist, cifar10. Received: 'svhn'"):
+    with pytest.raises(
+        ValueError, match="digits, mnist, cifar10, lenet5, resnet20. Received: 'svhn'"
+    ):
         datasets.load("svhn")
-    with pytest.raises(ValueError, match="digits, mnist, cifar10. Received: 'svhn'"):
+    with pytest.raises(
+        ValueError, match="digits, mnist, cifar10, lenet5, resnet20. Received: 'svhn'"
+    ):
         zoo.build("svhn")
 
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("digits", 38_282), ("mnist", 1_218_634), ("cifar10", 2_915_114)],
+    [
+        *(("digits", 38_282), ("mnist", 1_218_634), ("cifar10", 2_915_114)),
+        *(("lenet5", 61_706), ("resnet20", 274_042)),
+    ],
 )
 def test_architectures(name, parameters):
     model = zoo.build(name)

@@ -119,7 +119,7 @@ def _page(out, results, comparison):
     return environment.from_string(template.read_text()).render(
         **results,
         defences=comparison.measurements.test.defences,
-        baselines=list(comparison.measurements.baselines),
+        supervised=[n for n, each in comparison.measurements.baselines.items() if each.supervised],
         halves=comparison.options.halves,
         images=[path.name for path in out.glob("*.png")],
         image=lambda name: _embedded(out / name),

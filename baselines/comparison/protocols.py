@@ -113,7 +113,7 @@ def transfer(measurements):
 
     Returns:
         A `pandas.DataFrame` with a row for each detector, attack that it was fitted on and attack
-        that it is scored on: `detector`, `fitted_on` ("none" for an ensemble that learns from
+        that it is scored on: `detector`, `fitted_on` ("none" for a detector that learns from
         benign inputs only), `attack`, `auroc`, `low`, `high`.
     """
     test, protocol = measurements.test, held_out(measurements)
@@ -131,7 +131,8 @@ def transfer(measurements):
                 )
         for name, (fitted, _) in protocol.splits.items():
             rows = fitted, fitted & fooled
-            found[name, attack] = _baseline_scores(measurements, name, attack, rows)
+            fitted_on = attack if measurements.baselines[name].supervised else "none"
+            found[name, fitted_on] = _baseline_scores(measurements, name, attack, rows)
     rows = []
     for (detector, fitted_on), score in found.items():
         for attack, fooled in test.fooled.items():

@@ -225,15 +225,18 @@ def _by_baselines(work, kinds, data, settings):
             )
             for kind, attack in attacks.items()
         }
-        passes = baseline.parameters().get("passes", 0)
         _fit(baseline, rows, noisy, kinds, _FITTED_ON)
-        found[name] = Detector(_by_score(baseline, rows), passes, 0, benign_only=False)
+        price = baseline.passes, 0
+        verdicts = _by_score(baseline, rows)
+        found[name] = Detector(verdicts, *price, benign_only=not baseline.supervised)
+        if not baseline.supervised:
+            continue
         known = {}
         for attack, kind in kinds.attacks.items():
             if kind.first.sum() >= MIN_EXAMPLES:
                 _fit(baseline, rows, noisy, kinds, attack)
                 known[attack] = _by_score(baseline, rows)[attack]
-        found[name + SAME_ATTACK] = Detector(known, passes, 0, benign_only=False)
+        found[name + SAME_ATTACK] = Detector(known, *price, benign_only=False)
     return found
 
 

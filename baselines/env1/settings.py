@@ -6,7 +6,12 @@ from a2d_keras import DeepFool
 from baselines.comparison import Halves
 from baselines.registry import BASELINES
 
-LABELS = {"KD+BU": "BL1", "LID": "BL2"}  # the paper's names of the baselines
+LABELS = {
+    "KD+BU": "BL1",
+    "LID": "BL2",
+    "mutation testing": "BL3",
+    "Dissector": "BL4",
+}  # the paper's names of the baselines
 FIGURE_3 = Halves(
     defence="JSMA_d",
     kinds=("benign", "FGSM", "BIM-a", "DeepFool", "C&W"),
@@ -27,7 +32,7 @@ def detectors(settings):
 
 
 def rivals(settings):
-    """List every baseline in the registry, under the paper's names.
+    """List every baseline in the registry, under the paper's names and in their order.
 
     Args:
         settings: The `models.record.Settings`.
@@ -35,9 +40,10 @@ def rivals(settings):
     Returns:
         A dict from the name to a function that makes the baseline from a model and its data.
     """
-    return {
+    makers = {
         LABELS.get(name, name): functools.partial(
             baseline.from_data, **settings.baselines.get(name, {})
         )
         for name, baseline in BASELINES.items()
     }
+    return dict(sorted(makers.items()))
