@@ -1,6 +1,7 @@
 """CLEVER: the score, against closed forms and ART, and the suite on a few digits."""
 
 import dataclasses
+import types
 
 import keras
 import numpy as np
@@ -22,12 +23,6 @@ pytestmark = pytest.mark.checkout
 
 DUAL = {"1": np.inf, "2": 2, "inf": 1}
 FEW = {"samples": 4, "maxima": 5}
-
-
-def outputs(model, x, *, logits):
-    """The model's probabilities, or its logits up to a constant, from its own softmax."""
-    probabilities = model(x)
-    return tf.math.log(probabilities) if logits else probabilities
 
 
 @pytest.fixture(scope="module")
@@ -60,31 +55,32 @@ class TestScore:
 
     @pytest.mark.parametrize("norm", DUAL)
     @pytest.mark.parametrize("logits", [True, False], ids=["logits", "probabilities"])
-    def test_measures_gradients_of_the_model(self, model, benign, norm, logits):
+    def test_measures_gradients_of_the_model(self, smooth, norm, logits):
         """In a tiny ball all points are the input, and its gradient is the limit."""
-        x = benign[:3]
+        x = np.random.default_rng(0).random((2, 5), "float32")
         name = "logits" if logits else "probabilities"
         options = CleverOptions(outputs=name, norm=norm, radius=1e-6, **FEW)
-        found = Clever(Classifier(model), options=options)(x)
-        with tf.GradientTape() as tape:
-            inputs = tf.constant(x)
+        found = Clever(Classifier(smooth), options=options)(x)
+        inputs = tf.constant(x)
+        with tf.GradientTape(persistent=True) as tape:
             tape.watch(inputs)
-            values = outputs(model, inputs, logits=logits)
-        jacobian = tape.batch_jacobian(values, inputs).numpy().reshape(len(x), 10, -1)
-        order = np.argsort(-values.numpy(), axis=1)
-        for i, (first, *others) in enumerate(order):
-            leads = values.numpy()[i, first] - values.numpy()[i, others]
-            np.testing.assert_allclose(found.leads[i], leads, rtol=1e-4)
-            gradients = jacobian[i, first] - jacobian[i, others]
-            lengths = np.linalg.norm(gradients, ord=DUAL[norm], axis=1)
-            np.testing.assert_allclose(found.limits[i], lengths, rtol=2e-3)
+            values = smooth(inputs)
+            values = tf.math.log(values) if logits else values  # logits up to a constant
+            columns = tf.unstack(values, axis=1)
+        gradients = np.stack([tape.gradient(column, inputs) for column in columns], axis=1)
+        for row, value, gradient in zip(range(2), values.numpy(), gradients, strict=True):
+            first, *others = np.argsort(-value)
+            np.testing.assert_allclose(found.leads[row], value[first] - value[others], rtol=1e-4)
+            lengths = np.linalg.norm(gradient[first] - gradient[others], ord=DUAL[norm], axis=1)
+            np.testing.assert_allclose(found.limits[row], lengths, rtol=1e-3)
 
-    def test_belongs_to_the_input_and_not_to_its_batch(self, classifier, benign):
+    def test_belongs_to_the_input_and_not_to_its_batch(self, smooth):
+        x, classifier = np.random.default_rng(0).random((3, 5), "float32"), Classifier(smooth)
         clever = Clever(classifier, options=CleverOptions(**FEW))
-        together = clever(benign[:3])
-        alone = [clever(benign[i : i + 1]).maxima[0] for i in range(3)]
+        together = clever(x)
+        alone = [clever(x[i : i + 1]).maxima[0] for i in range(3)]
         np.testing.assert_array_equal(together.maxima, alone)
-        other = Clever(classifier, options=CleverOptions(seed=1, **FEW))(benign[:1])
+        other = Clever(classifier, options=CleverOptions(seed=1, **FEW))(x[:1])
         assert (other.maxima != together.maxima[:1]).all()
 
     def test_looks_at_no_point_outside_the_bounds(self):
@@ -105,13 +101,14 @@ class TestScore:
         options = CleverOptions(radius=2.5, capped=True)
         assert Clever(classifier, options=options)(x).scores == 2.5
 
-    def test_a_pool_is_drawn_from_with_replacement(self, classifier, benign):
+    def test_a_pool_is_drawn_from_with_replacement(self, smooth):
+        x, classifier = np.full((1, 5), 0.5), Classifier(smooth)
         fresh, pool = (
             Clever(classifier, options=CleverOptions(sampling=each, samples=4, maxima=30))
             for each in ("fresh", "pool")
         )
-        assert len(np.unique(fresh(benign[:1]).maxima[0, :, 0])) == 30
-        assert len(np.unique(pool(benign[:1]).maxima[0, :, 0])) < 30
+        assert len(np.unique(fresh(x).maxima[0, :, 0])) == 30
+        assert len(np.unique(pool(x).maxima[0, :, 0])) < 30
 
     @pytest.mark.parametrize(
         ("option", "value"),
@@ -186,15 +183,13 @@ def test_the_fit_is_arts_on_the_same_maxima(smooth, monkeypatch):
         def class_gradient(self, x, label=None, **kwargs):
             return super().class_gradient(x, label=int(label), **kwargs)  # NumPy's is refused
 
-    class Recorded:
-        fitted = []
+    def recorded(negated, *args, **kwargs):
+        fit = fitted(negated, *args, **kwargs)
+        fits.append((-negated, -fit[1]))
+        return fit
 
-        def fit(self, negated, *args, **kwargs):
-            fit = weibull_min.fit(negated, *args, **kwargs)
-            self.fitted.append((-negated, -fit[1]))
-            return fit
-
-    monkeypatch.setattr(metrics, "weibull_min", Recorded())
+    fits, fitted = [], weibull_min.fit
+    monkeypatch.setattr(metrics, "weibull_min", types.SimpleNamespace(fit=recorded))
     loss = keras.losses.SparseCategoricalCrossentropy()
     estimator = Estimator(
         model=smooth, nb_classes=4, input_shape=(5,), loss_object=loss, clip_values=(0.0, 1.0)
@@ -208,7 +203,7 @@ def test_the_fit_is_arts_on_the_same_maxima(smooth, monkeypatch):
     np.random.seed(0)  # noqa: NPY002 (ART uses the global generator)
     for place, target in enumerate(order[1:]):
         score = clever_t(estimator, x, int(target), 100, 30, 0.2, 2, c_init=5.0)
-        maxima, limit = Recorded.fitted[-1]
+        maxima, limit = fits[-1]
         assert largest_possible(maxima) == pytest.approx(limit, rel=0.01)
         assert ours.scores[0, place] == pytest.approx(score, rel=0.03)  # from other points
 
