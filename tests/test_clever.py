@@ -167,11 +167,11 @@ class TestFit:
         assert largest_possible([1.5, 1.5, 1.5]) == 1.5
 
     def test_refuses_a_bound_that_runs_away(self):
-        maxima = np.random.default_rng(4).gumbel(size=50)  # of a distribution without bound
+        maxima = np.random.default_rng(0).gumbel(size=50)  # of a distribution without bound
         shape, location, _ = weibull_min.fit(maxima.max() - maxima, 10)
-        assert shape > 100
-        assert location < -10
-        assert maxima.max() <= largest_possible(maxima) < maxima.max() + 10
+        assert shape > 1e6
+        assert location < -1e6
+        assert largest_possible(maxima) == maxima.max()
 
 
 def test_the_fit_is_arts_on_the_same_maxima(smooth, monkeypatch):
