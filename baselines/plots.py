@@ -62,6 +62,25 @@ def roc(path, title, scores):
         axes[0].legend(frameon=False, loc="lower right", fontsize=8)
 
 
+def scatter(path, title, units, points):
+    """Draw points, in a panel for each group and a color for each kind.
+
+    Args:
+        path: The file.
+        title: Begins the title of every panel; the group's name ends it.
+        units: The labels of both axes.
+        points: A dict from the group to a dict from the kind, of which the first is benign, to
+            the coordinates, two arrays (n,).
+    """
+    with _panels(path, len(points), 3.8) as axes:
+        for axis, (group, kinds) in zip(axes, points.items(), strict=True):
+            for (kind, (x, y)), color in zip(kinds.items(), (_BENIGN, *_ADVERSARIAL), strict=False):
+                axis.scatter(x, y, s=14, color=color, label=kind, alpha=0.8)
+            axis.set(title=f"{title} {group}", xlabel=units[0], ylabel=units[1])
+            axis.set(xlim=(0, None), ylim=(0, None))
+        axes[0].legend(frameon=False, fontsize=8)
+
+
 def distances(path, title, matrix):
     """Draw a matrix of distances, each with its value.
 

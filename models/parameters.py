@@ -9,17 +9,28 @@ CARLINI_WAGNER = CarliniWagner(
 DEFENCES = {"JSMA_d": JSMA(), "BIM_d": BIM(), "BIM2_d": BIM2(), "DBA_d": DBA()}
 
 CONFIDENCES = (5, 10, 15, 20)
-# These go further beyond the boundary than benign inputs lie from it.
-CONFIDENT = {
-    f"C&W κ{confidence}": CarliniWagner(
+
+
+def confident(confidence: float) -> CarliniWagner:
+    """Make C&W with confidence.
+
+    Args:
+        confidence: The lead in logits of the wrong class, κ.
+
+    Returns:
+        The attack.
+    """
+    return CarliniWagner(
         confidence=float(confidence),
         initial_c=1.0,
         learning_rate=0.01,
         binary_search_steps=4,
         search_iterations=300,
     )
-    for confidence in CONFIDENCES
-}
+
+
+# These go further beyond the boundary than benign inputs lie from it.
+CONFIDENT = {f"C&W κ{confidence}": confident(confidence) for confidence in CONFIDENCES}
 
 
 def strong(eps: float, eps_iter: float) -> dict[str, Attack]:

@@ -8,30 +8,33 @@ from models import registry
 LIMIT = 1000
 
 
-def parser(suite, description, *, min_inputs):
+def parser(suite, description, *, min_inputs, limit=LIMIT):
     """Make the parser of a suite, `python -m baselines.<suite>`.
 
     Args:
         suite: The name of its package.
         description: What it does.
         min_inputs: The smallest `--limit`.
+        limit: The default `--limit`; None leaves it to the suite. Defaults to 1000.
 
     Returns:
         An `argparse.ArgumentParser`.
     """
 
-    def limit(text):
+    def inputs(text):
         value = int(text)
         if value < min_inputs:
             raise argparse.ArgumentTypeError(
-                f"the baselines need at least {min_inputs} test inputs to learn from. "
-                f"Received: {value}"
+                f"there must be at least {min_inputs} test inputs. Received: {value}"
             )
         return value
 
     made = argparse.ArgumentParser(prog=f"python -m baselines.{suite}", description=description)
     made.add_argument("--dataset", choices=registry.RECORDS, default="digits")
-    made.add_argument("--limit", type=limit, default=LIMIT, help=f"maximum test inputs ({LIMIT})")
+    default = limit or "depends on the data set"
+    made.add_argument(
+        "--limit", type=inputs, default=limit, help=f"maximum test inputs ({default})"
+    )
     made.add_argument("--data-dir", help="folder that holds <dataset>.npz")
     made.add_argument("--out", help=f"folder for results (results/{suite}/<dataset>)")
     return made
