@@ -54,9 +54,11 @@ class Adversary(abc.ABC):
 
     Attributes:
         needs_gradient: Whether it follows the detector's gradient. Defaults to False.
+        limited: Whether it counts within the distance `eps` only. Defaults to True.
     """
 
     needs_gradient: ClassVar[bool] = False
+    limited: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -75,6 +77,17 @@ class Adversary(abc.ABC):
         fields: set[str] = {field.name for field in dataclasses.fields(self)}
         changes: dict[str, Any] = {"eps": eps} if "eps" in fields else {}
         return dataclasses.replace(self, **changes)
+
+    def suits(self, case: Case) -> bool:
+        """Return whether the adversary can attack this defence.
+
+        Args:
+            case: The `Case`.
+
+        Returns:
+            By default whether the detector has the gradient that it needs.
+        """
+        return case.defence.differentiable or not self.needs_gradient
 
     @abc.abstractmethod
     def craft(self, case: Case) -> Crafted:
@@ -111,15 +124,16 @@ class Kept:
         passes = (labels != self._case.y) & ~self._case.defence.flags(score, STRICT)
         return np.flatnonzero(~passes)
 
-    def offer(self, rows: np.ndarray, x: np.ndarray) -> None:
+    def offer(self, rows: np.ndarray, x: np.ndarray) -> Verdicts:
         """Judge results, and keep those that are better.
 
         Args:
             rows: Which inputs they belong to, int, (m,).
             x: The results, float32, (m, *input_shape).
+
+        Returns:
+            The `Verdicts` on them.
         """
-        if not len(rows):
-            return
         new, y = self._case.defence.judge(x), self._case.y[rows]
         old = Verdicts(*(values[rows] for values in self._verdicts))
         fools, fooled = new.labels != y, old.labels != y
@@ -128,6 +142,7 @@ class Kept:
         self._x[taken] = x[better]
         for values, found in zip(self._verdicts, new, strict=True):
             values[taken] = found[better]
+        return new
 
     def count(self, rows: np.ndarray, queries: Any, gradient_evaluations: Any) -> None:
         """Count passes.

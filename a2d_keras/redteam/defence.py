@@ -14,7 +14,6 @@ from a2d_keras.detection.conformal import conformal_rank
 from a2d_keras.detection.guarded_model import GuardedModel
 from a2d_keras.detection.rules import CostRule
 from a2d_keras.redteam.hinges import Hinges, between_quantiles
-from a2d_keras.statistics.attack_cost import AttackCost
 from a2d_keras.statistics.base import Passes, Statistic
 from a2d_keras.statistics.boundary_distance import BoundaryDistance
 from a2d_keras.statistics.fingerprints import measure
@@ -67,6 +66,7 @@ class Defence(abc.ABC):
         classifier: As given.
         unit: What the slot loop attacks: the same on the unit cube; see `Classifier.unit`.
         passes: The `Passes` of one `look`.
+        verdict_queries: The largest number of forward passes of one verdict.
         differentiable: Whether `look` works, so that attacks can follow a gradient.
         false_positive_rate: The rate of benign inputs that the detector may flag.
         benign_scores: Scores of benign inputs, float64, (n,).
@@ -74,6 +74,7 @@ class Defence(abc.ABC):
 
     differentiable = True
     passes = Passes(1, 1)
+    verdict_queries = 1
     false_positive_rate: float
     benign_scores: np.ndarray
 
@@ -134,18 +135,23 @@ class Defence(abc.ABC):
         return np.asarray(score > threshold)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Compute the logits of any number of inputs.
+        """Compute the logits of any number of inputs; see `predict` of this module."""
+        return predict(self.classifier, x)
+
+    def distances(self, x: np.ndarray, moved: np.ndarray) -> np.ndarray:
+        """Return how far inputs were moved.
 
         Args:
             x: Inputs within the bounds, float32, (n, *input_shape).
+            moved: What became of them, like `x`.
 
         Returns:
-            The logits, float32, (n, classes).
+            The L2 and the L-inf distances, as fractions of the input range, float64, (2, n).
         """
-        parts = [
-            self.classifier.logits(b).numpy() for b in inputs.batches(x, self.classifier, _BATCH)
-        ]
-        return np.concatenate(parts)
+        before, after = (np.asarray(self.classifier.to_unit(each)) for each in (x, moved))
+        change = (after - before).reshape(len(x), -1).astype("float64")
+        change /= self.classifier.unit.range
+        return np.stack([np.linalg.norm(change, axis=1), np.abs(change).max(axis=1)])
 
 
 class GuardDefence(Defence):
@@ -184,9 +190,12 @@ class GuardDefence(Defence):
             mine is each.statistic
             for (mine, _), each in zip(self._statistics, detector.learned, strict=True)
         )
-        self._draws = _DRAWS if any(s.is_random(self.classifier) for s, _ in self._statistics) else 1
+        self._draws = (
+            _DRAWS if any(s.is_random(self.classifier) for s, _ in self._statistics) else 1
+        )
         self._hinges = self._make_hinges(benign)
         self.passes = _passes([s for s, _ in self._statistics], self.classifier, self._draws)
+        self.verdict_queries = guarded.max_queries_per_input
         scores = self.judge(benign).score if self._by_costs else self._rule.benign_scores
         self.benign_scores = np.asarray(scores, "float64")
 
@@ -343,6 +352,21 @@ class _OnUnit:
     def __getattr__(self, name: str) -> Any:
         of = self._defence if name in _OF_DEFENCE else self._defence.classifier.unit
         return getattr(of, name)
+
+
+def predict(classifier: Classifier, x: np.ndarray) -> np.ndarray:
+    """Compute the logits of any number of inputs.
+
+    Args:
+        classifier: The `Classifier`.
+        x: Inputs within the bounds, float32, (n, *input_shape).
+
+    Returns:
+        The logits, float32, (n, classes).
+    """
+    return np.concatenate(
+        [classifier.logits(part).numpy() for part in inputs.batches(x, classifier, _BATCH)]
+    )
 
 
 def _followed(detector: Any, by_costs: bool) -> list[tuple[Statistic, Callable[[], Any]]]:
