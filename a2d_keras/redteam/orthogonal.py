@@ -47,6 +47,7 @@ class OrthogonalPGD(ProjectedDescent):
         followed = tf.where(fools_not, of_lag, of_loss)
         other = tf.where(fools_not, of_loss, of_lag)
         along = tf.reduce_sum(followed * other, axis=-1, keepdims=True)
+        along = tf.where(fools_not, 0.0, along)
         direction = tf.math.l2_normalize(followed - along * other, axis=-1)
         root = tf.sqrt(tf.cast(tf.shape(direction)[1], tf.float32))
         return Aim(lag < 0, look.accepted, loss, tf.reshape(-root * direction, tf.shape(x)))

@@ -1,6 +1,7 @@
 """`RedTeamResult`: what got through a guard, as a table, curves and inputs."""
 
 import dataclasses
+import os
 from typing import Any
 
 import numpy as np
@@ -121,11 +122,25 @@ class RedTeamResult:
             A dict for each adversary, and one for all together: `attack`; `fooled`, the share that
             the classifier alone gets wrong; `success`, the share that the guard does not flag
             either; `SR@5` and `SR@50`, the same with the thresholds at 5 % and 50 % false
-            positives; `limit`, the largest distance that counts; `AUROC`; `L2` and `Linf`, median distances of what succeeds, or else of
-            what fools; and `queries` and `gradients`, the mean passes of an input. What does not
-            apply is None.
+            positives; `limit`, the largest distance that counts; `AUROC`; `L2` and `Linf`, median
+            distances of what succeeds, or else of what fools; and `queries` and `gradients`, the
+            mean passes of an input. What does not apply is None.
         """
         return [self._row(name) for name in self.crafted] + [self._shares(ANY)]
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write `results.json`, and `report.html`, a page that needs no other file.
+
+        Args:
+            folder: The folder, created if missing.
+
+        Raises:
+            ValueError: If `a2d-keras[redteam]` is not installed, or the folder cannot be written
+                to.
+        """
+        from a2d_keras.redteam import report  # which draws with packages that few need
+
+        report.save(self, folder)
 
     def _row(self, name: str) -> dict[str, Any]:
         fools, counted = self.fools(name), self.succeeds(name)
