@@ -21,12 +21,13 @@ from a2d_keras.redteam import (
     Noise,
     OrthogonalPGD,
     SelectivePGD,
+    report,
 )
 from a2d_keras.redteam import checks as checking
-from a2d_keras.redteam import report
 from a2d_keras.redteam.adversary import Case
 from a2d_keras.redteam.checks import check
-from a2d_keras.redteam.defence import STRICT, GuardDefence
+from a2d_keras.redteam.defence import STRICT
+from a2d_keras.redteam.guard_defence import GuardDefence
 from a2d_keras.redteam.pgd import likely_targets
 from a2d_keras.redteam.standard import STANDARD, choose
 from a2d_keras.statistics.view import View
@@ -222,7 +223,7 @@ class TestDescents:
     def test_stays_within_its_distance_and_says_what_it_did(self, kind, case):
         attack = kind(eps=EPS, max_iterations=20)
         crafted = attack.craft(case)
-        l2, linf = case.defence.distances(case.x, crafted.x)
+        _, linf = case.defence.distances(case.x, crafted.x)
         assert linf.max() <= EPS + 1e-6
         assert crafted.x.min() >= 0
         assert crafted.x.max() <= 1

@@ -13,7 +13,8 @@ from a2d_keras.detection.guarded_model import GuardedModel
 from a2d_keras.redteam.adversary import Adversary, Case, Crafted
 from a2d_keras.redteam.checkpoints import Arrays, Checkpoints
 from a2d_keras.redteam.checks import Check, check
-from a2d_keras.redteam.defence import Defence, GuardDefence, Verdicts, predict
+from a2d_keras.redteam.defence import Defence, Verdicts, predict
+from a2d_keras.redteam.guard_defence import GuardDefence
 from a2d_keras.redteam.result import RedTeamResult, within
 from a2d_keras.redteam.standard import STANDARD, VERSION, choose
 from a2d_keras.validation import require_fraction
