@@ -111,6 +111,17 @@ class Defence(abc.ABC):
             Its verdicts, bool, (n,).
         """
 
+    def has_threshold(self, false_positive_rate: float) -> bool:
+        """Return whether there are enough benign scores for a threshold.
+
+        Args:
+            false_positive_rate: The rate of benign inputs that may be flagged.
+
+        Returns:
+            Whether the conformal threshold is one of them.
+        """
+        return conformal_rank(len(self.benign_scores), false_positive_rate) > 0
+
     def flags(self, score: np.ndarray, false_positive_rate: float) -> np.ndarray:
         """Return which scores would be flagged at another false positive rate.
 

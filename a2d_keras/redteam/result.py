@@ -124,7 +124,8 @@ class RedTeamResult:
             either; `SR@5` and `SR@50`, the same with the thresholds at 5 % and 50 % false
             positives; `limit`, the largest distance that counts; `AUROC`; `L2` and `Linf`, median
             distances of what succeeds, or else of what fools; and `queries` and `gradients`, the
-            mean passes of an input. What does not apply is None.
+            mean passes of an input. What does not apply is None, as is a rate that needs more
+            benign inputs.
         """
         return [self._row(name) for name in self.crafted] + [self._shares(ANY)]
 
@@ -159,12 +160,17 @@ class RedTeamResult:
         }
 
     def _shares(self, name: str) -> dict[str, Any]:
+        rates = {"SR@5": _RATE, "SR@50": STRICT}
         return {
             "attack": name,
             "fooled": float(self.fools(name).mean()),
             "success": float(self.succeeds(name).mean()),
-            "SR@5": float(self.succeeds(name, _RATE).mean()),
-            "SR@50": float(self.succeeds(name, STRICT).mean()),
+            **{
+                column: float(self.succeeds(name, rate).mean())
+                if self.defence.has_threshold(rate)
+                else None
+                for column, rate in rates.items()
+            },
         }
 
     def _labelled(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from a2d_keras.classifier import Classifier
+from a2d_keras.detection.conformal import rows_needed
 from a2d_keras.redteam.defence import Defence, Look, Verdicts
 
 
@@ -21,6 +22,9 @@ class ScoredDefence(Defence):
         surrogate: A differentiable stand-in of the score: graph code from inputs of `unit` to a
             loss (n,) that is zero where an input is accepted. Without one, only attacks that need
             no gradient of the detector can run. Defaults to None.
+
+    Raises:
+        ValueError: If the benign inputs are too few for the false positive rate.
 
     Examples:
         >>> import keras
@@ -45,6 +49,11 @@ class ScoredDefence(Defence):
         self.differentiable = surrogate is not None
         self._score, self._surrogate = score, surrogate
         self.benign_scores = np.asarray(score(benign), "float64")
+        if not self.has_threshold(false_positive_rate):
+            raise ValueError(
+                f"A false positive rate of {false_positive_rate} needs at least "
+                f"{rows_needed(false_positive_rate)} benign inputs. Received: {len(benign)}"
+            )
 
     def judge(self, x: np.ndarray) -> Verdicts:
         """Score inputs, and compare with the threshold; see `Defence.judge`."""
