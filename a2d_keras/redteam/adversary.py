@@ -28,6 +28,11 @@ class Case(NamedTuple):
     y: np.ndarray
     best: np.ndarray
 
+    @property
+    def attacked(self) -> Any:
+        """The defence, for attacks that take a `Classifier`."""
+        return self.defence
+
 
 class Crafted(NamedTuple):
     """What an adversary has made of n inputs.

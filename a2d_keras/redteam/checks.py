@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras.redteam.adversary import Case
+from a2d_keras.redteam.adversary import Adversary, Case
 from a2d_keras.redteam.noise import Noise
-from a2d_keras.redteam.pgd import PGD, finite
+from a2d_keras.redteam.pgd import PGD, ProjectedDescent, finite
 from a2d_keras.redteam.selective import SelectivePGD
 
 _INPUTS = 20
@@ -49,7 +49,7 @@ def check(case: Case, eps: float, smallest: float | None = None) -> list[Check]:
         The `Check`s.
     """
     case = Case(case.defence, *(rows[:_INPUTS] for rows in case[1:]))
-    kind = SelectivePGD if case.defence.differentiable else PGD
+    kind: type[ProjectedDescent] = SelectivePGD if case.defence.differentiable else PGD
     attack = kind(eps=eps, max_iterations=_STEPS, targets=1)
     rate = _remembered(case)
     checks = [
@@ -64,23 +64,23 @@ def check(case: Case, eps: float, smallest: float | None = None) -> list[Check]:
     return checks
 
 
-Rate = Callable[..., float]
+Rate = Callable[[Adversary], float]
 
 
 def _remembered(case: Case) -> Rate:
     """Return a function of an attack that measures its success rate, once."""
-    known: dict[object, float] = {}
+    known: dict[Adversary, float] = {}
 
-    def rate(attack: object) -> float:
+    def rate(attack: Adversary) -> float:
         if attack not in known:
-            labels, flagged, _ = attack.craft(case).verdicts  # type: ignore[attr-defined]
+            labels, flagged, _ = attack.craft(case).verdicts
             known[attack] = float(((labels != case.y) & ~flagged).mean())
         return known[attack]
 
     return rate
 
 
-def _rises_with_eps(rate: Rate, attack: SelectivePGD | PGD) -> Check:
+def _rises_with_eps(rate: Rate, attack: ProjectedDescent) -> Check:
     levels = (attack.eps / 4, attack.eps, _EVERYTHING)
     found = [rate(attack.within(level)) for level in levels]
     return Check(
@@ -90,26 +90,26 @@ def _rises_with_eps(rate: Rate, attack: SelectivePGD | PGD) -> Check:
     )
 
 
-def _rises_with_steps(rate: Rate, attack: SelectivePGD | PGD) -> Check:
+def _rises_with_steps(rate: Rate, attack: ProjectedDescent) -> Check:
     numbers = (max(attack.max_iterations // 10, 1), attack.max_iterations)
     found = [rate(dataclasses.replace(attack, max_iterations=number)) for number in numbers]
     shown = (f"{each:.0%} in {number}" for each, number in zip(found, numbers, strict=True))
     return Check("success rises with steps", _rises(found), ", ".join(shown))
 
 
-def _ends_below(rate: Rate, attack: SelectivePGD | PGD, eps: float) -> Check:
+def _ends_below(rate: Rate, attack: ProjectedDescent, eps: float) -> Check:
     found = rate(attack.within(eps))
     name = "nothing gets through at a tenth of the smallest distance"
     return Check(name, found == 0, f"{found:.0%} at {eps:.3g}")
 
 
-def _beats_noise(rate: Rate, attack: SelectivePGD | PGD) -> Check:
+def _beats_noise(rate: Rate, attack: ProjectedDescent) -> Check:
     ours, noise = rate(attack), rate(Noise(eps=attack.eps))
     better = ours > noise or ours == noise == 1
     return Check("success exceeds that of noise", better, f"{ours:.0%} against {noise:.0%}")
 
 
-def _has_gradients(case: Case, attack: SelectivePGD | PGD) -> Check:
+def _has_gradients(case: Case, attack: ProjectedDescent) -> Check:
     """Check that wherever the detector's loss is not zero, nor is its gradient."""
     far = PGD(eps=attack.eps, max_iterations=_STEPS // 10).craft(case).x
 

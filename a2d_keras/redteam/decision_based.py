@@ -55,7 +55,7 @@ class DecisionBased(Adversary):
             seed=self.seed,
             starts=choose_starts(case),
         )
-        result = attack(case.defence, case.x)
+        result = attack(case.attacked, case.x)
         decisions = np.asarray(result.queries) * case.defence.verdict_queries
         kept.count(rows, decisions, 0)
         kept.offer(rows, np.asarray(result.adversarial))

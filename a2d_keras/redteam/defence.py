@@ -111,6 +111,14 @@ class Defence(abc.ABC):
             Its verdicts, bool, (n,).
         """
 
+    def identity(self) -> list[Any]:
+        """Return what tells this defence from others, to know finished work again.
+
+        Returns:
+            Arrays and plain values.
+        """
+        return [self.classifier.weights_hash(), np.round(self.benign_scores, 3)]
+
     def has_threshold(self, false_positive_rate: float) -> bool:
         """Return whether there are enough benign scores for a threshold.
 

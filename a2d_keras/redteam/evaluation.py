@@ -103,9 +103,7 @@ class _Run:
     def __init__(self, case: Case, eps: float, kept: Checkpoints, verbose: int) -> None:
         self._case, self._eps, self._kept, self._verbose = case, eps, kept, verbose
         self.benign = case.defence.judge(case.x)
-        weights = case.defence.classifier.weights_hash()
-        scores = (self.benign.score, case.defence.benign_scores)
-        self._origin = [VERSION, weights, *scores, case.x, case.y]
+        self._origin = [VERSION, *case.defence.identity(), case.x, case.y]
 
     def all(self, adversaries: Sequence[Adversary]) -> dict[str, Crafted]:
         """Let each attack, and give the later ones the best of the earlier ones."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from a2d_keras import inputs
 from a2d_keras.classifier import Classifier
+from a2d_keras.classifier.structure import hash_weights
 from a2d_keras.detection.conformal import conformal_rank
 from a2d_keras.detection.guarded_model import GuardedModel
 from a2d_keras.detection.rules import CostRule
@@ -74,6 +75,12 @@ class GuardDefence(Defence):
         score = self._exact_scores(x) if self._by_costs else out["score"]
         labels = self.predict(x).argmax(axis=-1)
         return Verdicts(labels, out["is_adversarial"], np.asarray(score, "float64"))
+
+    def identity(self) -> list[Any]:
+        """Hash the weights, what was learned among them; see `Defence.identity`."""
+        config = self._guarded.detector.get_config()
+        chosen = [config[name] for name in ("statistics", "rule", "false_positive_rate")]
+        return [hash_weights(self._guarded), chosen]
 
     def flagged(self, x: tf.Tensor) -> tf.Tensor:
         """Judge in the caller's graph; see `Defence.flagged`."""

@@ -100,7 +100,7 @@ class ProjectedDescent(Adversary, StepAttack):
             for targets in likely_targets(case, self.targets):
                 rows = kept.open
                 if len(rows):
-                    result = attack(case.defence, case.x[rows], targets=targets[rows])
+                    result = attack(case.attacked, case.x[rows], targets=targets[rows])
                     kept.count(rows, result.queries, result.gradient_evaluations)
                     kept.offer(rows, result.adversarial)
         return kept.crafted()

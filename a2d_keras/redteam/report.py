@@ -164,4 +164,4 @@ def _documented(adversary: Any) -> tuple[str, str]:
 
 
 def _embedded(png: bytes | None) -> str | None:
-    return png and f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return None if png is None else f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -56,7 +56,7 @@ class RedTeamResult:
         """
         if name == ANY:
             each = [self.succeeds(n, false_positive_rate) & self.near(n) for n in self.crafted]
-            return np.any([np.zeros(len(self.y), bool), *each], axis=0)
+            return np.asarray(np.any([np.zeros(len(self.y), bool), *each], axis=0))
         verdicts = self.crafted[name].verdicts
         flagged = verdicts.flagged
         if false_positive_rate is not None:
@@ -74,7 +74,7 @@ class RedTeamResult:
         """
         if name == ANY:
             each = [self.fools(name) & self.near(name) for name in self.crafted]
-            return np.any([np.zeros(len(self.y), bool), *each], axis=0)
+            return np.asarray(np.any([np.zeros(len(self.y), bool), *each], axis=0))
         wrong: np.ndarray = self.crafted[name].verdicts.labels != self.y
         return wrong & self.near(name) if self.adversaries[name].limited else wrong
 
