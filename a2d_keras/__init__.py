@@ -55,6 +55,11 @@ if not _deferred:
     from a2d_keras.detection.rules.zscore import ZScoreDetector as ZScoreDetector
     from a2d_keras.options import GuardOptions as GuardOptions
     from a2d_keras.options import RunOptions as RunOptions
+    from a2d_keras.redteam.adversary import Adversary as Adversary
+    from a2d_keras.redteam.defence import Defence as Defence
+    from a2d_keras.redteam.evaluation import redteam as redteam
+    from a2d_keras.redteam.result import RedTeamResult as RedTeamResult
+    from a2d_keras.redteam.scored_defence import ScoredDefence as ScoredDefence
     from a2d_keras.statistics import *  # noqa: F403
     from a2d_keras.statistics.attack_cost import AttackCosts as AttackCosts
     from a2d_keras.statistics.base import Passes as Passes

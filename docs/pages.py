@@ -15,10 +15,11 @@ REGISTRIES = {
     "attacks": "a2d_keras.attacks",
     "statistics": "a2d_keras.statistics",
     "rules": "a2d_keras.detection.rules",
+    "redteam": "a2d_keras.redteam",
     "baselines": "baselines.registry",
     "datasets": "models.registry",
 }
-BASES = {"Attack", "StepAttack", "Statistic", "Rule", "Baseline", "Record"}
+BASES = {"Adversary", "Attack", "StepAttack", "Statistic", "Rule", "Baseline", "Record"}
 _MARKER = re.compile(r"^<!-- (table|reference): (\w+) -->$", re.MULTILINE)
 
 

@@ -20,6 +20,7 @@ import a2d_keras as a2d
 from a2d_keras import cli
 from a2d_keras.cli import commands, histograms, picture, reasons, table
 from a2d_keras.cli.parser import COMMANDS, attack_names, make_parser
+from a2d_keras.redteam import checks
 
 ROOT = pathlib.Path(__file__).parent.parent
 HEAVY = {"tensorflow", "keras", "numpy"}
@@ -450,6 +451,66 @@ def svg_with_text():
 
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         yield read
+
+
+class TestRedteam:
+    WORDS = ("--attack", "Noise", "--attack", "PGD", "--eps", "3/10", "-o")
+
+    @pytest.fixture(scope="class")
+    def tested(self, digits, tmp_path_factory):
+        path = tmp_path_factory.mktemp("redteam") / "test.npz"
+        np.savez(path, x=digits.x_test[:12], y=digits.y_test[:12], other=digits.y_test[:5])
+        return path
+
+    @pytest.fixture(autouse=True)
+    def _short(self, monkeypatch):
+        monkeypatch.setattr(checks, "_STEPS", 5)
+        monkeypatch.setattr(checks, "_INPUTS", 4)
+
+    def test_equals_the_library(self, run, tested, guarded, digits, tmp_path):
+        out = tmp_path / "report"
+        status, printed, _ = run("redteam", "guarded.keras", tested, *self.WORDS, out, "--json")
+        attacks = ["Noise", "PGD"]
+        x, y = digits.x_test[:12], digits.y_test[:12]
+        result = a2d.redteam(guarded, x, y, attacks=attacks, eps=0.3, verbose=0)
+        kept = json.loads((out / "results.json").read_text())
+        assert kept["rows"] == json.loads(json.dumps(result.rows()))
+        summary, worst = json.loads(printed), result.rows()[-1]
+        assert summary["inputs"] == 12
+        assert summary["got_through"] == round(12 * worst["success"]) > 0
+        assert status == 3
+        assert "<table" in (out / "report.html").read_text()
+        assert kept["about"]["classes"] == "given"
+
+    def test_images_have_the_classes_that_are_predicted(self, run, tmp_path):
+        out = tmp_path / "report"
+        words = ("--attack", "Noise", "--eps", "0.0001", "--limit", "3", "-o", out)
+        status, printed, _ = run("redteam", "guarded.keras", "images/benign", *words)
+        assert status == 0
+        assert printed.startswith("0 of 3 inputs got through the guard within 0.0001")
+        kept = json.loads((out / "results.json").read_text())
+        assert kept["about"]["classes"] == "the classifier's own predictions"
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (("--labels", "nothing"), "--labels must name one of other, x, y"),
+            (("--labels", "other"), "`y` must hold the true class of each input"),
+            (("--labels", "x"), "Classes must be whole numbers"),
+            (("--limit", "0"), "at least one input"),
+            (("--eps", "0"), "`eps` must be a positive number"),
+        ],
+    )
+    def test_refuses(self, run, tested, tmp_path, words, message):
+        out = tmp_path / "report"
+        status, _, said = run("redteam", "guarded.keras", tested, "-o", out, *words)
+        assert status == 2
+        assert message in said
+
+    def test_distances_are_numbers_or_fractions(self, capsys):
+        with pytest.raises(SystemExit):
+            make_parser().parse_args(["redteam", "g", "x", "-o", "o", "--eps", "much"])
+        assert "a number or a fraction, such as 0.03 or 8/255" in capsys.readouterr().err
 
 
 class TestErrors:

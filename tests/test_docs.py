@@ -7,6 +7,7 @@ import json
 import pathlib
 import re
 import shlex
+import sys
 
 import keras
 import numpy as np
@@ -77,6 +78,7 @@ def test_commands_print_what_the_page_says(model, digits, tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     model.save("classifier.keras")
     np.savez("benign.npz", x=digits.x_test[300:])
+    np.savez("test.npz", x=digits.x_test[:20], y=digits.y_test[:20])
     suspects = _most_suspicious(model, digits.x_test[:40], digits.x_test[300:])
     images = {"benign_0": digits.x_test[0], "benign_1": digits.x_test[1]}
     images |= {"suspect_0": suspects[0], "suspect_1": suspects[1]}
@@ -130,6 +132,7 @@ def test_pages_name_every_attack_and_rule():
         ("attacks.md", a2d.attacks, a2d.Attack),
         ("detectors.md", a2d.detection.rules, a2d.Rule),
         ("statistics.md", a2d.statistics, a2d.Statistic),
+        ("redteam.md", sys.modules["a2d_keras.redteam"], a2d.Adversary),
     ):
         text = pages.on_page_markdown((DOCS / page).read_text())
         for name, thing in vars(module).items():

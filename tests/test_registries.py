@@ -77,13 +77,34 @@ class Halved(Statistic):
         middle = (view.x + view.classifier.unit.bounds[0]) / 2
         return tf.reduce_max(view.logits - view.classifier.unit.logits(middle), axis=-1)
 """,
+    "redteam": """
+import dataclasses
+import numpy as np
+from a2d_keras.redteam.adversary import Adversary, Kept
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Brighten(Adversary):
+    eps: float = 0.1
+
+    def craft(self, case):
+        kept, rows = Kept(case), np.arange(len(case.x))
+        kept.offer(rows, np.minimum(case.x + np.float32(self.eps), 1))
+        kept.count(rows, 1, 0)
+        return kept.crafted()
+""",
 }
-NAMES = {"attacks": "Darken", "rules": "Smallest", "statistics": "Halved"}
+NAMES = {
+    "attacks": "Darken",
+    "rules": "Smallest",
+    "statistics": "Halved",
+    "redteam": "Brighten",
+}
 CONTRACTS = {"attack_contract": "Darken", "rules": "smallest", "statistics_contract": "Halved"}
 PACKAGES = {
     "attacks": "a2d_keras.attacks",
     "rules": "a2d_keras.detection.rules",
     "statistics": "a2d_keras.statistics",
+    "redteam": "a2d_keras.redteam",
 }
 
 USE = """
@@ -111,6 +132,9 @@ other.save("other.keras")
 loaded = keras.models.load_model("other.keras").predict(x, verbose=0)["statistics"]
 logits = a2d.Classifier(model).logits
 halved = np.max(logits(x) - logits(x / 2), axis=-1)
+y = model.predict(x, verbose=0).argmax(axis=-1)
+result = a2d.redteam(other, x, y, attacks=["Brighten"], eps=0.5, verbose=0)
+attempted = make_parser().parse_args(["redteam", "m", "x", "-o", "o", "--attack", "Brighten"])
 exported = [hasattr(a2d, name) for name in ("Darken", "Halved")]
 print(json.dumps({
     "package": a2d.__file__,
@@ -123,6 +147,9 @@ print(json.dumps({
     "flagged": int(out["is_adversarial"].sum()),
     "same": bool((again["cost"] == out["cost"]).all() and (loaded == values).all()),
     "halved": float(np.abs(values[:, 0] - halved).max()),
+    "attempted": attempted.attack,
+    "rows": result.rows(),
+    "fooled": float((model.predict(np.minimum(x + 0.5, 1), verbose=0).argmax(-1) != y).mean()),
     "of_fisher": values[:, 1].tolist(),
 }))
 """
@@ -175,6 +202,13 @@ def test_guard_takes_all_of_them(found):
     assert found["costs"] == found["expected"] == found["of_fisher"]
     assert found["halved"] < 1e-5
     assert (found["flagged"], found["same"]) == (0, True)
+
+
+def test_the_red_team_takes_the_adversary(found):
+    assert found["attempted"] == ["Brighten"]
+    first, _ = found["rows"]
+    assert (first["attack"], first["queries"]) == ("brighten", 1)
+    assert first["fooled"] == found["fooled"] > 0
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ PAGES = {
     "attacks": ("attacks.html", "reference/attacks.html"),
     "statistics": ("statistics.html", "reference/statistics.html"),
     "rules": ("detectors.html", "reference/rules.html"),
+    "redteam": ("redteam.html", "reference/redteam.html"),
     "baselines": ("reference/comparisons.html",),
     "datasets": ("reference/comparisons.html",),
 }
@@ -36,7 +37,7 @@ def site(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("registry", ["attacks", "statistics", "rules", "baselines"])
+@pytest.mark.parametrize("registry", ["attacks", "statistics", "rules", "redteam", "baselines"])
 def test_every_registered_name_is_on_its_pages(site, registry):
     names = set(re.findall(r"^from \S+ import (\w+)", _text(registry), re.MULTILINE)) - pages.BASES
     _require_shown(names, site, PAGES[registry])

@@ -10,7 +10,6 @@ import tensorflow as tf
 from a2d_keras.attacks.decision_based import (
     AT_ONCE,
     DecisionBasedAttack,
-    ask,
     by_phase,
     first,
     mean_square,
@@ -139,7 +138,7 @@ class DBA(DecisionBasedAttack):
         path, shape = slots.state, tf.shape(slots.x)
         source, x = flat(slots.inputs), flat(slots.x)
         images = self._images(classifier, slots, source, x)
-        labels, adversarial = ask(classifier, slots, images)
+        labels, adversarial = self.ask(classifier, slots, images)
 
         distance = mean_square(x - source)
         nearer = mean_square(images - source[:, None]) < distance[:, None]

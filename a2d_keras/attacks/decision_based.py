@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +15,6 @@ from a2d_keras.inputs import checked
 from a2d_keras.validation import require_fraction, require_whole
 
 AT_ONCE = 4  # queries of one input in a pass
-_MAX_NOISE = 1000  # images of noise to try until one is misclassified
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +30,8 @@ class DecisionBasedAttack(StepAttack):
             None.
         max_iterations: Steps after which an input counts as resisting. Defaults to 5000.
     """
+
+    max_noise: ClassVar[int] = 1000  # images of noise to try until one is misclassified
 
     distance: float = 0.02
     seed: int = 0
@@ -58,7 +59,7 @@ class DecisionBasedAttack(StepAttack):
     def passes_to_start(self) -> int:
         """Return the largest number of passes until an input has a start, or resists."""
         starts = 0 if self.starts is None else -(-len(self.starts) // AT_ONCE)
-        return _MAX_NOISE // AT_ONCE + starts
+        return self.max_noise // AT_ONCE + starts
 
     def possible_starts(
         self, classifier: Classifier, queries: tf.Tensor, source: tf.Tensor, normal: tf.Tensor
@@ -76,38 +77,39 @@ class DecisionBasedAttack(StepAttack):
         """
         noise = classifier.bounds[0] + classifier.range * 0.5 * (1 + to_uniform(normal))
         noise = tf.where(tf.range(AT_ONCE)[:, None] == 0, source[:, None], noise)
-        noise_is_over = (queries >= _MAX_NOISE)[:, None, None]
+        noise_is_over = (queries >= self.max_noise)[:, None, None]
         return tf.where(noise_is_over, self._given(queries, source), noise)
 
     def lacks_start(self, queries: tf.Tensor) -> tf.Tensor:
         """Return whether all noise and all of `starts` were tried after so many queries."""
-        return queries >= _MAX_NOISE + tf.shape(self.starts, tf.int64)[0]
+        return queries >= self.max_noise + tf.shape(self.starts, tf.int64)[0]
+
+    def ask(
+        self, classifier: Classifier, slots: Slots, images: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Ask for the labels of every slot's images.
+
+        Args:
+            classifier: The `Classifier`.
+            slots: The `Slots`. The first image of a slot without queries is the input.
+            images: Images, (slots, AT_ONCE, values).
+
+        Returns:
+            The inputs' labels, (slots,), and which images have another one, (slots, AT_ONCE).
+        """
+        batch = tf.reshape(images, tf.concat([[-1], tf.shape(slots.x)[1:]], axis=0))
+        batch = tf.ensure_shape(batch, [None, *slots.x.shape[1:]])
+        predicted = tf.reshape(tf.argmax(classifier.logits(batch), axis=-1), [-1, AT_ONCE])
+        labels = tf.where(slots.queries == 0, predicted[:, 0], slots.labels)
+        return labels, predicted != labels[:, None]
 
     def _given(self, queries: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
         """Return the next inputs to start from, or the first source if there are none."""
         count = tf.shape(self.starts, tf.int64)[0]
         starts = tf.reshape(self.starts, [count, tf.shape(source, tf.int64)[1]])
-        number = queries[:, None] - _MAX_NOISE + tf.range(AT_ONCE, dtype=tf.int64)
+        number = queries[:, None] - self.max_noise + tf.range(AT_ONCE, dtype=tf.int64)
         number = tf.clip_by_value(number, 0, tf.maximum(count - 1, 0))
         return tf.gather(tf.concat([starts, source[:1]], axis=0), number)
-
-
-def ask(classifier: Classifier, slots: Slots, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Ask for the labels of every slot's images.
-
-    Args:
-        classifier: The `Classifier`.
-        slots: The `Slots`. The first image of a slot without queries is the input.
-        images: Images, (slots, AT_ONCE, values).
-
-    Returns:
-        The inputs' labels, (slots,), and which images have another one, (slots, AT_ONCE).
-    """
-    batch = tf.reshape(images, tf.concat([[-1], tf.shape(slots.x)[1:]], axis=0))
-    batch = tf.ensure_shape(batch, [None, *slots.x.shape[1:]])
-    predicted = tf.reshape(tf.argmax(classifier.logits(batch), axis=-1), [-1, AT_ONCE])
-    labels = tf.where(slots.queries == 0, predicted[:, 0], slots.labels)
-    return labels, predicted != labels[:, None]
 
 
 def shares_between(interval: tf.Tensor) -> tf.Tensor:

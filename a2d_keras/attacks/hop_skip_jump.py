@@ -10,7 +10,6 @@ import tensorflow as tf
 from a2d_keras.attacks.decision_based import (
     AT_ONCE,
     DecisionBasedAttack,
-    ask,
     by_phase,
     first,
     mean_square,
@@ -118,7 +117,7 @@ class HopSkipJump(DecisionBasedAttack):
         """Evaluate a few images of every slot, for the phase it is in."""
         hop, source, x = slots.state, flat(slots.inputs), flat(slots.x)
         images = self._images(classifier, slots, source, x)
-        labels, adversarial = ask(classifier, slots, images)
+        labels, adversarial = self.ask(classifier, slots, images)
 
         deviation = self._deviation(x - source)
         nearer = self._deviation(images - source[:, None]) < deviation[:, None]

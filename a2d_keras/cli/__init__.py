@@ -1,4 +1,4 @@
-"""The command line: `a2d-keras adapt`, `detect`, `cost` and `explain`."""
+"""The command line: `a2d-keras adapt`, `detect`, `cost`, `explain` and `redteam`."""
 
 import argparse
 import contextlib
@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ImportError, OSError, ValueError) as error:
         return _complain(str(error), _ERROR)
     except KeyboardInterrupt:
-        return _complain(f"interrupted; {arguments.out} is unchanged", _INTERRUPTED)
+        state = getattr(arguments, "interrupted", "is unchanged")
+        return _complain(f"interrupted; {arguments.out} {state}", _INTERRUPTED)
     print(json.dumps(outcome.summary) if arguments.json else outcome.sentence)
     return int(outcome.status)
 

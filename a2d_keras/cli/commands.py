@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,15 +12,17 @@ import tensorflow as tf
 from a2d_keras import attacks, inputs
 from a2d_keras.attacks.base import Attack
 from a2d_keras.classifier import Classifier
-from a2d_keras.cli.readers import Reader, channel_axis, read
+from a2d_keras.cli.readers import Reader, channel_axis, labels, read
 from a2d_keras.cli.reasons import describe_steps, drawable, explained, learned, predictions
 from a2d_keras.cli.saved_models import load, load_classifier, load_guarded
 from a2d_keras.cli.table import BATCH_SIZE, Check, count_checked, verbosity, write_table
 from a2d_keras.detection.guarded_model import GuardedModel, guard
 from a2d_keras.files import replace_atomically
+from a2d_keras.redteam import evaluation, report
+from a2d_keras.redteam.defence import predict
 from a2d_keras.statistics.attack_cost import AttackCost, column_names
 
-_SOME_FLAGGED = 3
+_SOME_FLAGGED = 3  # or some inputs got through
 
 
 class Outcome(NamedTuple):
@@ -172,6 +175,48 @@ def explain(arguments: argparse.Namespace) -> Outcome:
             "output": arguments.out,
         },
         _SOME_FLAGGED if flagged else 0,
+    )
+
+
+def redteam(arguments: argparse.Namespace) -> Outcome:
+    """Attack a guarded model, and write a report.
+
+    Args:
+        arguments: The parsed arguments.
+
+    Returns:
+        The `Outcome`.
+    """
+    report.require_extras()
+    guarded = load_guarded(arguments.model)
+    classifier = guarded.detector.classifier
+    reader = read(arguments.inputs, classifier, arguments.key)
+    x = reader.first(arguments.limit)
+    y = labels(arguments.inputs, arguments.labels)
+    truth = "given" if y is not None else "the classifier's own predictions"
+    result = evaluation.redteam(
+        guarded,
+        x,
+        predict(classifier, x).argmax(axis=-1) if y is None else y[: len(x)],
+        attacks=arguments.attack or "standard",
+        eps=arguments.eps,
+        folder=pathlib.Path(arguments.out) / "parts",
+    )
+    result.about.update({"classes": truth, "guard": arguments.model, "data": arguments.inputs})
+    result.save(arguments.out)
+    worst = result.rows()[-1]
+    through, count = round(worst["success"] * len(result.y)), len(result.y)
+    return Outcome(
+        f"{through} of {count} inputs got through the guard within {arguments.eps:.3g} of the "
+        f"input range. Written to {arguments.out}.",
+        {
+            "inputs": count,
+            "got_through": through,
+            **{name: worst[name] for name in ("fooled", "SR@5", "SR@50")},
+            "weak_checks": [check.name for check in result.checks if not check.passed],
+            "output": arguments.out,
+        },
+        _SOME_FLAGGED if through else 0,
     )
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import fractions
 import pathlib
 from typing import Any
 
@@ -17,6 +18,7 @@ examples:
   a2d-keras adapt classifier.keras benign.npz -o guarded.keras
   a2d-keras detect guarded.keras photos/ -o verdicts.csv
   a2d-keras explain guarded.keras photos/suspect.png -o why.png
+  a2d-keras redteam guarded.keras test.npz -o report
   a2d-keras cost classifier.keras photos/ --attack JSMA -o costs.csv
 
 `a2d-keras COMMAND --help` lists the options of a command.
@@ -36,6 +38,10 @@ inputs:
 _STATUS = """\
 exit status:
   0 no input was flagged, 3 some were flagged, 2 an error occurred
+"""
+_REDTEAM_STATUS = """\
+exit status:
+  0 nothing got through, 3 something did, 2 an error occurred
 """
 
 
@@ -62,10 +68,13 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def attack_names() -> list[str]:
+def attack_names(package: str = "attacks") -> list[str]:
     """List the attacks, from the import lines of `a2d_keras/attacks/__init__.py`.
 
     They are read as text, since importing them would import TensorFlow.
+
+    Args:
+        package: The package of the registry: `"attacks"`, the default, or `"redteam"`.
 
     Returns:
         The names of the classes, sorted.
@@ -74,10 +83,10 @@ def attack_names() -> list[str]:
         >>> "BIM" in attack_names()
         True
     """
-    path = pathlib.Path(__file__).parent.parent / "attacks" / "__init__.py"
+    path = pathlib.Path(__file__).parent.parent / package / "__init__.py"
     lines = ast.parse(path.read_text(encoding="utf-8")).body
     imports = [line for line in lines if isinstance(line, ast.ImportFrom)]
-    return sorted(alias.asname or alias.name for line in imports for alias in line.names)
+    return sorted(alias.asname for line in imports for alias in line.names if alias.asname)
 
 
 def _adapt(group: Any, name: str) -> argparse.ArgumentParser:
@@ -176,12 +185,60 @@ def _explain(group: Any, name: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _redteam(group: Any, name: str) -> argparse.ArgumentParser:
+    example = "  a2d-keras redteam guarded.keras test.npz --eps 8/255 -o report\n"
+    about = "attack a guarded model, and report what gets through"
+    parser = _add(group, name, about, example, _INPUTS, _REDTEAM_STATUS)
+    parser.add_argument("model", metavar="GUARDED", help="a guarded model, from `adapt`")
+    parser.add_argument(
+        "inputs", metavar="INPUTS", help="benign inputs that `adapt` has not seen; see below"
+    )
+    _add_key(parser)
+    parser.add_argument(
+        "--labels",
+        metavar="NAME",
+        help="the array of an NPZ file that holds the true classes (default: y, if there is one; "
+        "else the classifier's own predictions count as true)",
+    )
+    _add_out(
+        parser,
+        "report",
+        "the folder to write: report.html, results.json, and finished parts, from which the same "
+        "command continues after a stop",
+    )
+    parser.add_argument(
+        "--eps",
+        type=_fraction,
+        default=8 / 255,
+        metavar="DISTANCE",
+        help="the largest change of a value, as a fraction of the input range (default: 8/255)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=int,
+        default=100,
+        metavar="COUNT",
+        help="how many inputs to attack, the first ones (default: %(default)s)",
+    )
+    names = attack_names("redteam")
+    parser.add_argument(
+        "--attack",
+        action="append",
+        choices=names,
+        metavar="NAME",
+        help=f"run {', '.join(names)}; repeat the option for several (default: the standard set)",
+    )
+    parser.set_defaults(interrupted="keeps what is finished: the same command continues")
+    return parser
+
+
 # Every name is a command, and a function of `a2d_keras.cli.commands` that runs it.
 COMMANDS = {
     "adapt": _adapt,
     "detect": _detect,
     "cost": _cost,
     "explain": _explain,
+    "redteam": _redteam,
 }
 
 
@@ -242,6 +299,15 @@ def _add_attack(parser: argparse.ArgumentParser, default: str, verb: str) -> Non
         metavar="NAME",
         help=f"{verb} {', '.join(names)}; repeat the option for several (default: {default})",
     )
+
+
+def _fraction(text: str) -> float:
+    try:
+        return float(fractions.Fraction(text))
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(
+            f"must be a number or a fraction, such as 0.03 or 8/255. Received: {text}"
+        ) from error
 
 
 def _keras_file(path: str) -> str:

@@ -16,6 +16,7 @@ from a2d_keras.classifier import Classifier
 
 _IMAGES = (".jpeg", ".jpg", ".png")
 _ARRAYS = (".npy", ".npz")
+_LABELS = "y"
 _KEYS = ("x", "image", "image/encoded")  # tried in this order if no key is given
 
 _Rows = Iterator[tuple[str, np.ndarray]]  # names and inputs
@@ -48,6 +49,25 @@ class Reader(NamedTuple):
         while batch := list(itertools.islice(rows, size)):
             names, images = zip(*batch, strict=True)
             yield names, np.stack(images)
+
+    def first(self, count: int) -> np.ndarray:
+        """Read the first inputs.
+
+        Args:
+            count: The largest number of inputs to read.
+
+        Returns:
+            The inputs, float32, (at most `count`, *input_shape).
+
+        Raises:
+            ValueError: If there is none.
+        """
+        images = [image for _, image in itertools.islice(self.rows(), max(count, 0))]
+        if not images:
+            raise ValueError(
+                f"There must be at least one input. Received: {count} of {self.source}"
+            )
+        return np.stack(images)
 
     def dataset(self, size: int) -> tf.data.Dataset:
         """Make a dataset of the inputs, without names.
@@ -98,6 +118,45 @@ def read(source: str, classifier: Classifier, key: str | None = None) -> Reader:
     """
     rows = _find(source, classifier, key)
     return Reader(source, lambda: _conform(rows(), source, classifier), classifier.input_shape)
+
+
+def labels(source: str, key: str | None = None) -> np.ndarray | None:
+    """Read the true classes that an NPZ file holds beside its inputs.
+
+    Args:
+        source: What `read` takes.
+        key: The name of the array. Defaults to `y`, if there is one.
+
+    Returns:
+        The classes, int64, (n,); None if there are none and no key was given.
+
+    Raises:
+        ValueError: If there is no array of that name, or it holds no whole numbers.
+
+    Examples:
+        >>> labels("photos/") is None
+        True
+    """
+    path = pathlib.Path(source)
+    if key is None and (path.suffix != ".npz" or not path.is_file()):
+        return None
+    if path.suffix != ".npz":
+        raise ValueError(f"--labels names an array of an NPZ file. Received: {key} for {source}")
+    arrays = _complete(path, lambda: dict(np.load(path, allow_pickle=False)))
+    name = key or _LABELS
+    if name not in arrays:
+        if key is None:
+            return None
+        raise ValueError(
+            f"--labels must name one of {', '.join(sorted(arrays))}. Received: {key} for {source}"
+        )
+    values = np.asarray(arrays[name])
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise ValueError(
+            "Classes must be whole numbers, one for each input. "
+            f"Received: {values.dtype} of the shape {values.shape} in {source}"
+        )
+    return values.astype("int64")
 
 
 def channel_axis(classifier: Classifier) -> int:

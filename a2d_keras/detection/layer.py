@@ -107,6 +107,11 @@ class DetectorLayer(keras.layers.Layer):
         return self.rule.false_positive_rate
 
     @property
+    def learned(self) -> tuple[Learned[Statistic], ...]:
+        """The statistics, each with the weights that hold what `adapt` has learned."""
+        return tuple(self._learned)
+
+    @property
     def attacks(self) -> tuple[StepAttack, ...]:
         """The attacks whose costs are measured, with the parameters that `adapt` has learned."""
         pairs = ((each.statistic, each.state) for each in self._learned)

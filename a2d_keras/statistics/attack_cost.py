@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 import numpy as np
@@ -45,6 +45,8 @@ class AttackCost(Statistic):
         >>> AttackCost(BIM(max_iterations=100)).max_iterations
         100
     """
+
+    differentiable: ClassVar[bool] = False
 
     attack: StepAttack | None = None
     exact: bool = dataclasses.field(default=False, kw_only=True)

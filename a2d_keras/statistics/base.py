@@ -55,6 +55,8 @@ class Statistic(abc.ABC):
 
     Attributes:
         needs_gradient: Whether it uses the gradient that all statistics share. Defaults to False.
+        differentiable: Whether an attacker can follow its gradient; see `a2d_keras.redteam`.
+            Defaults to True.
 
     Examples:
         >>> class Confidence(Statistic):
@@ -67,6 +69,7 @@ class Statistic(abc.ABC):
     """
 
     needs_gradient: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True
 
     tail: str = dataclasses.field(default="low", kw_only=True)
 
@@ -100,6 +103,17 @@ class Statistic(abc.ABC):
             The `Passes`. None by default.
         """
         return Passes()
+
+    def is_random(self, classifier: Classifier) -> bool:
+        """Return whether random numbers enter it, so that an attacker has to average over draws.
+
+        Args:
+            classifier: The `Classifier`.
+
+        Returns:
+            False by default.
+        """
+        return False
 
     def require(self, classifier: Classifier) -> None:  # noqa: B027 (an optional hook)
         """Refuse a classifier that the statistic cannot work on.

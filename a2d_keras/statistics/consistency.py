@@ -81,6 +81,10 @@ class Consistency(Statistic):
         """Return one pass for each view; see `Statistic.passes`."""
         return Passes(queries=len(self._names(classifier)))
 
+    def is_random(self, classifier: Classifier) -> bool:
+        """Return whether noise is among the views; see `Statistic.is_random`."""
+        return "noise" in self._names(classifier)
+
     def initial_state(self, classifier: Classifier) -> State:
         """Return which views are kept, and the number of bits: all, and 8."""
         kept = np.ones(len(self._names(classifier)), "int64")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -43,6 +44,8 @@ class LabelDistance(Statistic):
         >>> LabelDistance().passes(None)
         Passes(queries=195, gradient_evaluations=0)
     """
+
+    differentiable: ClassVar[bool] = False
 
     directions: int = 39
     seed: int = 0

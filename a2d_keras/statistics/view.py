@@ -24,11 +24,13 @@ class View:
         x: Inputs of its `unit`, float32, (n, *input_shape).
         found: The `Pass` over these inputs, if there was one.
         slots: Inputs under attack at once, for attack costs. Defaults to 128.
+        seed: Seed of random views. A verdict takes 0, the default; other draws need others.
 
     Attributes:
         classifier: As given.
         x: As given.
         slots: As given.
+        seed: As given.
 
     Examples:
         >>> import keras
@@ -44,10 +46,12 @@ class View:
         found: Pass | None = None,
         *,
         slots: int | str = 128,
+        seed: int = 0,
     ) -> None:
         self.classifier = classifier
         self.x = x
         self.slots = slots
+        self.seed = seed
         self._found = found
 
     @classmethod

@@ -62,10 +62,10 @@ def fewer_bits(view: View, bits: int | tf.Tensor) -> tf.Tensor:
         bits: The number of bits that a value keeps: 1 leaves the two bounds.
 
     Returns:
-        The rounded inputs.
+        The rounded inputs. Their gradient is that of the inputs, since rounding has none.
     """
     unit, levels = view.classifier.unit, 2.0 ** tf.cast(bits, tf.float32) - 1
-    return unit.bounds[0] + unit.range * tf.round(scaled(view) * levels) / levels
+    return unit.bounds[0] + unit.range * _rounded(scaled(view) * levels) / levels
 
 
 def scaled(view: View) -> tf.Tensor:
@@ -84,7 +84,7 @@ def pixels(view: View) -> tf.Tensor:
 
 def noise(view: View) -> tf.Tensor:
     """Add Gaussian noise of 0.02 of the input range, which depends on the input alone."""
-    unit, keys = view.classifier.unit, randomness.keys(view.x, 0)
+    unit, keys = view.classifier.unit, randomness.keys(view.x, view.seed)
     numbers = randomness.normal(keys, tf.zeros_like(keys), tf.unstack(tf.shape(view.x))[1:])
     return tf.clip_by_value(view.x + _NOISE * unit.range * numbers, *unit.bounds)
 
@@ -97,6 +97,12 @@ OF_IMAGES: dict[str, Callable[[View], tf.Tensor]] = {
     "down": functools.partial(shift, 1, 0),
     "median": median,
 }
+
+
+@tf.custom_gradient
+def _rounded(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Round, and let the gradient pass straight through (Athalye, Carlini, Wagner 2018, BPDA)."""
+    return tf.round(x), lambda upstream: upstream
 
 
 def _axes(view: View) -> tuple[int, int]:

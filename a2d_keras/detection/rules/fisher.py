@@ -125,6 +125,36 @@ class Fisher(Rule):
         """
         return tf.exp(-self._surprises(values))
 
+    def acceptance(self, surprise: float) -> np.ndarray:
+        """Return the values of each statistic that are no more surprising than this.
+
+        With k statistics and the threshold t of the score, an input whose statistics all lie
+        within `acceptance(t / k)` is not flagged.
+
+        Args:
+            surprise: The largest -log p of one statistic.
+
+        Returns:
+            The smallest and the largest such value, float64, (statistics, 2), infinite on a side
+            that is not suspicious.
+        """
+        points, scales = (
+            np.asarray(keras.ops.convert_to_numpy(w), "float64")
+            for w in (self._points, self._scales)
+        )
+        least = np.log(float(keras.ops.convert_to_numpy(self._size)) + 1)
+        found = np.full((len(points), 2), [-np.inf, np.inf])
+        for place, (column, ranks) in enumerate(zip(self.columns, points, strict=True)):
+            limit = surprise + (np.log(2) if column.tail == "both" else 0.0)
+            beyond = max(limit - least, 0.0) * scales[place]
+            share = np.exp(-limit) if limit < least else 0.0
+            low, high = np.interp([share, 1 - share], np.linspace(0, 1, _POINTS), ranks)
+            if column.tail in ("low", "both"):
+                found[place, 0] = low - beyond[0]
+            if column.tail in ("high", "both"):
+                found[place, 1] = high + beyond[1]
+        return found
+
     def call(self, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return the verdicts.
 
@@ -135,15 +165,31 @@ class Fisher(Rule):
             Whether each input is adversarial, bool, (n,); its score, float32, (n,), higher is more
             adversarial; and its p-value, float32, (n,).
         """
-        score, count = self._score(values), tf.convert_to_tensor(self._count)
+        score = self._score(values)
+        flagged, p_value = self.judge(score, tf.convert_to_tensor(self._rate))
+        return flagged, score, p_value
+
+    def judge(
+        self, score: tf.Tensor, false_positive_rate: float | tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Judge scores at any false positive rate. Graph code.
+
+        Args:
+            score: Scores of inputs, float32, (n,).
+            false_positive_rate: The rate α, a float64 tensor or a number.
+
+        Returns:
+            Whether each input is adversarial, bool, (n,), and its p-value, float32, (n,).
+        """
+        count = tf.convert_to_tensor(self._count)
         calibration = tf.convert_to_tensor(self._calibration)
         least = score * (1 - _ROUNDING) - 1.5 / _DECIMALS
         below = tf.searchsorted(calibration, least, out_type=tf.int64)
         rank = 1 + count - tf.minimum(below, count)
         rows = tf.cast(count + 1, tf.float64)
         # As `conformal_rank`: in floats, 0.29 * 100 < 29.
-        flagged = tf.cast(rank, tf.float64) <= tf.floor(self._rate * rows + 1e-9)
-        return flagged, score, tf.cast(tf.cast(rank, tf.float64) / rows, tf.float32)
+        flagged = tf.cast(rank, tf.float64) <= tf.floor(false_positive_rate * rows + 1e-9)
+        return flagged, tf.cast(tf.cast(rank, tf.float64) / rows, tf.float32)
 
     def _prepare(self) -> None:
         statistics = len(self.columns)
