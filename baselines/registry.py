@@ -6,7 +6,7 @@ from baselines.base import Baseline
 from baselines.dissector.detector import Dissector as Dissector
 from baselines.kernel_density import KernelDensityUncertainty as KernelDensityUncertainty
 from baselines.local_dimension import LocalDimension as LocalDimension
-from baselines.mutation.detector import MutationTesting as MutationTesting
+from baselines.mutation_testing.detector import MutationTesting as MutationTesting
 
 BASELINES: dict[str, type[Baseline]] = {
     entry.name: entry

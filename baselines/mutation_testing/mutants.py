@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from a2d_keras import Classifier
 from a2d_keras.classifier.layerwise import describe
-from baselines.mutation import operators
+from baselines.mutation_testing import operators
 
 _BATCH = 256
 _KEPT_ACCURACY = 0.9  # of the classifier's, which a mutant must reach
@@ -21,7 +21,7 @@ class Mutants:
 
     Args:
         model: The classifier, a built `keras.Model`, as `a2d_keras.Classifier` takes it.
-        operator: A key of `baselines.mutation.operators.OPERATORS`.
+        operator: A key of `baselines.mutation_testing.operators.OPERATORS`.
         rate: The mutation rate, in (0, 1].
         seed: The seed of all mutants, not negative.
 

@@ -12,9 +12,9 @@ import numpy as np
 from a2d_keras.validation import require_choice, require_whole
 from baselines.base import Baseline
 from baselines.digests import digest
-from baselines.mutation.mutants import Mutants
-from baselines.mutation.operators import OPERATORS
-from baselines.mutation.sequential import benign_rate, sequential_test
+from baselines.mutation_testing.mutants import Mutants
+from baselines.mutation_testing.operators import OPERATORS
+from baselines.mutation_testing.sequential import benign_rate, sequential_test
 
 HELD_OUT = 1000  # inputs that the mutants of a comparison are filtered on
 _PARAMETERS = ("operator", "rate", "mutants", "seed", "held_out")
@@ -28,7 +28,7 @@ class MutationTesting(Baseline):
     of that rate on benign inputs, which only `detect` needs, and nothing from other inputs.
 
     Mutants come from one of four operators: "NAI" (neuron activation inverse), "GF" (Gaussian
-    fuzzing), "WS" (weight shuffling) and "NS" (neuron switch); see `baselines.mutation.operators`.
+    fuzzing), "WS" (weight shuffling) and "NS" (neuron switch); see `baselines.mutation_testing.operators`.
     Those whose accuracy on held-out inputs falls below nine tenths of the classifier's are drawn
     again. This happens once, when the first input is judged.
 
@@ -128,11 +128,11 @@ class MutationTesting(Baseline):
         Args:
             x: Inputs, float32, (n, *input shape).
             extend_scale: Factor of the threshold. Defaults to 1.
-            relax_scale: As for `baselines.mutation.sequential.sequential_test`.
+            relax_scale: As for `baselines.mutation_testing.sequential.sequential_test`.
             as_coded: As for `sequential_test`.
 
         Returns:
-            The `baselines.mutation.sequential.Verdicts`.
+            The `baselines.mutation_testing.sequential.Verdicts`.
 
         Raises:
             ValueError: If `fit` was not called, or no label of the benign inputs ever changed.

@@ -6,11 +6,11 @@ import pytest
 from scipy import stats
 
 from a2d_keras import BIM, Classifier
-from baselines.mutation import operators
-from baselines.mutation.detector import MutationTesting
-from baselines.mutation.mutants import Mutants
-from baselines.mutation.operators import OPERATORS, Units
-from baselines.mutation.sequential import benign_rate, sequential_test
+from baselines.mutation_testing import operators
+from baselines.mutation_testing.detector import MutationTesting
+from baselines.mutation_testing.mutants import Mutants
+from baselines.mutation_testing.operators import OPERATORS, Units
+from baselines.mutation_testing.sequential import benign_rate, sequential_test
 from models import zoo
 
 pytestmark = pytest.mark.checkout
