@@ -28,8 +28,9 @@ class MutationTesting(Baseline):
     of that rate on benign inputs, which only `detect` needs, and nothing from other inputs.
 
     Mutants come from one of four operators: "NAI" (neuron activation inverse), "GF" (Gaussian
-    fuzzing), "WS" (weight shuffling) and "NS" (neuron switch); see `operators.py`. Those whose accuracy on held-out inputs falls below nine tenths of the classifier's are drawn
-    again. This happens once, when the first input is judged.
+    fuzzing), "WS" (weight shuffling) and "NS" (neuron switch); see `operators.py`. Those whose
+    accuracy on held-out inputs falls below nine tenths of the classifier's are drawn again. This
+    happens once, when the first input is judged.
 
     Args:
         model: The classifier, a built `keras.Model` with a convolution or a dense layer, as

@@ -1,7 +1,8 @@
 """The mutation operators: small random damage to the weights of a classifier.
 
-Wang et al. 2019; see `detector.py`. The details are those of the authors' code. A *unit* is one output channel of a convolution, or one output of a dense layer. It owns its incoming
-weights and its bias. Batch normalization has parameters but no units.
+Wang et al. 2019; see `detector.py`. The details are those of the authors' code. A *unit* is one
+output channel of a convolution, or one output of a dense layer. It owns its incoming weights and
+its bias. Batch normalization has parameters but no units.
 """
 
 import math
