@@ -253,6 +253,7 @@ def _two_attacks(monkeypatch):
     monkeypatch.setitem(RECORDS, "digits", dataclasses.replace(record, settings=settings))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_two_attacks")
 def test_the_command_writes_and_resumes(tmp_path, capsys):
     words = ["--limit", "2", "--samples", "2", "--maxima", "4", "--out", str(tmp_path)]

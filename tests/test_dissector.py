@@ -41,6 +41,7 @@ def by_loops(snapshots, weights):
     return np.array(degrees)
 
 
+@pytest.mark.slow
 def test_scores_equal_the_definition(fitted, model, kinds):
     outputs = keras.Model(model.inputs, [model.get_layer(n).output for n in fitted.names])
     heads = fitted._heads()

@@ -142,6 +142,7 @@ def test_cw_stands_still_on_what_is_already_across(classifier, logits, benign):
     assert success.sum() > before.sum()
 
 
+@pytest.mark.slow
 def test_the_substitute_learns_from_labels(classifier, digits):
     imitation = a2d.train_substitute(
         classifier, digits.x_test[:100], substitute((8, 8, 1)), rounds=1, epochs=30, batch_size=16
