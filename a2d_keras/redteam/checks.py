@@ -120,7 +120,7 @@ def _has_gradients(case: Case, attack: ProjectedDescent) -> Check:
         gradient = finite(tape.gradient(loss, x), x)
         return loss, tf.reduce_any(gradient != 0, axis=list(range(1, len(x.shape))))
 
-    compiled = tf.function(look, autograph=False)
+    compiled = tf.function(look, autograph=False, reduce_retracing=True)
     loss, moves = (v.numpy() for v in compiled(case.defence.classifier.to_unit(tf.constant(far))))
     share = float(moves[loss > 0].mean()) if (loss > 0).any() else 1.0
     return Check(
