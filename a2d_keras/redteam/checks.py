@@ -111,7 +111,7 @@ def _beats_noise(rate: Rate, attack: ProjectedDescent) -> Check:
 
 def _has_gradients(case: Case, attack: ProjectedDescent) -> Check:
     """Check that wherever the detector's loss is not zero, nor is its gradient."""
-    far = PGD(eps=attack.eps, max_iterations=_STEPS // 10).craft(case).x
+    far = PGD(eps=attack.eps, max_iterations=max(_STEPS // 10, 1)).craft(case).x
 
     def look(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
