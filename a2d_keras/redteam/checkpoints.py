@@ -57,7 +57,8 @@ class Checkpoints:
         if kept is None or str(kept.pop(_ORIGIN, "")) != digest:
             kept = compute()
             with replace_atomically(path) as part, open(part, "wb") as file:
-                np.savez_compressed(file, **{_ORIGIN: np.asarray(digest)}, **kept)
+                arrays: Any = {_ORIGIN: np.asarray(digest), **kept}
+                np.savez_compressed(file, **arrays)
         return kept
 
 

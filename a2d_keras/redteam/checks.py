@@ -111,7 +111,7 @@ def _beats_noise(rate: Rate, attack: ProjectedDescent) -> Check:
 
 def _has_gradients(case: Case, attack: ProjectedDescent) -> Check:
     """Check that wherever the detector's loss is not zero, nor is its gradient."""
-    far = PGD(eps=attack.eps, max_iterations=_STEPS // 10).craft(case).x
+    far = PGD(eps=attack.eps, max_iterations=max(_STEPS // 10, 1)).craft(case).x
 
     def look(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -120,7 +120,7 @@ def _has_gradients(case: Case, attack: ProjectedDescent) -> Check:
         gradient = finite(tape.gradient(loss, x), x)
         return loss, tf.reduce_any(gradient != 0, axis=list(range(1, len(x.shape))))
 
-    compiled = tf.function(look, autograph=False)
+    compiled = tf.function(look, autograph=False, reduce_retracing=True)
     loss, moves = (v.numpy() for v in compiled(case.defence.classifier.to_unit(tf.constant(far))))
     share = float(moves[loss > 0].mean()) if (loss > 0).any() else 1.0
     return Check(

@@ -181,7 +181,8 @@ def _prepared(guarded: Any, x: Any, y: Any) -> tuple[Defence, _Right]:
             f"Received: {len(x)} inputs, none of them right"
         )
     kept = _Right(x[right], y[right].astype("int64"), int(np.count_nonzero(~right)))
-    return GuardDefence(guarded, kept.x) if is_model else guarded, kept
+    defence = GuardDefence(guarded, kept.x) if isinstance(guarded, GuardedModel) else guarded
+    return defence, kept
 
 
 def _smallest(result: RedTeamResult) -> float | None:

@@ -60,4 +60,4 @@ class Interpolation(Adversary):
 
 def _between(x: np.ndarray, far: np.ndarray, share: np.ndarray) -> np.ndarray:
     share = share.reshape(-1, *[1] * (x.ndim - 1)).astype("float32")
-    return np.clip(x + share * (far - x), np.minimum(x, far), np.maximum(x, far))
+    return np.asarray(np.clip(x + share * (far - x), np.minimum(x, far), np.maximum(x, far)))

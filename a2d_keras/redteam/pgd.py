@@ -141,7 +141,8 @@ class ProjectedDescent(Adversary, StepAttack):
 
     def looks(self, classifier: Any) -> Passes:
         """Return the `Passes` of a step: by default those of one look at the defence."""
-        return classifier.passes
+        passes: Passes = classifier.passes
+        return passes
 
     def _reach(self, classifier: Any) -> tf.Tensor:
         return tf.cast(self.eps, tf.float32) * tf.cast(classifier.range, tf.float32)

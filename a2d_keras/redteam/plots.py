@@ -29,7 +29,7 @@ def roc(result: RedTeamResult) -> bytes | None:
     canvas = figure.Figure(figsize=(7, 5.5), layout="constrained")
     axes = canvas.subplots()
     for number, (name, (false, true)) in enumerate(curves.items()):
-        line = {
+        line: Any = {
             "color": colormaps["tab10"](number % 10),
             "linestyle": ("-", "--")[number // 10 % 2],
         }

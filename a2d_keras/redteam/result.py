@@ -61,7 +61,7 @@ class RedTeamResult:
         flagged = verdicts.flagged
         if false_positive_rate is not None:
             flagged = self.defence.flags(verdicts.score, false_positive_rate)
-        return self.fools(name) & ~flagged
+        return np.asarray(self.fools(name) & ~flagged)
 
     def fools(self, name: str) -> np.ndarray:
         """Return which inputs an adversary has misclassified, flagged or not.

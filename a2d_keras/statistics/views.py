@@ -99,10 +99,9 @@ OF_IMAGES: dict[str, Callable[[View], tf.Tensor]] = {
 }
 
 
-@tf.custom_gradient
-def _rounded(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+def _rounded(x: tf.Tensor) -> tf.Tensor:
     """Round, and let the gradient pass straight through (Athalye, Carlini, Wagner 2018, BPDA)."""
-    return tf.round(x), lambda upstream: upstream
+    return tf.custom_gradient(lambda x: (tf.round(x), lambda upstream: upstream))(x)
 
 
 def _axes(view: View) -> tuple[int, int]:
