@@ -467,6 +467,7 @@ class TestRedteam:
         monkeypatch.setattr(checks, "_STEPS", 5)
         monkeypatch.setattr(checks, "_INPUTS", 4)
 
+    @pytest.mark.slow
     def test_equals_the_library(self, run, tested, guarded, digits, tmp_path):
         out = tmp_path / "report"
         status, printed, _ = run("redteam", "guarded.keras", tested, *self.WORDS, out, "--json")
@@ -482,6 +483,7 @@ class TestRedteam:
         assert "<table" in (out / "report.html").read_text()
         assert kept["about"]["classes"] == "given"
 
+    @pytest.mark.slow
     def test_images_have_the_classes_that_are_predicted(self, run, tmp_path):
         out = tmp_path / "report"
         words = ("--attack", "Noise", "--eps", "0.0001", "--limit", "3", "-o", out)

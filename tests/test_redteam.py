@@ -353,6 +353,7 @@ class TestRedteam:
             verbose=0,
         )
 
+    @pytest.mark.slow
     def test_success_is_misclassified_and_not_flagged_by_the_guard(self, guarded, result):
         for name in ("noise", "selective_pgd", "eight_bits"):
             out = guarded.predict(result.crafted[name].x, verbose=0)
@@ -377,6 +378,7 @@ class TestRedteam:
         area = next(r["AUROC"] for r in result.rows() if r["attack"] == "selective_pgd")
         assert auc(false, true) == pytest.approx(area)
 
+    @pytest.mark.slow
     def test_counts_only_what_the_classifier_gets_right(self, guarded, digits):
         y = digits.y_test[:12].copy()
         y[:5] = (y[:5] + 1) % 10
@@ -384,6 +386,7 @@ class TestRedteam:
         assert result.about["misclassified inputs left out"] == 5
         assert len(result.y) == 7
 
+    @pytest.mark.slow
     def test_continues_where_it_stopped(self, guarded, digits, tmp_path, monkeypatch):
         def run(**changes):
             options = {"attacks": self.ATTACKS[:2], "eps": EPS, "folder": tmp_path, "verbose": 0}
