@@ -316,11 +316,11 @@ class TestOthers:
 
     @LONG
     def test_kappa_sweep_goes_beyond_the_boundary(self, case):
-        sweep = KappaSweep(confidences=(0, 5), search_iterations=60)
+        sweep = KappaSweep(confidences=(0, 5), search_iterations=300)
         crafted = sweep.craft(case)
         fooled = crafted.verdicts.labels != case.y
         assert fooled.mean() > 0.9
-        alone = KappaSweep(confidences=(0,), search_iterations=60).craft(case)
+        alone = KappaSweep(confidences=(0,), search_iterations=300).craft(case)
         assert crafted.verdicts.score.mean() < alone.verdicts.score.mean()
 
     def test_eight_bits_are_whole_levels_within_reach(self, case):
@@ -516,7 +516,7 @@ def test_the_standard_set_is_fixed():
         "logit_matching": {"max_iterations": 100, "targets": 2, "restarts": 1},
         "interpolation": {"max_iterations": 100, "rounds": 6},
         "decision_based": {"max_iterations": 250},
-        "kappa_sweep": {"search_iterations": 100},
+        "kappa_sweep": {"search_iterations": 400},
         "eight_bits": {},
         "jpeg": {},
     }
