@@ -30,6 +30,18 @@ class RedTeamResult:
         crafted: A dict from the name of each adversary to what it has `Crafted`.
         about: Facts about the run: the version of the set, inputs left out, adversaries left out.
         checks: The `Check`s that the attacks are no weaker than they look.
+
+    Examples:
+        >>> import keras
+        >>> import a2d_keras as a2d
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> x = np.random.default_rng(0).uniform(size=(120, 4)).astype("float32")
+        >>> guarded = a2d.guard(model)
+        >>> guarded.adapt(x[:100], verbose=0)
+        >>> y = model.predict(x[100:], verbose=0).argmax(axis=-1)
+        >>> result = a2d.redteam(guarded, x[100:], y, attacks=["Noise"], verbose=0)
+        >>> result.succeeds("noise").shape
+        (20,)
     """
 
     defence: Defence

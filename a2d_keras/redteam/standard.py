@@ -24,7 +24,7 @@ STANDARD: tuple[Adversary, ...] = (
     LogitMatching(max_iterations=100),
     Interpolation(max_iterations=100),
     DecisionBased(max_iterations=250),
-    KappaSweep(search_iterations=100),
+    KappaSweep(search_iterations=400),
     EightBits(),
     JPEG(quality=90),
 )
