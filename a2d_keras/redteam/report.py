@@ -111,7 +111,7 @@ def _page(result: RedTeamResult) -> str:
     )
     rows = result.rows()
     through = round(rows[-1]["success"] * len(result.y))
-    return environment.from_string(template.read_text(encoding="utf-8")).render(
+    page: str = environment.from_string(template.read_text(encoding="utf-8")).render(
         through=through,
         count=len(result.y),
         eps=result.eps,
@@ -123,6 +123,7 @@ def _page(result: RedTeamResult) -> str:
         roc=_embedded(plots.roc(result)),
         pictures=_embedded(plots.pictures(result)),
     )
+    return page
 
 
 def shown(column: str, value: Any) -> str:
