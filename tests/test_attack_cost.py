@@ -62,6 +62,7 @@ def test_starts_are_of_every_predicted_class(tiny, x):
     assert a2d.AttackCost(given).initial_state(tiny) == {}
 
 
+@pytest.mark.slow
 def test_measure_counts_passes_beside_costs(tiny, x):
     attacks = [a2d.BIM(eps_iter=0.002, max_iterations=60), a2d.DBA(max_iterations=20)]
     found = measure(tiny, attacks, x, options=a2d.RunOptions())

@@ -53,6 +53,7 @@ def test_no_inputs_have_no_scores(fitted, kinds):
     assert fitted.score(kinds[0][:0]).shape == (0,)
 
 
+@pytest.mark.slow
 def test_fits_characteristics_that_were_computed_before(make, fitted, model, kinds):
     again = make(model)
     tables = [again.characteristics(x[:100], benign=kinds[0][:100]) for x in kinds]

@@ -42,6 +42,7 @@ def test_needs_labels_alone(labels_only, classifier, few):
     np.testing.assert_array_equal(result.gradient_evaluations, 0)
 
 
+@pytest.mark.slow
 def test_ends_misclassified_and_near(classifier, few, result):
     label = classifier.logits(few).numpy().argmax(-1)
     found = classifier.logits(result.adversarial).numpy().argmax(-1)

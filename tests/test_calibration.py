@@ -124,6 +124,7 @@ def test_without_a_step_it_is_the_default(fresh, timed):
     assert [type(attack) for attack in timed] == [a2d.FGSM]
 
 
+@pytest.mark.slow
 def test_sides_left_open(timed):
     stack = [keras.layers.Conv2D(4, 3), keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(3)]
     model = keras.Sequential([keras.Input((None, None, 1)), *stack])

@@ -77,6 +77,7 @@ def trainable(learned):
 
 
 class TestAttackCostMonitor:
+    @pytest.mark.slow
     def test_measures_the_weights_of_each_epoch(self, trainable, fit, benign):
         costs = a2d.AttackCosts(trainable, attacks=[QUICK])
 
@@ -345,6 +346,7 @@ class TestDetectionLog:
         if either.detector.rule.word == "fisher":
             assert 0.1 < first["p_value"] < 0.9
 
+    @pytest.mark.slow
     def test_lines_of_inputs_that_cannot_be_judged(self, guard_digits, benign, tmp_path):
         """Their medians are null, since JSON lacks NaN."""
         flagging = guard_digits(on_invalid="flag")

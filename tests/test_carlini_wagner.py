@@ -94,6 +94,7 @@ def plain(weights, x, label, attack):
     return np.sqrt(nearest), steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("targeted", "confidence", "initial_c", "early_abort"),
     [(False, 0.0, 0.05, True), (True, 0.3, 1.0, True), (True, 0.0, 0.003, False)],

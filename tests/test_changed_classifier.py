@@ -224,6 +224,7 @@ def test_who_is_only_warned_gets_what_it_is_now(kind, ways, x):
         guarded.predict(x, verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["activation", *(pytest.param(k, marks=pytest.mark.slow) for k in CHANGES)]
 )

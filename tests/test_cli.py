@@ -136,6 +136,7 @@ class TestAdapt:
         assert summary["thresholds"] == {"bim_0": threshold}
         assert summary["attacks"] == [repr(costly.detector.attacks[0])]
 
+    @pytest.mark.slow
     def test_exact_costs_need_no_name_of_an_attack(self, run, folder, monkeypatch):
         monkeypatch.setattr(a2d.GuardedModel, "adapt", lambda *_, **__: None)
         run("adapt", "model.keras", "benign.npz", "-o", "exact.keras", "--exact")
@@ -559,6 +560,7 @@ class TestErrors:
         words = ("adapt", "model.keras", "benign.npz", "-o", "new.keras", "--attack", "LBFGS")
         self.refuses(run, folder, "an untargeted StepAttack.* Received: LBFGS", *words)
 
+    @pytest.mark.slow
     def test_inputs(self, run, folder, held_out):
         (folder / "odd").mkdir(exist_ok=True)
         good = (folder / "images" / "benign" / "00.png").read_bytes()

@@ -63,6 +63,7 @@ def plain(evaluate, image, norm):
     return x, 50
 
 
+@pytest.mark.slow
 @BOTH
 def test_is_deepfool_written_plainly(classifier, benign, norm):
     @tf.function

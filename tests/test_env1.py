@@ -295,7 +295,8 @@ def test_the_command_writes_everything_and_keeps_it(tmp_path, capsys):
     assert {**again, "about": None} == {**results, "about": None}
 
 
-@pytest.mark.parametrize("kept", ["defences", pytest.param("baselines", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", ["defences", "baselines"])
 def test_compares_any_detectors(model, digits, few_settings, few_resamples, tmp_path, kept):
     every = detectors(few_settings)
     chosen = [n for n in every if (n in few_settings.defences) == (kept == "defences")]

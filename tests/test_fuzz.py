@@ -186,6 +186,7 @@ def test_predict(fuzzed, examples):
     check()
 
 
+@pytest.mark.slow
 @fuzz(fast=2, slow=200)
 def test_predict_on_datasets(fuzzed, examples):
     @limited(examples)
@@ -240,6 +241,7 @@ def test_attack(fuzzed, examples):
     check()
 
 
+@pytest.mark.slow
 @fuzz(fast=5, slow=100)
 def test_adapt(fuzzed, examples):
     @limited(examples)

@@ -130,6 +130,7 @@ class Tempered(keras.Model):
 
 
 class TestPredict:
+    @pytest.mark.slow
     def test_what_predict_computes_is_guarded(self, x):
         model = Scaled()
         model(x)
@@ -381,6 +382,7 @@ class TestTwoClasses:
         assert bare.success[::2].mean() > 0.8
         assert not bare.success[1::2].any()
 
+    @pytest.mark.slow
     def test_starts_from_benign_inputs_of_the_other(self, guarded, images):
         (attack,) = guarded.detector.attacks
         assert attack.starts.shape == (16, 100)

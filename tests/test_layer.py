@@ -75,6 +75,7 @@ def test_main_job(each_guarded, model, digits, crafted):
     np.testing.assert_array_equal(out["predictions"], expected)  # bit for bit
 
 
+@pytest.mark.slow
 def test_costs_find_what_lies_just_across_a_boundary(guarded_by_costs, crafted):
     assert predict(guarded_by_costs, crafted)["is_adversarial"].mean() >= 0.95
 

@@ -251,6 +251,7 @@ def fitted(model, digits, benign_and_adversarial):
     return MutationTesting.from_data(model, digits, mutants=60).fit(benign, benign, adversarial)
 
 
+@pytest.mark.slow
 def test_scores_are_label_change_rates(fitted, model, benign_and_adversarial):
     benign, adversarial = benign_and_adversarial
     rates = [fitted.score(x) for x in benign_and_adversarial]
@@ -264,6 +265,7 @@ def test_scores_are_label_change_rates(fitted, model, benign_and_adversarial):
     assert {*np.unique(votes)} == {0.0, 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_coded", [False, True])
 def test_detects_by_few_votes(fitted, benign_and_adversarial, as_coded):
     benign, adversarial = (fitted.detect(x, as_coded=as_coded) for x in benign_and_adversarial)

@@ -104,6 +104,7 @@ class TestDefence:
         assert (loss == 0).any()
         assert not defence.judge(held_out).flagged[loss == 0].any()
 
+    @pytest.mark.slow
     def test_costs_have_a_surrogate(self, guarded_by_costs, right, adversarial):
         defence = GuardDefence(guarded_by_costs, right[0])
         flagged = defence.judge(adversarial).flagged

@@ -160,6 +160,7 @@ def test_weights_alone(each_guarded, x, out, tmp_path):
     assert_equal(out, other.predict(x, verbose=0))
 
 
+@pytest.mark.slow
 def test_guards_a_legacy_h5_model(guarded, guard_digits, model, x, tmp_path):
     model.save(tmp_path / "model.h5")
     other = guard_digits(keras.models.load_model(tmp_path / "model.h5"))

@@ -37,6 +37,7 @@ def test_is_the_papers_where_benign_inputs_withstand_it(classifier, held_out):
     assert choose_step(classifier, held_out[:100], 0.05, 128) == a2d.BIM(eps_iter=FIRST_STEP)
 
 
+@pytest.mark.slow
 def test_is_halved_until_benign_inputs_withstand_20_steps(guarded, fragile, narrow):
     (attack,) = guarded.detector.attacks
     halvings = np.log2(FIRST_STEP / attack.eps_iter)
