@@ -191,6 +191,7 @@ def test_is_deterministic_and_takes_no_inputs(attack, target, x, result):
     assert len(nothing.cost) == 0
 
 
+@pytest.mark.slow
 def test_counts_do_not_depend_on_slots_or_on_images(attack, target, x, result):
     (counts,) = attack.in_batches(target, x, slots=1, images=False)
     assert np.shape(counts.adversarial) in ((0,), x.shape)

@@ -18,6 +18,7 @@ def result(classifier, few):
     return DBA()(classifier, few)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "part", "rel", "share"),
     [(0, slice(0, 200, 10), 0.5, 0.3)]
@@ -139,6 +140,7 @@ def test_a_walk_that_converges_too_far_away_resists():
     np.testing.assert_allclose(((result.adversarial - x) ** 2).mean(axis=1), 0.04, rtol=0.01)
 
 
+@pytest.mark.slow
 def test_draws_belong_to_the_input(classifier, benign):
     attack = DBA(distance=0.04)
     twice = attack(classifier, np.concatenate([benign[:8], benign[7::-1]]), slots=5)

@@ -61,6 +61,7 @@ def test_is_found_once_for_each_kind_of_attack(timed):
     assert [type(attack) for attack in timed] == [a2d.BIM, a2d.JSMA]
 
 
+@pytest.mark.slow
 def test_costs_do_not_depend_on_it(classifier, benign):
     attack = a2d.BIM()
     auto, fixed = attack(classifier, benign, slots="auto"), attack(classifier, benign)

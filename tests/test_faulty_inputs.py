@@ -173,6 +173,7 @@ class TestPixels:
         with pytest.raises(ValueError, match=r"the bounds \(0.0, 1.0\); scale them .* Received: "):
             predict(guarded, factor * x)
 
+    @pytest.mark.slow
     def test_a_model_that_wants_them_gets_them(self, x):
         pixels = (255 * x).astype("uint8")
         guarded = tiny.adapted("statistics", pixels, bounds=(0, 255))

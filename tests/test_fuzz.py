@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 import a2d_keras as a2d
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (2, 3, 1)
 ATTACKS = (a2d.BIM(eps_iter=1e-3, max_iterations=99), a2d.BIM2(eps_iter=1e-3, max_iterations=99))
 GUARDS = ("statistics", "flag", "raise")
@@ -159,12 +161,6 @@ def judge(fuzzed, guarded, x, run):
             np.testing.assert_allclose(alone[name], out[name][-1:], rtol=1e-3, atol=1e-5)
 
 
-def fuzz(fast, slow):
-    """Run a test on few examples, and on many if slow tests run."""
-    counts = [fast, pytest.param(slow, marks=pytest.mark.slow)]
-    return pytest.mark.parametrize("examples", counts)
-
-
 def limited(examples):
     return settings(max_examples=examples, derandomize=True, deadline=None, database=None)
 
@@ -172,9 +168,8 @@ def limited(examples):
 ROW = np.full((1, *SHAPE), 0.5, "float32")
 
 
-@fuzz(fast=4, slow=1000)
-def test_predict(fuzzed, examples):
-    @limited(examples)
+def test_predict(fuzzed):
+    @limited(1000)
     @given(name=st.sampled_from(GUARDS), x=anything(), size=st.sampled_from((None, 8)))
     @example(name="flag", x=np.where(np.arange(7)[:, None, None, None] % 2, 2.0, ROW), size=8)
     @example(name="flag", x=np.full((3, *SHAPE), np.nan), size=None)
@@ -186,10 +181,8 @@ def test_predict(fuzzed, examples):
     check()
 
 
-@pytest.mark.slow
-@fuzz(fast=2, slow=200)
-def test_predict_on_datasets(fuzzed, examples):
-    @limited(examples)
+def test_predict_on_datasets(fuzzed):
+    @limited(200)
     @given(name=st.sampled_from(GUARDS), x=arrays(), size=st.sampled_from((8, 1000)))
     @example(name="flag", x=np.repeat(ROW, 9, axis=0), size=8)
     def check(name, x, size):
@@ -201,9 +194,8 @@ def test_predict_on_datasets(fuzzed, examples):
     check()
 
 
-@fuzz(fast=10, slow=500)
-def test_call(fuzzed, examples):
-    @limited(examples)
+def test_call(fuzzed):
+    @limited(500)
     @given(name=st.sampled_from(GUARDS), x=arrays())
     def check(name, x):
         guarded, tensor = fuzzed.guards[name], tensor_or_none(x)
@@ -213,9 +205,8 @@ def test_call(fuzzed, examples):
     check()
 
 
-@fuzz(fast=10, slow=500)
-def test_attack(fuzzed, examples):
-    @limited(examples)
+def test_attack(fuzzed):
+    @limited(500)
     @given(
         attack=st.sampled_from(ATTACKS),
         x=anything(),
@@ -241,10 +232,8 @@ def test_attack(fuzzed, examples):
     check()
 
 
-@pytest.mark.slow
-@fuzz(fast=5, slow=100)
-def test_adapt(fuzzed, examples):
-    @limited(examples)
+def test_adapt(fuzzed):
+    @limited(100)
     @given(name=st.sampled_from(("statistics", "flag")), x=anything())
     @example(name="statistics", x=np.random.default_rng(1).uniform(size=(40, *SHAPE)))
     @example(name="flag", x=np.random.default_rng(1).uniform(size=(40, *SHAPE)))
@@ -290,7 +279,6 @@ GUARD_PARAMETERS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("value", PARAMETERS, ids=repr)
 def test_parameters(fuzzed, value):
     for name, right in ATTACK_PARAMETERS.items():

@@ -159,6 +159,7 @@ def test_images_without_channels():
     np.testing.assert_array_equal((result.adversarial != images).sum(axis=(1, 2)), 2)
 
 
+@pytest.mark.slow
 def test_nothing_moves_in_the_middle_of_the_range():
     grey = np.full((2, 6, 6, 1), 0.5, "float32")
     result = LSA()(random_classifier((6, 6, 1)), grey)
@@ -199,6 +200,7 @@ def test_refuses_other_parameters(name, values):
             LSA(**{name: value})
 
 
+@pytest.mark.slow
 def test_channels_first_is_the_same():
     last = random_classifier((7, 9, 3))
     inputs = keras.Input((3, 7, 9))

@@ -14,15 +14,10 @@ STUBBORN = [
     a2d.JSMA(max_iterations=40),
     a2d.CarliniWagner(binary_search_steps=3, search_iterations=15),
     a2d.LSA(max_iterations=3),
-    *(
-        pytest.param(attack, marks=pytest.mark.slow)
-        for attack in (
-            a2d.PairJSMA(max_iterations=40),
-            a2d.DeepFool(max_iterations=20),
-            a2d.DBA(max_iterations=25),
-            a2d.DBA(max_iterations=25, distance=1e-6, source_step=0.9),  # nearly all proposals fail
-        )
-    ),
+    a2d.PairJSMA(max_iterations=40),
+    a2d.DeepFool(max_iterations=20),
+    a2d.DBA(max_iterations=25),
+    a2d.DBA(max_iterations=25, distance=1e-6, source_step=0.9),  # whose proposals nearly all fail
 ]
 
 
@@ -68,6 +63,7 @@ def expensive(model, classifier, digits):
     return np.concatenate([hardened, hardiest, noise, flat]).astype("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", STUBBORN, ids=repr)
 def test_an_input_that_never_gives_way_takes_no_more_than_is_said(expensive, attack):
     target = a2d.Classifier(deaf())

@@ -478,6 +478,7 @@ class TestChecks:
 
 
 class TestReport:
+    @pytest.mark.slow
     def test_is_one_page_and_json(self, guarded, digits, tmp_path):
         pytest.importorskip("jinja2", reason="a2d-keras[redteam] is not installed")
         pytest.importorskip("matplotlib", reason="a2d-keras[redteam] is not installed")

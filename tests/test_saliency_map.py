@@ -116,6 +116,7 @@ def test_pairs_are_those_of_the_published_algorithm(classifier, benign, theta, p
     assert np.mean(result.success) > 0.1
 
 
+@pytest.mark.slow
 def test_pairs_fit_any_number_of_pixels(model, classifier, benign, monkeypatch):
     whole = PairJSMA()(classifier, benign)
     monkeypatch.setattr("a2d_keras.attacks.saliency_map._PAIRS_AT_ONCE", 5 * 64)

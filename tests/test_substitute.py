@@ -26,6 +26,7 @@ def substitute(labels_only, known):
     return train_substitute(labels_only, known)
 
 
+@pytest.mark.slow
 def test_substitute_agrees_on_other_inputs(substitute, labels_only, digits):
     x = digits.x_test[:300]
     assert np.mean(labels_of(substitute, x) == labels_of(labels_only, x)) > 0.8
