@@ -268,7 +268,7 @@ class TestGuard:
             tmp_path / "guarded.keras", custom_objects={"Counter": Counter}
         )
         assert loaded.detector.statistics == guarded.detector.statistics
-        loaded.export(tmp_path / "serving", verbose=False)
+        loaded.export(tmp_path / "serving")
         exported = tf.saved_model.load(tmp_path / "serving")
         for again in (loaded.predict(images.x, verbose=0), exported.serve(tf.constant(images.x))):
             for name, values in out.items():
