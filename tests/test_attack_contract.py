@@ -252,6 +252,7 @@ def test_features_of_other_ranges_are_attacked_alike(kind, make, small, x, resul
     assert_same(scaled, result, share=0.9)
 
 
+@pytest.mark.slow
 def test_infinite_gradients_leave_images_finite(kind, make, small, x, result):
     """Like that of a square root at black pixels."""
     if not result.gradient_evaluations.any():

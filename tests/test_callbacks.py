@@ -239,6 +239,7 @@ class TestAdaptDetector:
         assert layer.times == 3
         assert layer.up_to_date
 
+    @pytest.mark.slow
     def test_adapts_the_default_as_adapt_does(self, trainable, fit, held_out, benign):
         """And once it has promised another rate, it keeps that."""
         guarded = a2d.guard(trainable)

@@ -74,6 +74,7 @@ class TestScore:
             lengths = np.linalg.norm(gradient[first] - gradient[others], ord=DUAL[norm], axis=1)
             np.testing.assert_allclose(found.limits[row], lengths, rtol=1e-3)
 
+    @pytest.mark.slow
     def test_belongs_to_the_input_and_not_to_its_batch(self, smooth):
         x, classifier = np.random.default_rng(0).random((3, 5), "float32"), Classifier(smooth)
         clever = Clever(classifier, options=CleverOptions(**FEW))

@@ -259,6 +259,7 @@ def test_a_data_set_and_a_baseline_need_nothing_but_their_registries(tmp_path, m
     assert "| toy " in (tmp_path / "out" / "tables.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_inputs")
 def test_the_command_writes_everything_and_keeps_it(tmp_path, capsys):
     words = ["--limit", "40", "--out", str(tmp_path)]

@@ -149,7 +149,8 @@ def float64_costs(factor, x):
     return costs
 
 
-@pytest.mark.parametrize("factor", [pytest.param(1, marks=pytest.mark.slow), 15])
+@pytest.mark.slow
+@pytest.mark.parametrize("factor", [1, 15])
 def test_confidence_does_not_hide_the_gradient(benign, factor):
     model, benign = scaled(factor), benign[:12]
     z = np.sort(Classifier(model).logits(benign).numpy(), axis=-1)

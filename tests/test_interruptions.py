@@ -124,6 +124,7 @@ def read_only():
 
 
 class TestSaving:
+    @pytest.mark.slow
     def test_replaces(self, guarded, tmp_path):
         path = tmp_path / "guarded.keras"
         for _ in range(2):

@@ -485,6 +485,7 @@ def test_is_not_compiled_with_xla_unasked(guarded):
     assert not guarded.jit_compile
 
 
+@pytest.mark.slow
 def test_no_warnings_in_everyday_use(classifier, held_out, benign):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

@@ -67,6 +67,7 @@ def result(classifier, few):
     return LBFGS()(classifier, few)
 
 
+@pytest.mark.slow
 def test_is_the_attack_written_plainly(model, few, result):
     costs, images = plain_lbfgs(model, few, 0.01)
     assert costs.max() > 2

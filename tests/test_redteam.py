@@ -409,6 +409,7 @@ class TestRedteam:
         run(eps=0.1)
         assert len(crafts) > 1
 
+    @pytest.mark.slow
     def test_a_scorer_without_gradient_meets_the_attacks_that_need_none(
         self, classifier, right, held_out
     ):

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 TOYS = {
@@ -218,7 +220,6 @@ def collected(checkout):
     return run(checkout, "-m", "pytest", "--collect-only", "-q", *there)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_contract_tests_cover_it(checkout, collected, name):
     if f"test_{name}.py" not in collected:
