@@ -1,6 +1,7 @@
 """Parameters that several data sets share (Zhao et al. 2021, Table 5), and stronger attacks."""
 
 from a2d_keras import BIM, BIM2, DBA, JSMA, Attack, CarliniWagner, DeepFool
+from a2d_keras.redteam import KappaSweep
 
 # At a rate of 0.01, 200 iterations are too few: 3 % of MNIST's inputs never flip.
 CARLINI_WAGNER = CarliniWagner(
@@ -20,13 +21,7 @@ def confident(confidence: float) -> CarliniWagner:
     Returns:
         The attack.
     """
-    return CarliniWagner(
-        confidence=float(confidence),
-        initial_c=1.0,
-        learning_rate=0.01,
-        binary_search_steps=4,
-        search_iterations=300,
-    )
+    return KappaSweep(search_iterations=300).attack(confidence)
 
 
 # These go further beyond the boundary than benign inputs lie from it.

@@ -235,7 +235,7 @@ class DetectorLayer(keras.layers.Layer):
         """
         spec, names = self._judge.output_spec(None), column_names(self.statistics)
         if "statistics" in spec:
-            del spec["cost"]  # the same for all inputs, but for attacks, whose cost is measured
+            del spec["cost"]  # a constant, or one of the statistics
         columns, of_statistics = {}, {}
         for name in [name for name in spec if name in outputs]:
             values = np.asarray(outputs[name], spec[name].dtype)

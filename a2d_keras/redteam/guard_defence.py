@@ -96,11 +96,11 @@ class GuardDefence(Defence):
 
     def look(self, x: tf.Tensor) -> Look:
         """Measure the statistics, and their distance to the benign intervals."""
-        views = [View(self.classifier, x, seed=seed) for seed in range(self._draws)]
-        values = [self._values(view) for view in views]
+        view = View(self.classifier, x)
+        values = [self._values(view.drawn(seed)) for seed in range(self._draws)]
         distances = tf.add_n([self._hinges(each) for each in values]) / self._draws
         accepted = ~self._rule(values[0])[0] if self._followable else distances[:, 0] <= 0
-        return Look(views[0].logits, tf.reduce_sum(distances, axis=-1), accepted)
+        return Look(view.logits, tf.reduce_sum(distances, axis=-1), accepted)
 
     def _values(self, view: View) -> tf.Tensor:
         statistics, states = zip(*self._statistics, strict=True)
@@ -171,7 +171,7 @@ def _followed(detector: Any, by_costs: bool) -> list[tuple[Statistic, Callable[[
 def _passes(statistics: Sequence[Statistic], classifier: Classifier, draws: int) -> Passes:
     """Count the passes of a look, each of which the gradient goes back through."""
     own = [statistic.passes(classifier) for statistic in statistics]
-    queries = 1 + sum(each.queries for each in own)
-    shared = any(statistic.needs_gradient for statistic in statistics)
-    inner = shared + sum(each.gradient_evaluations for each in own)
-    return Passes(draws * queries, draws * (queries + 2 * inner))
+    queries = 1 + draws * sum(each.queries for each in own)
+    shared = draws * any(statistic.needs_gradient for statistic in statistics)
+    inner = shared + draws * sum(each.gradient_evaluations for each in own)
+    return Passes(queries, queries + 2 * inner)

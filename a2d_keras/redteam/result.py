@@ -191,10 +191,9 @@ class RedTeamResult:
 
     def __str__(self) -> str:
         """Lay the table and the checks out as text."""
-        lines = [_line(list(self.rows()[0]))]
-        lines += [
-            _line([_cell(row.get(column)) for column in self.rows()[0]]) for row in self.rows()
-        ]
+        rows = self.rows()
+        lines = [_line(list(rows[0]))]
+        lines += [_line([_cell(row.get(column)) for column in rows[0]]) for row in rows]
         return "\n".join([*lines, "", *map(str, self.checks)]).rstrip()
 
 

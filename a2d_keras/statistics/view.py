@@ -68,6 +68,18 @@ class View:
         """
         return cls(classifier, classifier.to_unit(x), slots=slots)
 
+    def drawn(self, seed: int) -> "View":
+        """View the same inputs with other random views. Both share one pass.
+
+        Args:
+            seed: The seed.
+
+        Returns:
+            The other `View`.
+        """
+        found = Pass(None, *self._read)
+        return View(self.classifier, self.x, found, slots=self.slots, seed=seed)
+
     @functools.cached_property
     def _read(self) -> tuple[tf.Tensor, Pullback]:
         if self._found is not None:

@@ -1,12 +1,11 @@
 """The report: `results.json`, `scores.csv`, `tables.md` and `figure_2.png`."""
 
-import json
-
 import numpy as np
 
 from baselines import plots
 from baselines.clever.tables import MAX_SCORE
 from baselines.comparison.markdown import section
+from baselines.comparison.output import write_records
 
 
 def write(out, about, scores, tables):
@@ -18,10 +17,7 @@ def write(out, about, scores, tables):
         scores: The scores of `baselines.clever.suite.score`.
         tables: The tables of `baselines.clever.tables.compute`.
     """
-    records = {
-        name: json.loads(table.round(5).to_json(orient="records")) for name, table in tables.items()
-    }
-    (out / "results.json").write_text(json.dumps({"about": about, **records}, indent=1) + "\n")
+    write_records(out, about, tables)
     scores.to_csv(out / "scores.csv", index=False, lineterminator="\n", float_format="%.5f")
     (out / "tables.md").write_text(text(about, tables) + "\n")
     points = {

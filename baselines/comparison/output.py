@@ -94,6 +94,20 @@ def _draw_pictures(path, test):
         plots.pictures(path, pairs, captions)
 
 
+def write_records(out, about, tables):
+    """Write `results.json`: the tables, rounded, with a row as a dict by column.
+
+    Args:
+        out: The folder, a `pathlib.Path`, which exists.
+        about: How the results were made, a dict that JSON can hold.
+        tables: A dict of `pandas.DataFrame`.
+    """
+    records = {
+        name: json.loads(table.round(5).to_json(orient="records")) for name, table in tables.items()
+    }
+    (out / "results.json").write_text(json.dumps({"about": about, **records}, indent=1) + "\n")
+
+
 def _caption(test, kind, index):
     if not test.defences:
         return kind

@@ -1,12 +1,11 @@
 """The report: `results.json`, `tables.md`, `auroc.csv`, and a picture of the AUROCs."""
 
-import json
-
 import numpy as np
 import pandas as pd
 
 from baselines import plots
 from baselines.comparison.markdown import section
+from baselines.comparison.output import write_records
 from baselines.coverage.changes import EVASIONS
 from baselines.coverage.detectors import FALSE_POSITIVE_RATE, SAME_ATTACK
 from baselines.coverage.kinds import MAX_CONFIDENT
@@ -22,10 +21,7 @@ def write(out, about, tables):
         about: How the results were made, a dict that JSON can hold.
         tables: The tables of `baselines.coverage.tables.compute`.
     """
-    records = {
-        name: json.loads(table.round(5).to_json(orient="records")) for name, table in tables.items()
-    }
-    (out / "results.json").write_text(json.dumps({"about": about, **records}, indent=1) + "\n")
+    write_records(out, about, tables)
     verdicts = tables["verdicts"]
     verdicts.to_csv(out / "auroc.csv", index=False, lineterminator="\n", float_format="%.5f")
     (out / "tables.md").write_text(text(about, tables) + "\n")

@@ -12,7 +12,7 @@ _POINTS = 1024  # of each statistic's benign distribution
 _MAX_CALIBRATION = 10_000
 _TAIL_SHARE = 0.1  # of the benign inputs, whose mean excess is the scale of a tail
 _MAX_SURPRISE = 500.0  # largest -log p of one statistic
-_DECIMALS = 1000  # of a score: equal statistics give equal scores, but for the last decimal
+_LEVELS = 1000  # of a score in each unit; a finer difference may be one of rounding
 _ROUNDING = 1e-5  # relative, for large scores
 
 
@@ -183,7 +183,7 @@ class Fisher(Rule):
         """
         count = tf.convert_to_tensor(self._count)
         calibration = tf.convert_to_tensor(self._calibration)
-        least = score * (1 - _ROUNDING) - 1.5 / _DECIMALS
+        least = score * (1 - _ROUNDING) - 1.5 / _LEVELS
         below = tf.searchsorted(calibration, least, out_type=tf.int64)
         rank = 1 + count - tf.minimum(below, count)
         rows = tf.cast(count + 1, tf.float64)
@@ -202,7 +202,7 @@ class Fisher(Rule):
 
     def _score(self, values: tf.Tensor) -> tf.Tensor:
         score = tf.reduce_sum(self._surprises(values), axis=-1)
-        return tf.round(score * _DECIMALS) / _DECIMALS
+        return tf.round(score * _LEVELS) / _LEVELS
 
     def _surprises(self, values: tf.Tensor) -> tf.Tensor:
         """Compute -log p of each statistic; what is not finite is as improbable as can be."""
