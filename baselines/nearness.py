@@ -1,7 +1,8 @@
 """Compare cheap statistics with BIM_d on photographs: `python -m baselines.nearness`.
 
 The margin and the distance to the boundary stand beside the exact cost of BIM, whose step is the
-one that `adapt` would choose on other photographs. Only examples that fool count.
+one that `adapt` would choose on other photographs. Only examples that fool count. The secant takes
+a forward pass after its gradient.
 """
 
 import argparse
@@ -21,8 +22,8 @@ from baselines.digests import digest
 
 STATISTICS = {
     "margin": Margin(),
-    "distance, 1 gradient": BoundaryDistance(),
-    "distance, 2 gradients": BoundaryDistance(steps=2),
+    "distance, gradient": BoundaryDistance(),
+    "distance, secant": BoundaryDistance(secant=True),
 }
 _BATCH, _RATE = 20, 0.05
 
@@ -100,7 +101,7 @@ def table(frames):
         kind: {name: auroc(-benign[name], -frame[name])["auroc"] for name in [*STATISTICS, "BIM_d"]}
         for kind, frame in others
     }
-    gradients = {name: _gradients(each) for name, each in STATISTICS.items()}
+    gradients = {name: int(each.needs_gradient) for name, each in STATISTICS.items()}
     rows["gradients, benign"] = {**gradients, "BIM_d": benign["gradients"].mean()}
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -115,10 +116,6 @@ def _compiled(classifier):
         return {name: each.measure(view, {}) for name, each in STATISTICS.items()}
 
     return compute
-
-
-def _gradients(statistic):
-    return getattr(statistic, "steps", 0)
 
 
 if __name__ == "__main__":

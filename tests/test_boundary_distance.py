@@ -56,15 +56,67 @@ def test_is_exact_on_a_linear_classifier(linear, seed, norm, classes, size):
     np.testing.assert_allclose(found, np.minimum(expected, limit), rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("norm", DUALS)
-def test_further_steps_change_nothing_on_a_linear_classifier(linear, norm):
-    rng = np.random.default_rng(0)
-    linear.model.set_weights([rng.normal(size=(FEATURES, CLASSES)), np.zeros(CLASSES)])
-    x = rng.uniform(0.4, 0.6, size=(40, FEATURES))
-    one, three = (measure(a2d.BoundaryDistance(steps=s, norm=norm), linear, x) for s in (1, 3))
-    inside = one < 0.4  # the boundary is reached before the bounds
+def along_the_second(kernel, logits, norm):
+    """The distance at which any class takes over, on the shortest way to the second class."""
+    distances = []
+    for row in logits:
+        own, *others = np.argsort(-row)
+        ways = kernel[:, others] - kernel[:, [own]]
+        way = np.sign(ways[:, 0]) if norm == "inf" else ways[:, 0] / np.linalg.norm(ways[:, 0])
+        gains, leads = way @ ways, row[own] - row[others]
+        distances.append(min(leads[gains > 0] / gains[gains > 0]))
+    return np.array(distances)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    norm=st.sampled_from(list(DUALS)),
+    size=st.sampled_from((1e-25, 1e-3, 1, 1e15)),
+)
+def test_a_secant_meets_the_first_boundary_of_a_linear_classifier(linear, seed, norm, size):
+    """Of any class, along the direction that the second class is nearest in."""
+    rng = np.random.default_rng(seed)
+    kernel = rng.normal(size=(FEATURES, CLASSES))
+    x = rng.uniform(0.4, 0.6, size=(20, FEATURES)).astype("float32")
+    bias = rng.normal(size=CLASSES) / 20 - 0.5 * kernel.sum(axis=0)  # all classes are near
+    linear.model.set_weights([size * kernel, size * bias])
+    found = measure(a2d.BoundaryDistance(secant=True, norm=norm), linear, x)
+    inside = measure(a2d.BoundaryDistance(norm=norm), linear, x) < 0.4  # before the bounds
+    expected = along_the_second(kernel, x.astype("float64") @ kernel + bias, norm)
+    np.testing.assert_allclose(found[inside], expected[inside], rtol=1e-2, atol=1e-5)
     assert inside.sum() > 10
-    np.testing.assert_allclose(one[inside], three[inside], rtol=1e-3, atol=1e-5)
+
+
+class TestSecant:
+    """One feature, at 0.1, and a first class that leads. From 0.3 on, the others bend."""
+
+    @pytest.fixture(scope="class")
+    def bent(self):
+        layers = [keras.layers.Dense(2, "relu"), keras.layers.Dense(3)]
+        return a2d.Classifier(keras.Sequential([keras.Input((1,)), *layers]))
+
+    @pytest.mark.parametrize("norm", DUALS)
+    @pytest.mark.parametrize(
+        ("ahead", "second", "third", "linear", "secant"),
+        [
+            (0.8, 4, 0, 0.7, 0.7 * 0.7 / (0.7 + 4 * 0.5)),
+            (0.8, 0, 40, 0.7, 0.7 * 9 / (40 * 0.5)),
+            (0.8, -4, 0, 0.7, 0.7),
+            (1.7, 4, 0, 1, 1.6 / (0.9 + 4 * 0.7)),
+            (8.1, 4, 0, 1, 1),
+            (0.1, 4, 0, 0, 0),
+        ],
+        ids=["sooner", "another class", "no boundary", "at the bounds", "far", "tie"],
+    )
+    def test_corrects_the_linearisation(self, bent, ahead, second, third, linear, secant, norm):
+        """Leads of `ahead` - x - `second` * relu(x - 0.3), and of 9 - `third` * relu(x - 0.3)."""
+        kernel, bias = [[0, 1, 0], [0, second, third]], [ahead, 0, ahead - 9]
+        hidden = [np.ones((1, 2)), np.array([0, -0.3])]
+        bent.model.set_weights([*hidden, np.array(kernel), np.array(bias)])
+        for chosen, expected in ((False, linear), (True, secant)):
+            found = measure(a2d.BoundaryDistance(secant=chosen, norm=norm), bent, [[0.1]])
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
 
 
 def test_two_classes_of_one_unit():
@@ -88,7 +140,7 @@ def curved():
 
 
 @pytest.mark.parametrize("norm", DUALS)
-def test_newton_steps_come_nearer_to_the_boundary(curved, norm):
+def test_a_secant_comes_nearer_to_the_boundary(curved, norm):
     classifier, grid, labels = curved
     assert len(np.unique(labels)) >= 2
     x = np.random.default_rng(0).uniform(size=(150, 2))
@@ -99,18 +151,18 @@ def test_newton_steps_come_nearer_to_the_boundary(curved, norm):
     near = true < 0.2
     assert near.sum() > 30
     errors = [
-        np.abs(measure(a2d.BoundaryDistance(steps=steps, norm=norm), classifier, x) - true)[near]
-        for steps in (1, 4)
+        np.abs(measure(a2d.BoundaryDistance(secant=secant, norm=norm), classifier, x) - true)[near]
+        for secant in (False, True)
     ]
     assert np.median(errors[1]) < 0.7 * np.median(errors[0])
     assert errors[1].mean() < errors[0].mean()
 
 
 @pytest.mark.parametrize("norm", DUALS)
-def test_many_steps_stay_within_the_bounds(curved, norm):
-    """Where the gradient nearly vanishes, each of them would be long."""
+def test_a_secant_stays_within_the_bounds(curved, norm):
+    """Where the gradient nearly vanishes, the step would be long."""
     classifier, grid, _ = curved
-    found = measure(a2d.BoundaryDistance(steps=10, norm=norm), classifier, grid[::97])
+    found = measure(a2d.BoundaryDistance(secant=True, norm=norm), classifier, grid[::97])
     assert (found >= 0).all()
     assert (found <= (1 if norm == "inf" else 2**0.5)).all()
 
@@ -118,7 +170,7 @@ def test_many_steps_stay_within_the_bounds(curved, norm):
 class TestNoGradient:
     """It says nothing about the distance, so the distance is never far."""
 
-    @pytest.mark.parametrize("options", [{}, {"norm": "2"}, {"classes": 3}, {"steps": 3}], ids=str)
+    @pytest.mark.parametrize("options", [{}, {"norm": "2"}, {"classes": 3}, {"secant": True}], ids=str)
     def test_is_zero(self, linear, options):
         same = np.repeat(np.arange(FEATURES)[:, None], CLASSES, axis=1)
         linear.model.set_weights([same, np.array([9.0, 0, 0, 0])])  # a large margin
@@ -140,29 +192,31 @@ class TestNoGradient:
         assert out["is_adversarial"].all()
 
 
-def test_a_masked_class_is_no_neighbour(linear):
+@pytest.mark.parametrize("options", [{}, {"classes": 3}, {"secant": True}], ids=str)
+def test_a_masked_class_is_no_neighbour(linear, options):
+    """It counts as one that is far behind, where another would be near."""
     inputs = keras.Input((FEATURES,))
     mask = np.array([0, 0, 0, -np.inf], "float32")
     masked = keras.layers.Lambda(lambda t: t + mask)(linear.model(inputs))
     classifier = a2d.Classifier(keras.Model(inputs, masked), from_logits=True)
     rng = np.random.default_rng(0)
-    kernel = rng.normal(size=(FEATURES, CLASSES))
+    kernel, x = rng.normal(size=(FEATURES, CLASSES)), rng.uniform(size=(20, FEATURES))
     linear.model.set_weights([kernel, np.array([0, 0, 0, 0.1])])
-    x = rng.uniform(size=(20, FEATURES)).astype("float32")
-    expected = closed_form(kernel[:, :3], x @ kernel[:, :3], "inf", 1)
-    found = measure(a2d.BoundaryDistance(), classifier, x)
-    np.testing.assert_allclose(found, np.minimum(expected, 1), rtol=1e-3)
+    found, near = (measure(a2d.BoundaryDistance(**options), c, x) for c in (classifier, linear))
+    linear.model.set_weights([kernel, np.array([0, 0, 0, -1e9])])
+    far = measure(a2d.BoundaryDistance(**options), linear, x)
+    np.testing.assert_allclose(found, far, rtol=1e-3)
+    assert not np.allclose(found, near, rtol=0.1)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "`steps` must be a whole number.* Received: 0"),
         ({"classes": 1.5}, "`classes` must be a whole number.* Received: 1.5"),
         ({"norm": "1"}, "`norm` must be .* Received: '1'"),
         ({"norm": 2}, "`norm` must be .* Received: 2"),
         ({"tail": "left"}, "`tail` must be .* Received: 'left'"),
-        ({"steps": 2, "classes": 2}, "go to one class.* Received: 2 classes and 2 steps"),
+        ({"secant": True, "classes": 2}, "goes to all classes.* Received: 2 classes and a secant"),
     ],
 )
 def test_arguments(options, message):

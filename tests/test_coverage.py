@@ -237,7 +237,7 @@ def test_sets_are_the_registry_and_the_default(classifier):
     }
     cheap = {n for n in registered if sum(getattr(statistics, n)().passes(classifier)) <= 20}
     alone = {name for name, chosen in found.items() if "default" not in name}
-    assert alone == {*cheap, "BoundaryDistance(steps=2)"}
+    assert alone == {*cheap, "BoundaryDistance(secant=True)"}
     assert found["Margin"] == (Margin(),)
     assert found["default"] == FOR_IMAGES
     more = [name for name in ("Reconstruction", "Spectrum") if name in registered]

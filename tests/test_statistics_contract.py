@@ -16,7 +16,7 @@ from tests.tiny import Counter
 REGISTERED = [value() for value in vars(statistics).values() if isinstance(value, type)]
 OTHERS = [
     a2d.AttackCost(a2d.BIM(eps_iter=0.01, max_iterations=20), exact=True),
-    a2d.BoundaryDistance(steps=3, norm="2", tail="both"),
+    a2d.BoundaryDistance(secant=True, norm="2", tail="both"),
     a2d.BoundaryDistance(classes=3),
     a2d.Consistency(views=("left", "up")),
     a2d.Margin(tail="high"),

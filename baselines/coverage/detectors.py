@@ -95,7 +95,7 @@ def sets(classifier):
         if inspect.isclass(kind) and issubclass(kind, Statistic)
     }
     single = [kind() for kind in registered.values()]
-    single.append(BoundaryDistance(steps=2))
+    single.append(BoundaryDistance(secant=True))
     alone = {
         label(each): (each,)
         for each in sorted(single, key=label)
@@ -117,8 +117,8 @@ def label(statistic):
         The name.
 
     Examples:
-        >>> label(BoundaryDistance(steps=2))
-        'BoundaryDistance(steps=2)'
+        >>> label(BoundaryDistance(secant=True))
+        'BoundaryDistance(secant=True)'
     """
     values = ((f, getattr(statistic, f.name)) for f in dataclasses.fields(statistic))
     given = ", ".join(f"{f.name}={value!r}" for f, value in values if value != f.default)

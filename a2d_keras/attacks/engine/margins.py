@@ -13,10 +13,23 @@ def margin(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     Returns:
         The lead, float32, (n,); finite, and negative if another class leads.
     """
-    own = _mask(labels, logits)
-    others = tf.reduce_max(_without(own, logits), axis=-1)
-    leads = tf.reduce_sum(tf.where(own, logits, 0.0), axis=-1) - others
-    return tf.clip_by_value(leads, logits.dtype.min, logits.dtype.max)
+    return tf.reduce_min(margin_to_each(logits, labels), axis=-1)
+
+
+def margin_to_each(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Compute the lead of a class over every other class.
+
+    Args:
+        logits: Logits, float32, (n, classes); a masked class may have -inf.
+        labels: The classes, int64, (n,).
+
+    Returns:
+        The leads, float32, (n, classes); finite, and the largest float at the class itself.
+    """
+    own, largest = _mask(labels, logits), logits.dtype.max
+    values = tf.reduce_sum(tf.where(own, logits, 0.0), axis=-1, keepdims=True)
+    found = tf.clip_by_value(values - _without(own, logits), -largest, largest)
+    return tf.where(own, largest, found)
 
 
 def lead(logits: tf.Tensor, labels: tf.Tensor, place: int = 0) -> tf.Tensor:
