@@ -22,7 +22,7 @@ from baselines.digests import digest
 
 STATISTICS = {
     "margin": Margin(),
-    "distance, gradient": BoundaryDistance(),
+    "distance, 1 gradient": BoundaryDistance(),
     "distance, secant": BoundaryDistance(secant=True),
 }
 _BATCH, _RATE = 20, 0.05

@@ -167,10 +167,19 @@ def test_a_secant_stays_within_the_bounds(curved, norm):
     assert (found <= (1 if norm == "inf" else 2**0.5)).all()
 
 
+def test_xla_compiles_a_secant(curved):
+    classifier, grid, _ = curved
+    secant, x = a2d.BoundaryDistance(secant=True, norm="2"), tf.constant(grid[::997], tf.float32)
+    run = tf.function(lambda x: secant.measure(View.of(classifier, x), {}), jit_compile=True)
+    np.testing.assert_allclose(run(x), measure(secant, classifier, x), rtol=1e-3, atol=1e-4)
+
+
 class TestNoGradient:
     """It says nothing about the distance, so the distance is never far."""
 
-    @pytest.mark.parametrize("options", [{}, {"norm": "2"}, {"classes": 3}, {"secant": True}], ids=str)
+    @pytest.mark.parametrize(
+        "options", [{}, {"norm": "2"}, {"classes": 3}, {"secant": True}], ids=str
+    )
     def test_is_zero(self, linear, options):
         same = np.repeat(np.arange(FEATURES)[:, None], CLASSES, axis=1)
         linear.model.set_weights([same, np.array([9.0, 0, 0, 0])])  # a large margin
