@@ -24,7 +24,7 @@ from baselines.coverage.kinds import Kind, Kinds, collect
 from baselines.coverage.strangers import strangers
 from models.registry import RECORDS
 
-pytestmark = [pytest.mark.checkout, pytest.mark.slow]  # a suite that changes rarely
+pytestmark = pytest.mark.checkout
 
 LIMIT = 60
 
@@ -180,6 +180,7 @@ def test_kinds_are_made_of_correct_inputs_in_halves(collected, model, digits):
         np.testing.assert_array_equal(kind.benign, correct[:count])
 
 
+@pytest.mark.slow
 def test_changed_kinds_are_of_the_second_half(collected, model):
     found, _ = collected
     half = found.benign.x[LIMIT // 2 :]
@@ -423,6 +424,7 @@ def _few(monkeypatch, few_settings):
     monkeypatch.setitem(RECORDS, "digits", record)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_few")
 def test_runs_on_the_digits_and_measures_again_only_what_changed(tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"

@@ -242,7 +242,6 @@ class Toy(RegressionBaseline):
         return cls(model)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("few_inputs")
 def test_a_data_set_and_a_baseline_need_nothing_but_their_registries(tmp_path, monkeypatch):
     settings = RECORDS["digits"].settings
@@ -296,8 +295,7 @@ def test_the_command_writes_everything_and_keeps_it(tmp_path, capsys):
     assert {**again, "about": None} == {**results, "about": None}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kept", ["defences", "baselines"])
+@pytest.mark.parametrize("kept", [pytest.param("defences", marks=pytest.mark.slow), "baselines"])
 def test_compares_any_detectors(model, digits, few_settings, few_resamples, tmp_path, kept):
     every = detectors(few_settings)
     chosen = [n for n in every if (n in few_settings.defences) == (kept == "defences")]

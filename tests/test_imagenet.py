@@ -10,7 +10,7 @@ from baselines import nearness, photographs
 from baselines.comparison import protocols
 from models import efficientnet_lite0, imagenet
 
-pytestmark = [pytest.mark.checkout, pytest.mark.slow]
+pytestmark = pytest.mark.checkout
 
 LITE0, MOBILENET = "efficientnet_lite0_imagenet.npz", "mobilenet_075_224.weights.h5"
 
@@ -81,6 +81,7 @@ def test_lite0_scales_its_inputs(lite0):
     np.testing.assert_allclose(np.ravel(scaled), [-127 / 128, 0, 1], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_mobilenet_takes_the_weights_of_keras(data_dir):
     network = keras.applications.MobileNet((32, 32, 3), alpha=0.75, weights=None)
     network.save_weights(data_dir / MOBILENET)

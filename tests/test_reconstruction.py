@@ -13,8 +13,6 @@ import a2d_keras as a2d
 from a2d_keras.statistics import Reconstruction
 from a2d_keras.statistics.view import View
 
-pytestmark = pytest.mark.slow  # what every attack and statistic promises is tested fast
-
 
 def linear(shape, **options):
     keras.utils.set_random_seed(0)
@@ -58,6 +56,7 @@ def test_is_the_mean_error_of_a_convolution(small_images, p):
     np.testing.assert_allclose(alone, found[3:4], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_convolution_takes_noise_away(held_out, classifier):
     state = learn(Reconstruction(noise=0.1), classifier, held_out[:150])
     clean = held_out[150:180]

@@ -116,7 +116,6 @@ class TestDefence:
         np.testing.assert_array_equal(benign.score, defence.benign_scores)
         assert (benign.score[benign.flagged].min(initial=np.inf) > np.median(benign.score)).all()
 
-    @LONG
     def test_a_cost_among_statistics_has_one_too(self, guard_digits, right):
         chosen = [
             a2d.AttackCost(a2d.BIM(eps_iter=0.01, max_iterations=30), exact=True),
@@ -307,7 +306,6 @@ class TestOthers:
         assert (found.verdicts.score < far.verdicts.score - 0.1).any()
         assert case.defence.distances(case.x, found.x)[1].max() <= EPS + 1e-6
 
-    @LONG
     def test_decisions_come_nearer_and_are_never_flagged(self, case):
         short, long = (DecisionBased(eps=0.01, max_iterations=n).craft(case) for n in (10, 80))
         assert got_through(case, long).all()
@@ -379,6 +377,22 @@ class TestRedteam:
         area = next(r["AUROC"] for r in result.rows() if r["attack"] == "selective_pgd")
         assert auc(false, true) == pytest.approx(area)
 
+    def test_is_saved_as_one_page_and_json(self, result, tmp_path):
+        pytest.importorskip("jinja2", reason="a2d-keras[redteam] is not installed")
+        pytest.importorskip("matplotlib", reason="a2d-keras[redteam] is not installed")
+        result.save(tmp_path)
+        page = (tmp_path / "report.html").read_text()
+        through = result.succeeds("selective_pgd").sum()
+        any_of_these = np.any([result.succeeds(name) for name in result.crafted], axis=0).sum()
+        assert f"It does not stop {any_of_these} of {len(result.y)} inputs" in page
+        assert page.count("data:image/png;base64,") == 2
+        assert "http" not in page
+        assert all(each.name in html.unescape(page) for each in result.checks)
+        kept = json.loads((tmp_path / "results.json").read_text())
+        assert kept["rows"] == result.rows()
+        inputs = kept["attacks"]["selective_pgd"]["inputs"]
+        assert sum(inputs["got_through"]) == through
+
     @pytest.mark.slow
     def test_counts_only_what_the_classifier_gets_right(self, guarded, digits):
         y = digits.y_test[:12].copy()
@@ -409,7 +423,6 @@ class TestRedteam:
         run(eps=0.1)
         assert len(crafts) > 1
 
-    @pytest.mark.slow
     def test_a_scorer_without_gradient_meets_the_attacks_that_need_none(
         self, classifier, right, held_out
     ):
@@ -479,25 +492,6 @@ class TestChecks:
 
 
 class TestReport:
-    @pytest.mark.slow
-    def test_is_one_page_and_json(self, guarded, digits, tmp_path):
-        pytest.importorskip("jinja2", reason="a2d-keras[redteam] is not installed")
-        pytest.importorskip("matplotlib", reason="a2d-keras[redteam] is not installed")
-        attacks = [SelectivePGD(max_iterations=20)]
-        x, y = digits.x_test[:10], digits.y_test[:10]
-        result = a2d.redteam(guarded, x, y, attacks=attacks, eps=EPS, verbose=0)
-        result.save(tmp_path)
-        page = (tmp_path / "report.html").read_text()
-        through = result.succeeds("selective_pgd").sum()
-        assert f"It does not stop {through} of {len(result.y)} inputs" in page
-        assert page.count("data:image/png;base64,") == 2
-        assert "http" not in page
-        assert all(each.name in html.unescape(page) for each in result.checks)
-        kept = json.loads((tmp_path / "results.json").read_text())
-        assert kept["rows"] == result.rows()
-        inputs = kept["attacks"]["selective_pgd"]["inputs"]
-        assert sum(inputs["got_through"]) == through
-
     def test_says_what_to_install(self, monkeypatch):
         monkeypatch.setattr(report, "_NEEDED", ("jinja2", "no_such_package"))
         with pytest.raises(

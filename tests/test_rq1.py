@@ -34,7 +34,6 @@ def test_the_eight_defences_are_those_of_the_paper():
     assert eight["C&W_d"].max_iterations == 5000
 
 
-@pytest.mark.slow
 def test_the_command_measures_and_writes(tmp_path, capsys, monkeypatch):
     record = registry.RECORDS["digits"]
     attacks = {name: record.settings.attacks[name] for name in ("FGSM", "BIM-a")}

@@ -13,8 +13,6 @@ import a2d_keras as a2d
 from a2d_keras.statistics import Spectrum
 from a2d_keras.statistics.view import View
 
-pytestmark = pytest.mark.slow  # what every attack and statistic promises is tested fast
-
 
 def linear(shape, **options):
     stack = [layers.Flatten(), layers.Dense(3)]
@@ -74,6 +72,7 @@ def coded(images, quality=10):
     return (np.round(np.clip(coded, 0, 255)) / 255).astype("float32")
 
 
+@pytest.mark.slow
 def test_is_the_distance_of_log_energies():
     x = natural(80, (9, 12, 2))
     statistic, classifier = Spectrum(levels=2), linear((9, 12, 2))

@@ -25,7 +25,6 @@ def run(capsys):
     return np.array([row[1:] for row in cells], "float64").T
 
 
-@pytest.mark.slow
 def test_a_larger_step_tells_less(capsys, monkeypatch):
     monkeypatch.setattr(step_sizes, "FACTORS", (1, 4))
     step, fooled, cost, auroc, low, high = run(capsys)
