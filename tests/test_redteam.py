@@ -175,14 +175,17 @@ class TestDefence:
         assert (moved <= bounds[1]).all()
 
 
-def gradient_of(statistic, classifier, state, x):
+def gradient_of(statistic, classifier, state):
+    """Compile a function from inputs to the statistic and its gradient."""
+
+    @tf.function(autograph=False)
     def measure(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
             value = statistic.measure(View(classifier, x), state)
         return value, tape.gradient(value, x)
 
-    return tf.function(measure, autograph=False)(tf.constant(x))
+    return lambda x: measure(tf.constant(x))
 
 
 DIFFERENTIABLE = [
@@ -197,21 +200,22 @@ class TestGradients:
         state = statistic.fit(classifier, benign, 0.05, 128)
         state = {name: tf.constant(value) for name, value in state.items()}
         x = np.clip(digits.x_test[:20] + 0.03, 0, 1).astype("float32")
-        value, gradient = gradient_of(statistic, classifier, state, x)
+        measure = gradient_of(statistic, classifier, state)
+        value, gradient = measure(x)
         size = np.abs(gradient).max(axis=(1, 2, 3))
         assert np.isfinite(gradient).all()
         assert (size > 0).mean() >= 0.9
         step = 0.02 * np.sign(gradient)
-        up, _ = gradient_of(statistic, classifier, state, np.clip(x + step, 0, 1))
-        down, _ = gradient_of(statistic, classifier, state, np.clip(x - step, 0, 1))
+        up, _ = measure(np.clip(x + step, 0, 1))
+        down, _ = measure(np.clip(x - step, 0, 1))
         assert (up > value).numpy().mean() >= 0.6
         assert (up > down).numpy().mean() >= 0.8
 
     def test_rounding_lets_it_pass(self, classifier, right):
         statistic = a2d.Consistency(views=("bits",))
         state = {"kept": tf.constant([1], tf.int64), "bits": tf.constant(2, tf.int64)}
-        _, gradient = gradient_of(statistic, classifier, state, right[0])
-        own = gradient_of(a2d.Margin(), classifier, {}, right[0])[1]
+        _, gradient = gradient_of(statistic, classifier, state)(right[0])
+        own = gradient_of(a2d.Margin(), classifier, {})(right[0])[1]
         assert np.abs(gradient - own).max() > 0
 
     def test_random_views_are_averaged(self, guard_digits, right):
