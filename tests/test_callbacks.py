@@ -3,6 +3,8 @@ import glob
 import json
 import threading
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -210,6 +212,16 @@ class Noting(a2d.DetectorLayer):
     @property
     def up_to_date(self):
         return self.seen == self.classifier.weights_hash()
+
+    def test_callbacks_that_need_it_are_listed_after_it(self, trainable, fit, benign):
+        monitor = a2d.AttackCostMonitor(benign[:2], attack=QUICK)
+        stop = keras.callbacks.EarlyStopping("val_attack_cost", mode="max")
+        with pytest.warns(UserWarning, match="List AttackCostMonitor before EarlyStopping, which"):
+            fit(trainable, stop, monitor)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            monitor.on_train_begin()
+            fit(trainable, monitor, stop)
 
 
 class TestAdaptDetector:
@@ -436,6 +448,15 @@ class TestDetectionLog:
         log = a2d.DetectionLog(on_alarm=lambda alarm: predict(guarded, benign[:1], log))
         predict(guarded, adversarial, log)
         assert (log.alarms, log.inputs) == (1, 41)
+
+    def test_an_alarm_that_fails_leaves_the_verdicts(self, guarded, adversarial):
+        def fail(alarm):
+            raise RuntimeError("nobody answers")
+
+        log = a2d.DetectionLog(on_alarm=fail)
+        with pytest.warns(UserWarning, match="returned all the same.*RuntimeError: nobody answers"):
+            out = predict(guarded, adversarial, log)
+        assert (len(out["score"]), log.inputs) == (len(adversarial), len(adversarial))
 
     def test_other_models_are_refused(self, model, benign):
         with pytest.raises(ValueError, match="guarded model. Received: Sequential 'digits'"):
