@@ -57,6 +57,22 @@ class Bar:
             self._ended = True
 
 
+def duration(seconds: float) -> str:
+    """Write a duration for people.
+
+    Args:
+        seconds: The duration.
+
+    Returns:
+        Whole seconds, or minutes from two on.
+
+    Examples:
+        >>> duration(84.2), duration(700)
+        ('84 s', '12 min')
+    """
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
 def visible() -> bool:
     """Return whether a person looks at what is printed: at a terminal or in a notebook."""
     watched = "ipykernel" in sys.modules or "PYCHARM_HOSTED" in os.environ

@@ -2,7 +2,6 @@ import dataclasses
 import glob
 import json
 import threading
-
 import warnings
 
 import keras
@@ -213,15 +212,16 @@ class Noting(a2d.DetectorLayer):
     def up_to_date(self):
         return self.seen == self.classifier.weights_hash()
 
-    def test_callbacks_that_need_it_are_listed_after_it(self, trainable, fit, benign):
+    def test_callbacks_that_need_it_are_listed_after_it(self, benign):
         monitor = a2d.AttackCostMonitor(benign[:2], attack=QUICK)
         stop = keras.callbacks.EarlyStopping("val_attack_cost", mode="max")
+        model = Subclassed()  # not built, so that nothing is attacked
         with pytest.warns(UserWarning, match="List AttackCostMonitor before EarlyStopping, which"):
-            fit(trainable, stop, monitor)
+            keras.callbacks.CallbackList([stop, monitor], model=model).on_train_begin()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             monitor.on_train_begin()
-            fit(trainable, monitor, stop)
+            keras.callbacks.CallbackList([monitor, stop], model=model).on_train_begin()
 
 
 class TestAdaptDetector:
@@ -454,9 +454,12 @@ class TestDetectionLog:
             raise RuntimeError("nobody answers")
 
         log = a2d.DetectionLog(on_alarm=fail)
+        log.set_model(guarded)
+        columns = {name: np.zeros(40) for name in guarded.detector.column_names}
+        outputs = {**columns, "is_adversarial": np.ones(40, bool), "cost": np.ones((40, 1))}
         with pytest.warns(UserWarning, match="returned all the same.*RuntimeError: nobody answers"):
-            out = predict(guarded, adversarial, log)
-        assert (len(out["score"]), log.inputs) == (len(adversarial), len(adversarial))
+            log.on_predict_batch_end(0, outputs)
+        assert (log.inputs, log.alarms) == (40, 1)
 
     def test_other_models_are_refused(self, model, benign):
         with pytest.raises(ValueError, match="guarded model. Received: Sequential 'digits'"):

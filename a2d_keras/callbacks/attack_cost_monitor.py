@@ -3,6 +3,7 @@
 import inspect
 import math
 import sys
+from types import FrameType
 from typing import Any
 
 import keras
@@ -97,7 +98,7 @@ class AttackCostMonitor(keras.callbacks.Callback):
 
     def _warn_of_order(self) -> None:
         """Warn of callbacks that are listed before this one, and so never find its number."""
-        frame = sys._getframe()
+        frame: FrameType | None = sys._getframe()
         while frame and not isinstance(frame.f_locals.get("self"), keras.callbacks.CallbackList):
             frame = frame.f_back
         listed = frame.f_locals["self"].callbacks if frame else []

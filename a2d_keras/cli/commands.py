@@ -54,10 +54,10 @@ def adapt(arguments: argparse.Namespace) -> Outcome:
     clause, summary, details = learned(guarded.detector)
     max_queries = guarded.max_queries_per_input
     return Outcome(
-        f"Adapted on {found.count} benign inputs: {clause}, which takes at most "
+        f"Adapted on {found.inputs} benign inputs: {clause}, which takes at most "
         f"{max_queries:,} queries.{found.clause} Written to {arguments.out}.{details}",
         {
-            "benign_inputs": found.count,
+            "benign_inputs": found.inputs,
             **summary,
             "false_positive_rate": guarded.detector.false_positive_rate,
             "max_queries_per_input": max_queries,
@@ -92,10 +92,10 @@ def detect(arguments: argparse.Namespace) -> Outcome:
     found = write_table(arguments.out, header, reader, detector.check, judge)
     flagged = sum(int(columns["is_adversarial"].sum()) for columns in judged)
     return Outcome(
-        f"{flagged} of {found.count} inputs flagged as adversarial.{found.clause} "
+        f"{flagged} of {found.inputs} inputs flagged as adversarial.{found.clause} "
         f"Written to {arguments.out}.",
         {
-            "inputs": found.count,
+            "inputs": found.inputs,
             "flagged": flagged,
             "false_positive_rate": detector.false_positive_rate,
             "max_queries_per_input": guarded.max_queries_per_input,
@@ -131,9 +131,9 @@ def cost(arguments: argparse.Namespace) -> Outcome:
     medians = np.median(np.concatenate(costs, axis=1), axis=1).tolist()
     median = dict(zip(names, medians, strict=True))
     return Outcome(
-        f"{found.count} inputs, with a median cost of {describe_steps(chosen, medians)}."
+        f"{found.inputs} inputs, with a median cost of {describe_steps(chosen, medians)}."
         f"{found.clause} Written to {arguments.out}.",
-        {"inputs": found.count, "median_cost": median, **found.summary, "output": arguments.out},
+        {"inputs": found.inputs, "median_cost": median, **found.summary, "output": arguments.out},
         _status(0, found),
     )
 
@@ -192,7 +192,8 @@ def _chosen_statistics(arguments: argparse.Namespace) -> list[Statistic] | None:
 def _chosen_rule(arguments: argparse.Namespace) -> rules.Rule | str | None:
     if arguments.rule is None:
         return "knn" if arguments.adversarial else None
-    return arguments.rule.made(rules.RULES)
+    rule: rules.Rule = arguments.rule.made(rules.RULES)
+    return rule
 
 
 def _attacked(arguments: argparse.Namespace) -> tuple[Classifier, Sequence[Attack]]:
@@ -228,7 +229,7 @@ def _dataset(
     found = read_all(reader, _checker(classifier))
     for error in found.errors.values():
         raise ValueError(error)
-    return reader.dataset(BATCH_SIZE, found.count), found
+    return reader.dataset(BATCH_SIZE, found.inputs), found
 
 
 def _status(flagged: int, found: Read) -> int:

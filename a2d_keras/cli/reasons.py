@@ -95,7 +95,7 @@ def explained(
     else:
         found = _explained_by_statistics(detector, verdict)
     label, confidence = _confidence(detector.classifier, image)
-    said = {"prediction": label, "confidence": confidence}
+    said: dict[str, Any] = {"prediction": label, "confidence": confidence}
     if names and label is not None:
         said["class"] = names[label]
     account = found.account._replace(summary={**said, **found.account.summary})

@@ -24,12 +24,12 @@ class Read(NamedTuple):
     """What became of all inputs of a source.
 
     Attributes:
-        count: The number of inputs that could be read.
+        inputs: The number of inputs that could be read.
         errors: Why others could not, by their names.
         skipped: The names of the files that were skipped.
     """
 
-    count: int
+    inputs: int
     errors: dict[str, str]
     skipped: tuple[str, ...]
 
@@ -77,7 +77,7 @@ def write_table(
         columns = [*header, "error"]
         writer = _json_writer if path.endswith(".jsonl") else _csv_writer
         write = writer(file, columns)
-        with stage(f"writing {path}", found.count + len(found.errors)) as update:
+        with stage(f"writing {path}", found.inputs + len(found.errors)) as update:
             for chunk in reader.chunks(BATCH_SIZE):
                 for line in _lines(chunk, rows, len(header) - 1):
                     write(line)
@@ -99,7 +99,7 @@ def read_all(reader: Reader, check: Check) -> Read:
     Raises:
         ValueError: If no input can be read, or one cannot be used.
     """
-    count, errors = 0, {}
+    count, errors = 0, dict[str, str]()
     with stage(f"reading {reader.source.named}", reader.total) as update:
         for chunk in reader.chunks(BATCH_SIZE):
             images = [row.image for row in chunk if row.image is not None]
