@@ -76,6 +76,17 @@ def trainable(learned):
     model.set_weights(learned)
     return model
 
+    def test_callbacks_that_need_it_are_listed_after_it(self, benign):
+        monitor = a2d.AttackCostMonitor(benign[:2], attack=QUICK)
+        stop = keras.callbacks.EarlyStopping("val_attack_cost", mode="max")
+        model = Subclassed()  # not built, so that nothing is attacked
+        with pytest.warns(UserWarning, match="List AttackCostMonitor before EarlyStopping, which"):
+            keras.callbacks.CallbackList([stop, monitor], model=model).on_train_begin()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            monitor.on_train_begin()
+            keras.callbacks.CallbackList([monitor, stop], model=model).on_train_begin()
+
 
 class TestAttackCostMonitor:
     @pytest.mark.slow
@@ -211,17 +222,6 @@ class Noting(a2d.DetectorLayer):
     @property
     def up_to_date(self):
         return self.seen == self.classifier.weights_hash()
-
-    def test_callbacks_that_need_it_are_listed_after_it(self, benign):
-        monitor = a2d.AttackCostMonitor(benign[:2], attack=QUICK)
-        stop = keras.callbacks.EarlyStopping("val_attack_cost", mode="max")
-        model = Subclassed()  # not built, so that nothing is attacked
-        with pytest.warns(UserWarning, match="List AttackCostMonitor before EarlyStopping, which"):
-            keras.callbacks.CallbackList([stop, monitor], model=model).on_train_begin()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            monitor.on_train_begin()
-            keras.callbacks.CallbackList([monitor, stop], model=model).on_train_begin()
 
 
 class TestAdaptDetector:

@@ -688,7 +688,7 @@ class TestErrors:
             raise tf.errors.InvalidArgumentError(None, None, "Bad. Received: this")
 
         monkeypatch.setattr(commands, "detect", fail)
-        self.refuses(run, folder, "Received: this$", "detect", "m.keras", "x", "-o", "v.csv")
+        self.refuses(run, folder, "Received: this$", "detect", "m.keras", "images", "-o", "v.csv")
 
     def test_another_backend(self, run, folder, monkeypatch):
         monkeypatch.setattr(a2d, "_deferred", True)

@@ -214,11 +214,14 @@ def _effect(classifier: Classifier, image: np.ndarray, changed: np.ndarray) -> n
     new, old = tf.argmax(classifier.unit.logits(unit[1]), axis=-1), ranked[:, 0]
     new = tf.where(tf.cast(new, tf.int32) == old, ranked[:, 1], tf.cast(new, tf.int32))
     classes = classifier.classes
-    gradient = pullback(tf.one_hot(new, classes) - tf.one_hot(old, classes))
-    change = unit[1] - unit[0]
-    effect = np.abs(np.asarray(change * gradient))[0]
-    if not np.isfinite(effect).all() or not effect.any():
-        effect = np.abs(np.asarray(change))[0]
+    change = np.asarray(unit[1] - unit[0])[0]
+    try:
+        gradient = pullback(tf.one_hot(new, classes) - tf.one_hot(old, classes))[0]
+    except ValueError:  # such as of a classifier that gives labels only
+        gradient = np.zeros_like(change)
+    effect = np.abs(change * np.asarray(gradient))
+    if not effect.any():
+        effect = np.abs(change)
     if effect.ndim == 3:
         effect = effect.sum(axis=channel_axis(classifier))
     scaled: np.ndarray = effect / max(effect.max(), np.finfo("float32").tiny)
