@@ -76,6 +76,8 @@ def trainable(learned):
     model.set_weights(learned)
     return model
 
+
+class TestAttackCostMonitor:
     def test_callbacks_that_need_it_are_listed_after_it(self, benign):
         monitor = a2d.AttackCostMonitor(benign[:2], attack=QUICK)
         stop = keras.callbacks.EarlyStopping("val_attack_cost", mode="max")
@@ -87,8 +89,6 @@ def trainable(learned):
             monitor.on_train_begin()
             keras.callbacks.CallbackList([monitor, stop], model=model).on_train_begin()
 
-
-class TestAttackCostMonitor:
     @pytest.mark.slow
     def test_measures_the_weights_of_each_epoch(self, trainable, fit, benign):
         costs = a2d.AttackCosts(trainable, attacks=[QUICK])
