@@ -120,7 +120,7 @@ def require_learnable(classifier: Classifier, x: Any, rule: Rule | None) -> None
     count = wrong = 0
     low, high = np.inf, -np.inf
     known = inputs.count(inputs.as_inputs(x, classifier))
-    if rule is not None and known is not None:
+    if rule is not None and known is not None and not inputs.is_dataset(x):  # which may have grown
         rule.require_enough(known)
     with stage("checking inputs", known) as update:
         for batch in inputs.batches(x, classifier, _BATCH):
