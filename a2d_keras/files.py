@@ -28,8 +28,7 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         ['words.txt']
     """
     path = pathlib.Path(path)
-    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ValueError(f"A file must go into a folder that can be written to. Received: {path}")
+    require_writable(path)
     temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
         yield temporary
@@ -37,6 +36,43 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Refuse a path where no file can be written.
+
+    Args:
+        path: The path.
+
+    Raises:
+        ValueError: If it is a folder, or its folder is missing or cannot be written to.
+
+    Examples:
+        >>> require_writable("nowhere/words.txt")
+        Traceback (most recent call last):
+        ValueError: A file must go into a folder that can be written to. Received: nowhere/words.txt
+    """
+    path = pathlib.Path(path)
+    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ValueError(f"A file must go into a folder that can be written to. Received: {path}")
+
+
+def require_folder(path: str | os.PathLike[str]) -> None:
+    """Refuse a path where no folder of files can be made.
+
+    Args:
+        path: The path.
+
+    Raises:
+        ValueError: If it, or what there is of it, is no folder that can be written to.
+
+    Examples:
+        >>> require_folder("report/of/today")
+    """
+    path = pathlib.Path(path).absolute()
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"The folder must be one that can be written to. Received: {path}")
 
 
 def _flush(path: pathlib.Path) -> None:

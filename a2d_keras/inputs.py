@@ -1,7 +1,8 @@
 """Validation of inputs: arrays and datasets of numbers within a classifier's bounds."""
 
 import math
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, MutableMapping
 from typing import Any, NamedTuple
 
 import keras
@@ -14,6 +15,7 @@ from a2d_keras.validation import require
 _TOLERANCE = 1e-6  # how far an input may exceed its bounds, as a fraction of their range
 _AT_ONCE = 2**22  # values validated at once, to limit memory
 _DARK, _BRIGHT = 32, 255  # a maximum between these looks like pixels that were not scaled
+_COUNTS: MutableMapping[tf.data.Dataset, int] = weakref.WeakKeyDictionary()  # of inputs, if known
 
 
 class Summary(NamedTuple):
@@ -230,9 +232,8 @@ def batches(
             yield ready(x[start : start + size])
         return
     images = None
-    for images in x.map(ready if validated else lambda part: checked(part, classifier)).rebatch(
-        size
-    ):
+    convert = ready if validated else lambda part: checked(part, classifier)
+    for images in _untuned(x.map(convert).rebatch(size)):
         yield images
     if images is None:
         yield tf.zeros([0, *(side or 1 for side in classifier.input_shape)])
@@ -283,9 +284,6 @@ class Checked(NamedTuple):
 def to_dataset(checked: Checked, size: int) -> tf.data.Dataset:
     """Cut inputs into batches, as `keras.Model.predict` would, but without its wait.
 
-    Keras's own dataset can double the time: at its end it waits for the thread of tf.data's
-    autotuning. This one is not tuned.
-
     Args:
         checked: The inputs.
         size: Inputs in a batch, at least 1.
@@ -297,10 +295,7 @@ def to_dataset(checked: Checked, size: int) -> tf.data.Dataset:
     x = checked.x
     if tf.as_dtype(x.dtype).is_floating:
         x = tf.cast(x, keras.config.floatx())
-    dataset = tf.data.Dataset.from_tensor_slices(checked._replace(x=x))
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.batch(size).with_options(options)
+    return _untuned(tf.data.Dataset.from_tensor_slices(checked._replace(x=x)).batch(size))
 
 
 def is_dataset(x: Any) -> bool:
@@ -322,9 +317,49 @@ def count(x: Any) -> int | None:
         x: An array, a tensor or a `tf.data.Dataset`.
 
     Returns:
-        The number, or None for a dataset, whose length may be unknown.
+        The number, or None for a dataset whose inputs nobody has counted; see `remember_count`.
     """
-    return None if is_dataset(x) else len(x)
+    return _COUNTS.get(x) if is_dataset(x) else len(x)
+
+
+def remember_count(x: Any, number: int) -> None:
+    """Let `count` know how many inputs a dataset has.
+
+    Args:
+        x: Inputs; nothing is done unless it is a `tf.data.Dataset`.
+        number: The number of inputs.
+    """
+    if is_dataset(x):
+        _COUNTS[x] = number
+
+
+def readable(x: Any, classifier: Classifier) -> Any:
+    """Turn a `keras.utils.PyDataset` into a dataset, and refuse what can be read only once.
+
+    Args:
+        x: Inputs, as for `as_inputs`, or a `PyDataset` of batches of them, alone or as the first
+            of a tuple.
+        classifier: The `Classifier`.
+
+    Returns:
+        Inputs, as for `as_inputs`.
+
+    Raises:
+        ValueError: If `x` is a generator or another iterator, or a `PyDataset` without an end.
+    """
+    if isinstance(x, Iterator):
+        raise ValueError(
+            "Inputs are read more than once: give an array, or a dataset, such as from "
+            f"`tf.data.Dataset.from_generator`. Received: {type(x).__name__}"
+        )
+    if not isinstance(x, keras.utils.PyDataset):
+        return x
+    if x.num_batches is None:
+        raise ValueError(f"A PyDataset must have an end. Received: {type(x).__name__}")
+    return tf.data.Dataset.from_generator(
+        lambda: (_only(_first_of(x[batch]), classifier) for batch in range(x.num_batches)),
+        output_signature=tf.TensorSpec((None, *classifier.input_shape), tf.float32),
+    )
 
 
 def require_dataset(x: tf.data.Dataset, classifier: Classifier) -> None:
@@ -383,7 +418,17 @@ def _images_alone(x: tf.data.Dataset) -> tf.data.Dataset:
         first = element[0]
         return next(iter(first.values())) if isinstance(first, dict) else first
 
-    return x.map(images)
+    alone = x.map(images)
+    if x in _COUNTS:
+        _COUNTS[alone] = _COUNTS[x]
+    return alone
+
+
+def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Switch tf.data's autotuning off: at its end, a dataset waits for its thread."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def _only(x: Any, classifier: Classifier) -> Any:

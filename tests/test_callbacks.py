@@ -2,6 +2,7 @@ import dataclasses
 import glob
 import json
 import threading
+import warnings
 
 import keras
 import numpy as np
@@ -77,6 +78,17 @@ def trainable(learned):
 
 
 class TestAttackCostMonitor:
+    def test_callbacks_that_need_it_are_listed_after_it(self, benign):
+        monitor = a2d.AttackCostMonitor(benign[:2], attack=QUICK)
+        stop = keras.callbacks.EarlyStopping("val_attack_cost", mode="max")
+        model = Subclassed()  # not built, so that nothing is attacked
+        with pytest.warns(UserWarning, match="List AttackCostMonitor before EarlyStopping, which"):
+            keras.callbacks.CallbackList([stop, monitor], model=model).on_train_begin()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            monitor.on_train_begin()
+            keras.callbacks.CallbackList([monitor, stop], model=model).on_train_begin()
+
     @pytest.mark.slow
     def test_measures_the_weights_of_each_epoch(self, trainable, fit, benign):
         costs = a2d.AttackCosts(trainable, attacks=[QUICK])
@@ -436,6 +448,18 @@ class TestDetectionLog:
         log = a2d.DetectionLog(on_alarm=lambda alarm: predict(guarded, benign[:1], log))
         predict(guarded, adversarial, log)
         assert (log.alarms, log.inputs) == (1, 41)
+
+    def test_an_alarm_that_fails_leaves_the_verdicts(self, guarded, adversarial):
+        def fail(alarm):
+            raise RuntimeError("nobody answers")
+
+        log = a2d.DetectionLog(on_alarm=fail)
+        log.set_model(guarded)
+        columns = {name: np.zeros(40) for name in guarded.detector.column_names}
+        outputs = {**columns, "is_adversarial": np.ones(40, bool), "cost": np.ones((40, 1))}
+        with pytest.warns(UserWarning, match="returned all the same.*RuntimeError: nobody answers"):
+            log.on_predict_batch_end(0, outputs)
+        assert (log.inputs, log.alarms) == (40, 1)
 
     def test_other_models_are_refused(self, model, benign):
         with pytest.raises(ValueError, match="guarded model. Received: Sequential 'digits'"):

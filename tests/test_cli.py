@@ -18,8 +18,9 @@ import tensorflow as tf
 
 import a2d_keras as a2d
 from a2d_keras import cli
-from a2d_keras.cli import commands, histograms, picture, reasons, table
+from a2d_keras.cli import calls, commands, histograms, parser, picture, readers, reasons, table
 from a2d_keras.cli.parser import COMMANDS, attack_names, make_parser
+from a2d_keras.detection import rules
 from a2d_keras.redteam import checks
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -181,7 +182,7 @@ class TestDetect:
         x = np.concatenate(quantised[::-1]).astype("float32") / 255
         out = guarded.predict(x, verbose=0)
         assert [int(row["prediction"]) for row in rows] == out["predictions"].argmax(-1).tolist()
-        assert tuple(rows[0])[2:] == guarded.detector.column_names
+        assert tuple(rows[0])[2:] == (*guarded.detector.column_names, "error")
         for name, values in guarded.detector.columns(out).items():
             assert [row[name] for row in rows] == [str(value) for value in values]
         flagged = out["is_adversarial"].sum()
@@ -196,7 +197,7 @@ class TestDetect:
         run("detect", f"{kind}.keras", "images/benign/00.png", "-o", "one.csv")
         (row,) = read_table(folder / "one.csv")
         if kind == "costly":
-            assert list(row)[3:] == ["score", "exact", "cost_bim_0"]
+            assert list(row)[3:] == ["score", "exact", "cost_bim_0", "error"]
         else:
             assert list(row)[3:6] == ["score", "p_value", "boundary_distance_0"]
             assert 0 < float(row["p_value"]) <= 1
@@ -211,7 +212,8 @@ class TestDetect:
         for line, row in zip(found, rows, strict=True):
             assert list(line) == list(row)
             for name, value in row.items():
-                assert line[name] == (type(line[name])(value) if value != "False" else False)
+                plain = {"False": False, "": None}
+                assert line[name] == plain.get(value, value and type(line[name])(value))
 
     def test_another_rate(self, run, folder):
         """No second `adapt` is needed, and the file keeps its rate."""
@@ -253,6 +255,34 @@ class TestDetect:
         line = json.loads((folder / "nan.jsonl").read_text().splitlines()[1])
         assert (line["prediction"], line["p_value"], line["boundary_distance_0"]) == (None, 0, None)
 
+    def test_a_folder_of_all_kinds(self, run, folder, quantised):
+        """Files that are no images are named; an image that cannot be read gets a row."""
+        (folder / "camera").mkdir()
+        good = tf.io.encode_png(quantised[0][0]).numpy()
+        small = tf.io.encode_png(quantised[0][0][:6]).numpy()
+        files = {"U.PNG": good, "cut.png": good[:-20], "low.png": small, "b.bmp": b"", ".x": b""}
+        for name, contents in files.items():
+            (folder / "camera" / name).write_bytes(contents)
+        words = ("detect", "guarded.keras", "camera", "-o", "v.csv")
+        status, printed, _ = run(*words, "--json")
+        summary, rows = json.loads(printed), read_table(folder / "v.csv")
+        assert [row["input"] for row in rows] == ["U.PNG", "cut.png", "low.png"]
+        assert [bool(row["error"]) for row in rows] == [False, True, True]
+        assert [bool(row["is_adversarial"]) for row in rows] == [True, False, False]
+        assert "; --resize brings images to it. Received: (6, 8, 1), low.png" in rows[2]["error"]
+        errors = [{name: row[name] for name in ("input", "error")} for row in rows[1:]]
+        assert (summary["inputs"], summary["errors"]) == (1, errors)
+        assert summary["skipped"] == ["b.bmp"]
+        assert status == (3 if summary["flagged"] else 2)
+        _, printed, _ = run(*words, "--resize")
+        assert printed.partition(" adversarial. ")[2] == (
+            "1 could not be read, see the column `error`: cut.png. "
+            "1 skipped, no PNG or JPEG: b.bmp. Written to v.csv.\n"
+        )
+        status, _, error = run(*words, "--strict")
+        assert status == 2
+        assert "since --strict skips none. Received: b.bmp of camera" in error
+
 
 class TestCost:
     @pytest.mark.parametrize(
@@ -276,7 +306,7 @@ class TestCost:
         status, _, _ = run("cost", "guarded.keras", "images/adversarial", "-o", "costs.csv", *words)
         names = ["cost_deepfool_0", "success_deepfool_0", "cost_fgsm_1", "success_fgsm_1"]
         assert status == 0
-        assert list(read_table(folder / "costs.csv")[0]) == ["input", "prediction", *names]
+        assert list(read_table(folder / "costs.csv")[0]) == ["input", "prediction", *names, "error"]
 
 
 class TestExplain:
@@ -299,14 +329,16 @@ class TestExplain:
         status, printed, _ = run(*words)
         text, rule = svg_with_text(folder / "why.svg"), guarded.detector.rule
         p_value = f"p = {out['p_value'][0]:.2g}"
+        confidence = out["predictions"][0].max()
+        classified = f"{out['predictions'][0].argmax()} ({100 * confidence:.0f} %)"
         assert status == 3
         assert printed == (
-            f"{image} is flagged as adversarial: it is classified as "
-            f"{out['predictions'][0].argmax()}, and has {p_value}. Written to why.svg.\n"
+            f"{image} is flagged as adversarial: it is classified as {classified}, and has "
+            f"{p_value}. Written to why.svg.\n"
         )
         for said in (
             f"{image}: flagged as adversarial ({p_value})",
-            f"classified as {out['predictions'][0].argmax()}",
+            f"classified as {classified}",
             f"all together: a score of {out['score'][0]:.3g} {p_value}",
             "all of them together have p ≤ 0.05",
             f"flagged above {rule.thresholds[0]:.3g}",
@@ -317,6 +349,7 @@ class TestExplain:
         names = list(guarded.detector.describe())
         assert list(summary["statistics"]) == list(summary["p_values"]) == names
         assert summary["p_value"] == pytest.approx(out["p_value"][0])
+        assert summary["confidence"] == pytest.approx(confidence, rel=1e-4)
         np.testing.assert_allclose(
             list(summary["statistics"].values()), out["statistics"][0], rtol=1e-4
         )
@@ -339,7 +372,7 @@ class TestExplain:
             f"{image}: not flagged",
             f"classified as {out['predictions'][calm].argmax()}",
             f"after {steps} steps of BIM",
-            "magnified",
+            "of the range (red: where it counts)",
             f"{cheaper} of 100 benign inputs",
             "need fewer steps: benign",
             f"flagged below {costly.detector.thresholds[0]} steps",
@@ -347,12 +380,42 @@ class TestExplain:
             assert said in text
 
     def test_without_matplotlib(self, run, monkeypatch):
-        monkeypatch.delattr(cli, "picture")
-        monkeypatch.delitem(sys.modules, "a2d_keras.cli.picture")
         monkeypatch.setitem(sys.modules, "matplotlib", None)
         status, _, error = run("explain", "guarded.keras", "images/benign/00.png", "-o", "why.png")
         assert status == 2
-        assert "`pip install a2d-keras[plot]`. Received: " in error
+        assert "`pip install a2d-keras[plot]`. Received: no matplotlib" in error
+
+    def test_several_images_make_a_page(self, run, folder, guarded, quantised):
+        (folder / "names.txt").write_text("\n".join(f"digit {i}" for i in range(10)))
+        (folder / "broken.png").write_bytes(b"broken")
+        images = ("images/benign/00.png", "images/adversarial/00.png", "broken.png")
+        words = ("explain", "guarded.keras", *images, "-o", "why.html", "--classes", "names.txt")
+        status, printed, _ = run(*words, "--json")
+        summary, page = json.loads(printed), (folder / "why.html").read_text()
+        x = np.stack([pixels[0] for pixels in quantised]) / 255
+        out = guarded.predict(x, verbose=0)
+        labels = [f"digit {label}" for label in out["predictions"].argmax(-1)]
+        assert status == (3 if out["is_adversarial"].any() else 2)
+        assert (summary["inputs"], summary["flagged"]) == (3, out["is_adversarial"].sum())
+        assert [row["input"] for row in summary["rows"]] == list(images)
+        assert [row["class"] for row in summary["rows"][:2]] == labels
+        assert "complete PNG or JPEG" in summary["rows"][2]["error"]
+        assert page.count("data:image/png") == 2
+        assert all(said in page for said in (*images, *labels, "not read"))
+        (folder / "names.txt").write_text("one")
+        status, _, error = run(*words)
+        assert status == 2
+        assert "must name each of the 10 classes on a line. Received: 1 lines in" in error
+
+    def test_the_change_is_shown_where_it_counts(self, classifier, benign, labels_only):
+        """A change of the sign of the gradient counts where the gradient is large."""
+        image, changed = benign[:1], np.clip(benign[:1] + 0.01, 0, 1)
+        effect = reasons._effect(classifier, image, changed)
+        assert effect.shape == (8, 8)
+        assert effect.max() == 1
+        assert np.median(effect) < 0.5
+        flat = reasons._effect(labels_only, image, changed)  # no gradient: the change itself
+        np.testing.assert_allclose(flat, (changed - image)[0, ..., 0] / 0.01, atol=1e-3)
 
 
 class TestPicture:
@@ -361,20 +424,21 @@ class TestPicture:
         finding = picture.Finding(
             attack="DeepFool",
             adversarial=image + 0.1,
-            prediction=2,
+            effect=np.eye(6),
+            prediction="2 (80 %)",
             success=False,
             cost=1,
             benign_costs=np.array([0, 3, 5]),
             threshold=None,
         )
         findings = [finding, finding._replace(attack="BIM", threshold=2, success=True)]
-        picture.draw(tmp_path / "why.svg", picture.Subject("cat.png", image, 1, True), findings)
+        picture.draw(tmp_path / "why.svg", picture.Subject("cat.png", image, "1", True), findings)
         text = svg_with_text(tmp_path / "why.svg")
         for said in (
             "cat.png: flagged as adversarial",
-            "after 1 step of DeepFool: still 2",
-            "after 1 step of BIM: classified as 2",
-            "magnified 5× (grey: unchanged)",
+            "after 1 step of DeepFool: still 2 (80 %)",
+            "after 1 step of BIM: classified as 2 (80 %)",
+            "the change, at most 10 % of the range (red: where it counts)",
             "0 of 8 benign inputs need fewer steps: adversarial",
             "flagged below 2 steps",
         ):
@@ -397,7 +461,7 @@ class TestPicture:
             measure._replace(value=np.nan, benign=np.zeros(1024)),
         ]
         verdict = histograms.Verdict(70.0, 0.01, 0.05, np.linspace(0, 9, 50), 8.0)
-        subject = picture.Subject("cat.png", np.full((6, 6, 3), 0.5), 1, True)
+        subject = picture.Subject("cat.png", np.full((6, 6, 3), 0.5), "1", True)
         histograms.draw(tmp_path / "why.svg", subject, measures, verdict)
         text = svg_with_text(tmp_path / "why.svg")
         for said in (
@@ -423,8 +487,7 @@ class TestPicture:
         path.write_bytes(tf.io.encode_png(pixels).numpy())
         low = np.arange(90.0).reshape(3, 6, 5)
         classifier = stand_in((3, 6, 5), bounds or (low, low + 2))
-        name, x = commands._single(commands.read(str(path), classifier), classifier)
-        assert name == str(path)
+        x = readers.read(str(path), classifier).first(1)
         assert x.shape == (1, 3, 6, 5)
         np.testing.assert_allclose(reasons.drawable(x, classifier), pixels / 255, atol=1e-5)
 
@@ -555,7 +618,7 @@ class TestErrors:
 
     def test_attacks(self, run, folder):
         words = ("cost", "model.keras", "images", "-o", "c.csv", "--attack", "Transfer")
-        message = "parameters all have defaults. Received: Transfer: .*'substitute'"
+        message = "does not take these parameters.* Received: Transfer.*'substitute'"
         self.refuses(run, folder, message, *words)
         words = ("adapt", "model.keras", "benign.npz", "-o", "new.keras", "--attack", "LBFGS")
         self.refuses(run, folder, "an untargeted StepAttack.* Received: LBFGS", *words)
@@ -575,32 +638,34 @@ class TestErrors:
         np.save(folder / "large.npy", 255 * held_out[:5])
         for name, message in {
             "missing": "nothing to read: .* Received: missing$",
-            "odd": "complete PNG or JPEG file .* Received: odd/b.png$",
-            "small": r"shape \(8, 8, 1\). Received: \(5, 8, 1\), c.png of small$",
+            "odd --strict": "complete PNG or JPEG file .* Received: odd/b.png$",
+            "small": r"\(8, 8, 1\); --resize brings .* Received: \(5, 8, 1\), c.png of small$",
             "none.npy": "at least one input. Received: none in none.npy$",
             "nan.npy": "finite numbers .* Received: .* values that are not finite",
             "large.npy": "within the bounds .* Received: .* outside the bounds",
         }.items():
-            self.refuses(run, folder, message, "detect", "guarded.keras", name, "-o", "v.csv")
+            words = ("detect", "guarded.keras", *name.split(), "-o", "v.csv")
+            self.refuses(run, folder, message, *words)
+        words = ("adapt", "model.keras", "odd", "-o", "new.keras")
+        self.refuses(run, folder, "complete PNG or JPEG file .* Received: odd/b.png$", *words)
         words = ("adapt", "model.keras", "nan.npy", "-o", "new.keras")
         self.refuses(run, folder, "finite numbers .* Received: ", *words)
         words = ("adapt", "model.keras", "odd/a.png", "-o", "new.keras")
         self.refuses(run, folder, "at least 38 benign inputs.* Received: 0 to calibrate$", *words)
         self.refuses(run, folder, "19 benign inputs. Received: 1$", *words, "--rule", "zscore")
         words = ("explain", "guarded.keras", "images", "-o", "why.png")
-        self.refuses(run, folder, "takes one image. Received: images$", *words)
+        self.refuses(run, folder, "Several images make a page.* 40 images, and why.png$", *words)
         inputs = keras.Input((4,))
         guarded = a2d.guard(keras.Model(inputs, keras.layers.Dense(3)(inputs)))
         guarded.save(folder / "flat.keras")
         np.save(folder / "flat.npy", np.zeros((1, 4)))
         words = ("explain", "flat.keras", "flat.npy", "-o", "why.png")
-        self.refuses(run, folder, "takes one image. Received: flat.npy$", *words)
+        self.refuses(run, folder, "takes images. Received: flat.npy$", *words)
         words = ("detect", "flat.keras", "flat.npy", "-o", "v.csv")
         self.refuses(run, folder, "call `adapt` with benign inputs first. Received: ", *words)
 
     def test_rules(self, run, folder):
         words = ("adapt", "model.keras", "benign.npz", "-o", "new.keras", "--rule")
-        self.refuses(run, folder, '"fisher" or "knn" or "zscore".* Received: .svm', *words, "svm")
         self.refuses(run, folder, "benign and adversarial.* Received: only benign", *words, "knn")
         words = ("detect", "costly.keras", "images", "-o", "v.csv", "--false-positive-rate", 0.1)
         message = '"zscore" learns for one false positive rate: .* Received: 0.1$'
@@ -615,15 +680,15 @@ class TestErrors:
             "images": "folder that can be written to. Received: images$",
         }.items():
             self.refuses(run, folder, message, "detect", "guarded.keras", image, "-o", out)
-        words = ("explain", "guarded.keras", image, "-o", "why.mp3")
-        self.refuses(run, folder, "mp3.* is not supported", *words)
+        words = ("redteam", "guarded.keras", image, "-o", "model.keras")
+        self.refuses(run, folder, "folder must be one that can be written to", *words)
 
     def test_tensorflow(self, run, folder, monkeypatch):
         def fail(arguments):
             raise tf.errors.InvalidArgumentError(None, None, "Bad. Received: this")
 
         monkeypatch.setattr(commands, "detect", fail)
-        self.refuses(run, folder, "Received: this$", "detect", "m.keras", "x", "-o", "v.csv")
+        self.refuses(run, folder, "Received: this$", "detect", "m.keras", "images", "-o", "v.csv")
 
     def test_another_backend(self, run, folder, monkeypatch):
         monkeypatch.setattr(a2d, "_deferred", True)
@@ -679,6 +744,36 @@ class TestParser:
     def test_every_command_has_a_function(self):
         for command in COMMANDS:
             assert callable(getattr(commands, command))
+
+    def test_every_rule_is_offered(self):
+        assert set(parser._RULES) == set(rules.RULES)
+
+    def test_every_statistic_is_offered(self):
+        classes = [getattr(a2d.statistics, name) for name in attack_names("statistics")]
+        assert a2d.BoundaryDistance in classes
+        assert all(issubclass(statistic, a2d.Statistic) for statistic in classes)
+
+    def test_names_take_parameters(self):
+        words = ["adapt", "m", "x", "-o", "g.keras", "--attack", "BIM(eps_iter=0.005)"]
+        words += ["--statistic", "Margin", "--rule", "knn(k=7)"]
+        arguments = make_parser().parse_args(words)
+        arguments.exact = True
+        margin, cost = commands._chosen_statistics(arguments)
+        assert margin == a2d.Margin()
+        assert cost == a2d.AttackCost(a2d.BIM(eps_iter=0.005), exact=True)
+        assert commands._chosen_rule(arguments).k == 7
+
+    @pytest.mark.parametrize(
+        "text",
+        ["BIM(__import__('os'))", "BIM(eps_iter=f())", "a.BIM", "BIM(**{})", "BIM(", "", "1", "\0"],
+    )
+    def test_nothing_is_executed(self, text):
+        with pytest.raises(ValueError, match="must be a name, alone or with parameters"):
+            calls.parse(text, ["BIM"])
+
+    def test_wrong_parameters_are_refused(self):
+        with pytest.raises(ValueError, match=r"BIM does not take .* BIM\(size=2\): .*'size'"):
+            calls.parse("BIM(size=2)", ["BIM"]).made(vars(a2d.attacks))
 
     def test_every_attack_is_offered(self):
         """The import lines are the registry: the command offers exactly what they import."""
@@ -743,7 +838,12 @@ class TestStart:
             (["guess"], "invalid choice: 'guess'"),
             (["detect", "guarded.keras", "images"], "arguments are required: -o/--out"),
             (["adapt", "m.keras", "b.npz", "-o", "guarded.h5"], "end in .keras. Received: "),
-            (["cost", "m.keras", "x", "-o", "c.csv", "--attack", "PGD"], "invalid choice: 'PGD'"),
+            (["cost", "m.keras", "x", "-o", "c.csv", "--attack", "PGD"], "one of BIM, BIM2, "),
+            (
+                ["adapt", "m", "x", "-o", "g.keras", "--rule", "svm"],
+                "fisher, knn, zscore. Received",
+            ),
+            (["explain", "m.keras", "x", "-o", "why.mp3"], "end in .html, .pdf, .png or .svg"),
             (["cost", "m.keras", "x", "-o", "c.csv", "--bounds", "0"], "expected 2 arguments"),
         ],
     )
@@ -765,7 +865,8 @@ class TestStart:
         )
         path = tmp_path / script.name
         path.write_text(code)
-        status, printed, error, _ = self.start(path, "detect", "missing.keras", "x", "-o", "v.csv")
+        words = ("detect", "missing.keras", path, "-o", tmp_path / "v.csv")
+        status, printed, error, _ = self.start(path, *words)
         assert (status, printed) == (2, "")
         assert error.endswith("Received: missing.keras")
 

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from a2d_keras import BIM, BIM2, AttackCosts, Classifier, RunOptions
+from a2d_keras import BIM, BIM2, AttackCosts, Classifier, RunOptions, progress
 
 ATTACKS = [BIM(eps_iter=0.002), BIM2(eps_iter=0.001)]
 
@@ -117,7 +117,8 @@ def test_names_its_columns(costs):
     assert list(costs.get_feature_names_out()) == ["bim_0", "bim2_1"]
 
 
-def test_shows_progress(model, benign, capsys):
+def test_shows_progress(model, benign, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "visible", lambda: True)
     AttackCosts(model, attacks=[BIM(eps_iter=0.01)], verbose=1).transform(benign)
     assert f"{len(benign)}/{len(benign)}" in capsys.readouterr().out
 

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from scipy import optimize
 
-from a2d_keras import Classifier
+from a2d_keras import Classifier, progress
 from a2d_keras.attacks.lbfgs import LBFGS
 from models import zoo
 
@@ -130,7 +130,8 @@ def test_targeted(classifier, few):
     np.testing.assert_array_equal(result.success, reached == targets)
 
 
-def test_progress_is_reported(classifier, few, capsys):
+def test_progress_is_reported(classifier, few, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "visible", lambda: True)
     LBFGS()(classifier, few[:3], verbose=1)
     assert "3/3" in capsys.readouterr().out
 

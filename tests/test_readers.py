@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image, ImageOps
 
 import a2d_keras as a2d
 from a2d_keras.cli.readers import read
@@ -158,6 +159,64 @@ class TestImages:
         (tmp_path / "a.png").write_bytes(png(pixels[0]))
         assert everything(tmp_path, flat((8, 8)))[1].shape == (1, 8, 8)
 
+    def test_a_camera_turns_images(self, colour, tmp_path):
+        """Each of the eight orientations of EXIF, as Pillow turns them."""
+        rng = np.random.default_rng(0)
+        pixels = np.kron(rng.integers(0, 256, (4, 6, 3)), np.ones((8, 8, 1))).astype("uint8")
+        for orientation in range(1, 9):
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            path = tmp_path / "photo.jpg"
+            Image.fromarray(pixels).save(path, quality=100, subsampling=0, exif=exif)
+            with Image.open(path) as image:
+                upright = np.asarray(ImageOps.exif_transpose(image))
+            _, images = everything(path, colour)
+            assert images.shape == (1, *upright.shape)
+            np.testing.assert_allclose(images[0], upright / 127.5 - 1, atol=0.1)
+
+    @pytest.mark.parametrize("mode", ["P", "I;16", "L", "RGB", "RGBA", "LA"])
+    def test_every_kind_of_png(self, classifier, pixels, tmp_path, mode):
+        grey = pixels[0, ..., 0]
+        image = Image.fromarray(grey)
+        image = Image.fromarray(257 * grey.astype("uint16")) if mode == "I;16" else image
+        image.convert(mode).save(tmp_path / "a.png")
+        assert_read(tmp_path, classifier, pixels[:1], ["a.png"])
+
+    def test_resize(self, classifier, colour, pixels, tmp_path):
+        for index, shape in enumerate([(16, 16), (24, 12), (8, 8)]):
+            (tmp_path / f"{index}.png").write_bytes(png(np.full((*shape, 1), 100 + index, "uint8")))
+        for taker, shape in (
+            (classifier, (8, 8, 1)),
+            (colour, (16, 16, 3)),
+        ):  # the first is 16 × 16
+            images = np.stack([r.image for r in read(str(tmp_path), taker, resize=True).rows()])
+            assert images.shape == (3, *shape)
+            (low, high), levels = taker.bounds, np.array([100, 101, 102]).reshape(3, 1, 1, 1)
+            np.testing.assert_allclose(images - low - (high - low) * levels / 255, 0, atol=1e-6)
+
+    def test_rows_with_errors(self, classifier, pixels, tmp_path):
+        """An image that cannot be read does not stop the rest, unless it must."""
+        folder = write_images(tmp_path / "images", pixels[:3])
+        (folder / "1.png").write_bytes(b"broken")
+        rows = list(read(str(folder), classifier).rows())
+        assert [row.name for row in rows] == ["0.png", "1.png", "2.png"]
+        assert [row.image is None for row in rows] == [False, True, False]
+        assert "complete PNG or JPEG" in rows[1].error
+        assert read(str(folder), classifier).source.skipped == ("notes.txt",)
+        with pytest.raises(ValueError, match="--strict skips none. Received: notes.txt of"):
+            read(str(folder), classifier, strict=True)
+        (folder / "notes.txt").unlink()
+        with pytest.raises(ValueError, match=r"complete PNG or JPEG.*1\.png"):
+            list(read(str(folder), classifier, strict=True).rows())
+
+    def test_other_formats_are_named(self, classifier, tmp_path):
+        (tmp_path / "a.HEIC").write_bytes(b"")
+        for source in (tmp_path, tmp_path / "a.HEIC"):
+            with pytest.raises(
+                ValueError, match=r"convert .* such as HEIC. Received: .*a\.HEIC of"
+            ):
+                read(str(source), classifier)
+
 
 class TestRecords:
     @pytest.mark.parametrize(("name", "key"), [("image", None), ("photo", "photo")])
@@ -208,9 +267,9 @@ class TestErrors:
     def test_shapes(self, classifier, colour, pixels, tmp_path):
         (tmp_path / "a.png").write_bytes(png(pixels[0]))
         (tmp_path / "b.png").write_bytes(png(pixels[0, :6]))
-        message = r"shape \(8, 8, 1\). Received: \(6, 8, 1\), b.png of "
+        message = r"shape \(8, 8, 1\); --resize brings .* Received: \(6, 8, 1\), b.png of "
         self.refuses(tmp_path, classifier, message)
-        self.refuses(tmp_path, colour, r"\(8, 8, 3\). Received: \(6, 8, 3\), b.png of ")
+        self.refuses(tmp_path, colour, r"\(8, 8, 3\); .* Received: \(6, 8, 3\), b.png of ")
         np.save(tmp_path / "x.npy", pixels.reshape(10, 64))
         self.refuses(tmp_path / "x.npy", classifier, r"\(8, 8, 1\). Received: \(64,\), 0 of ")
 

@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 
 import keras
 import numpy as np
@@ -23,10 +24,12 @@ from a2d_keras.redteam import (
     Noise,
     OrthogonalPGD,
     SelectivePGD,
+    evaluation,
     report,
 )
 from a2d_keras.redteam import checks as checking
 from a2d_keras.redteam.adversary import Case
+from a2d_keras.redteam.checkpoints import Checkpoints
 from a2d_keras.redteam.checks import check
 from a2d_keras.redteam.defence import STRICT
 from a2d_keras.redteam.guard_defence import GuardDefence
@@ -426,6 +429,20 @@ class TestRedteam:
         assert len(crafts) == 1
         run(eps=0.1)
         assert len(crafts) > 1
+
+    def test_says_how_long_the_rest_may_take(self, classifier, right, held_out, capsys):
+        scored = a2d.ScoredDefence(classifier, lambda x: x.var(axis=(1, 2, 3)), held_out)
+        run = evaluation._Run(Case(scored, *right, right[0]), EPS, Checkpoints(None), verbose=1)
+        run.all([Noise(draws=2), EightBits()])
+        first, second = capsys.readouterr().out.splitlines()
+        assert re.fullmatch(
+            r"redteam: noise: .* \(1 of 2 attacks, .* at most about \d+ s left\)", first
+        )
+        assert re.fullmatch(r"redteam: eight_bits: .* \(2 of 2 attacks, \d+ s\)", second)
+        run._seconds, run._effort = 10.0, 100
+        assert run._left([SelectivePGD(targets=2, max_iterations=600)]) == (
+            ", at most about 2 min left"
+        )
 
     def test_a_scorer_without_gradient_meets_the_attacks_that_need_none(
         self, classifier, right, held_out

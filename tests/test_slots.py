@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from a2d_keras import BIM, BIM2, DBA, LBFGS, Classifier, StepAttack
+from a2d_keras import BIM, BIM2, DBA, LBFGS, Classifier, StepAttack, progress
 from a2d_keras.attacks.engine.compiled import CompiledLoop, cached_for
 from a2d_keras.attacks.engine.slots import SlotLoop, Task
 
@@ -223,7 +223,8 @@ def test_no_python_inside_the_loop(classifier):
     assert not {op for op in ops if "PyFunc" in op}
 
 
-def test_progress_reports_every_input(anything, capsys):
+def test_progress_reports_every_input(anything, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "visible", lambda: True)
     Countdown()(anything, np.ones((30, 2)), verbose=1)
     assert "30/30" in capsys.readouterr().out
 

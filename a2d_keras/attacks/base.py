@@ -17,6 +17,7 @@ from a2d_keras.attacks.engine.compiled import Report, run_loop
 from a2d_keras.attacks.engine.slots import AttackResult, Slots, Task
 from a2d_keras.classifier import Classifier
 from a2d_keras.options import RunOptions
+from a2d_keras.progress import Bar
 from a2d_keras.validation import require_whole
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Attack(abc.ABC):
         attack, limit = self.runner(attacked, run), self.max_iterations
         steps = limit if budget is None else min(budget, limit)
         parameters = self.parameters(classifier)
-        bar = keras.utils.Progbar(count, verbose=verbose, unit_name="input")
+        bar = Bar(f"attacking with {type(self).__name__}", count, verbose=verbose)
         done = 0
         for batch in inputs.batches(x, classifier, _BATCH_IN_SLOTS * int(run.slots)):
             size = len(batch)
@@ -187,11 +188,12 @@ class Attack(abc.ABC):
                 max_iterations=tf.constant(limit, tf.int64),
                 parameters=parameters,
             )
-            result = attack(task, functools.partial(_report, bar, done) if verbose else None)
+            result = attack(task, functools.partial(_report, bar, done) if bar.shown else None)
             images = classifier.from_unit(result.adversarial) if run.images else ()
             result = result._replace(adversarial=images)
             yield tf.nest.map_structure(np.asarray, result)
             done += size
+        bar.close()
         _require_as_many(targets, done, done)
 
     def _require_call(self, classifier: Classifier, targets: Any, budget: int | None) -> None:
@@ -362,5 +364,5 @@ def _require_as_many(targets: Any, minimum: int | None, maximum: int | None) -> 
         raise ValueError(f"There must be as many `targets` as inputs. Received: {given}")
 
 
-def _report(bar: keras.utils.Progbar, before: int, finished: int) -> None:
+def _report(bar: Bar, before: int, finished: int) -> None:
     bar.update(before + finished)

@@ -2,6 +2,8 @@
 
 import inspect
 import math
+import sys
+from types import FrameType
 from typing import Any
 
 import keras
@@ -12,6 +14,7 @@ from a2d_keras.attacks import BIM
 from a2d_keras.attacks.base import Attack
 from a2d_keras.classifier import Classifier
 from a2d_keras.validation import require_slots
+from a2d_keras.warn import warn
 
 _INPUTS_TO_CHECK = 128  # enough to tell that a model has diverged
 
@@ -81,6 +84,7 @@ class AttackCostMonitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Compile the attack, and refuse unsuitable inputs before an epoch is spent."""
+        self._warn_of_order()
         self._classifier = None
         if self.model.built:  # otherwise the first batch builds it
             self._median_cost(budget=1)
@@ -91,6 +95,21 @@ class AttackCostMonitor(keras.callbacks.Callback):
         if self.name in logs:
             raise ValueError(f"`name` must be new in the logs. Received: {self.name!r}")
         logs[self.name] = self._median_cost()
+
+    def _warn_of_order(self) -> None:
+        """Warn of callbacks that are listed before this one, and so never find its number."""
+        frame: FrameType | None = sys._getframe()
+        while frame and not isinstance(frame.f_locals.get("self"), keras.callbacks.CallbackList):
+            frame = frame.f_back
+        listed = frame.f_locals["self"].callbacks if frame else []
+        before = listed[: listed.index(self)] if self in listed else []
+        early = [type(c).__name__ for c in before if getattr(c, "monitor", None) == self.name]
+        if early:
+            warn(
+                f"List AttackCostMonitor before {' and '.join(early)}, which will not find "
+                f"{self.name!r}. Received: callbacks in the order "
+                f"{', '.join(type(callback).__name__ for callback in listed)}"
+            )
 
     def _median_cost(self, budget: int | None = None) -> float:
         if self._classifier is None:

@@ -16,6 +16,7 @@ from scipy import stats
 
 from a2d_keras.detection.guarded_model import GuardedModel
 from a2d_keras.validation import require_rate, require_whole
+from a2d_keras.warn import warn
 
 _BACK_TO_NORMAL = 0.05  # the p-value that ends an excursion, so that alarms do not flutter
 
@@ -41,7 +42,7 @@ class DetectionLog(keras.callbacks.Callback):
         writer: A `tf.summary.SummaryWriter` for TensorBoard, which must be installed; its step is
             the number of inputs so far. Defaults to None.
         on_alarm: Called at an alarm with a dict: `time`, and the window's `window_inputs`,
-            `window_flagged` and `p_value`. Defaults to None.
+            `window_flagged` and `p_value`. If it raises, there is a warning. Defaults to None.
         window: The number of last inputs that the test counts. Defaults to 1000.
         significance: The probability below which chance does not explain the flagged inputs, at
             most 0.05. Defaults to 1e-6.
@@ -132,7 +133,17 @@ class DetectionLog(keras.callbacks.Callback):
             self._log(int(batch), columns, len(alarms))
         if self.on_alarm is not None:
             for alarm in alarms:  # outside the lock, since it may call `predict` with this log
-                self.on_alarm(alarm)
+                self._call(self.on_alarm, alarm)
+
+    def _call(self, on_alarm: Callable[[dict[str, Any]], Any], alarm: dict[str, Any]) -> None:
+        """Call the user's function. If it fails, the verdicts must not be lost."""
+        try:
+            on_alarm(alarm)
+        except Exception as error:
+            warn(
+                "`on_alarm` failed, and the verdicts are returned all the same. "
+                f"Received: {type(error).__name__}: {error}, for {alarm}"
+            )
 
     def _slide(self, flag: bool) -> dict[str, Any] | None:
         """Move the window by one input, and return an alarm if an excursion begins."""

@@ -1,42 +1,30 @@
 """The commands: each a function of the arguments, named as on the command line."""
 
 import argparse
-import itertools
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras import attacks, inputs
+from a2d_keras import attacks, inputs, progress, statistics
 from a2d_keras.attacks.base import Attack
 from a2d_keras.classifier import Classifier
-from a2d_keras.cli.readers import Reader, channel_axis, labels, read
-from a2d_keras.cli.reasons import describe_steps, drawable, explained, learned, predictions
+from a2d_keras.cli.arrays import labels
+from a2d_keras.cli.explaining import explain as explain
+from a2d_keras.cli.outcome import ERROR, SOME_FLAGGED, Outcome
+from a2d_keras.cli.readers import Reader, read
+from a2d_keras.cli.reasons import describe_steps, learned, predictions
 from a2d_keras.cli.saved_models import load, load_classifier, load_guarded
-from a2d_keras.cli.table import BATCH_SIZE, Check, count_checked, verbosity, write_table
+from a2d_keras.cli.table import BATCH_SIZE, Check, Read, read_all, write_table
+from a2d_keras.detection import rules
 from a2d_keras.detection.guarded_model import GuardedModel, guard
 from a2d_keras.files import replace_atomically
-from a2d_keras.redteam import evaluation, report
+from a2d_keras.redteam import ADVERSARIES, evaluation, report
 from a2d_keras.redteam.defence import predict
 from a2d_keras.statistics.attack_cost import AttackCost, column_names
-
-_SOME_FLAGGED = 3  # or some inputs got through
-
-
-class Outcome(NamedTuple):
-    """The result of a command.
-
-    Attributes:
-        sentence: For people.
-        summary: The same for programs, to be printed as JSON.
-        status: The exit status.
-    """
-
-    sentence: str
-    summary: dict[str, Any]
-    status: int = 0
+from a2d_keras.statistics.base import Statistic
 
 
 def adapt(arguments: argparse.Namespace) -> Outcome:
@@ -51,28 +39,29 @@ def adapt(arguments: argparse.Namespace) -> Outcome:
     guarded = guard(
         load_classifier(arguments.model),
         bounds=arguments.bounds,
-        statistics=_chosen_costs(arguments),
-        rule=arguments.rule or ("knn" if arguments.adversarial else None),
+        statistics=_chosen_statistics(arguments),
+        rule=_chosen_rule(arguments),
         false_positive_rate=arguments.false_positive_rate,
         on_invalid=arguments.on_invalid,
     )
     with replace_atomically(arguments.out) as part:
-        benign, count = _dataset(arguments.inputs, guarded, arguments.key)
+        benign, found = _dataset(arguments.inputs, arguments, guarded)
         adversarial = None
         if arguments.adversarial:
-            adversarial, _ = _dataset(arguments.adversarial, guarded, arguments.key)
-        guarded.adapt(benign, adversarial, verbose=verbosity())
+            adversarial, _ = _dataset(arguments.adversarial, arguments, guarded)
+        guarded.adapt(benign, adversarial, verbose=int(progress.visible()))
         guarded.save(part)
     clause, summary, details = learned(guarded.detector)
     max_queries = guarded.max_queries_per_input
     return Outcome(
-        f"Adapted on {count} benign inputs: {clause}, which takes at most {max_queries:,} queries. "
-        f"Written to {arguments.out}.{details}",
+        f"Adapted on {found.inputs} benign inputs: {clause}, which takes at most "
+        f"{max_queries:,} queries.{found.clause} Written to {arguments.out}.{details}",
         {
-            "benign_inputs": count,
+            "benign_inputs": found.inputs,
             **summary,
             "false_positive_rate": guarded.detector.false_positive_rate,
             "max_queries_per_input": max_queries,
+            **found.summary,
             "output": arguments.out,
         },
     )
@@ -91,7 +80,7 @@ def detect(arguments: argparse.Namespace) -> Outcome:
     detector = guarded.detector
     if arguments.false_positive_rate is not None:
         detector.promise(arguments.false_positive_rate)
-    reader = read(arguments.inputs, detector.classifier, arguments.key)
+    reader = _reader(arguments.inputs, arguments, detector.classifier)
     judged: list[dict[str, np.ndarray]] = []
 
     def judge(images: np.ndarray) -> Iterable[Sequence[Any]]:
@@ -100,18 +89,20 @@ def detect(arguments: argparse.Namespace) -> Outcome:
         return zip(predictions(detector.classifier, images), *columns.values(), strict=True)
 
     header = ["input", "prediction", *detector.column_names]
-    count = write_table(arguments.out, header, reader, detector.check, judge)
+    found = write_table(arguments.out, header, reader, detector.check, judge)
     flagged = sum(int(columns["is_adversarial"].sum()) for columns in judged)
     return Outcome(
-        f"{flagged} of {count} inputs flagged as adversarial. Written to {arguments.out}.",
+        f"{flagged} of {found.inputs} inputs flagged as adversarial.{found.clause} "
+        f"Written to {arguments.out}.",
         {
-            "inputs": count,
+            "inputs": found.inputs,
             "flagged": flagged,
             "false_positive_rate": detector.false_positive_rate,
             "max_queries_per_input": guarded.max_queries_per_input,
+            **found.summary,
             "output": arguments.out,
         },
-        _SOME_FLAGGED if flagged else 0,
+        _status(flagged, found),
     )
 
 
@@ -126,7 +117,7 @@ def cost(arguments: argparse.Namespace) -> Outcome:
     """
     classifier, chosen = _attacked(arguments)
     names, costs = column_names(chosen), []
-    reader = read(arguments.inputs, classifier, arguments.key)
+    reader = _reader(arguments.inputs, arguments, classifier)
 
     def measure(images: np.ndarray) -> Iterable[Sequence[Any]]:
         results = [attack(classifier, images) for attack in chosen]
@@ -136,45 +127,14 @@ def cost(arguments: argparse.Namespace) -> Outcome:
 
     columns = [f"{what}_{name}" for name in names for what in ("cost", "success")]
     header = ["input", "prediction", *columns]
-    count = write_table(arguments.out, header, reader, _checker(classifier), measure)
+    found = write_table(arguments.out, header, reader, _checker(classifier), measure)
     medians = np.median(np.concatenate(costs, axis=1), axis=1).tolist()
     median = dict(zip(names, medians, strict=True))
     return Outcome(
-        f"{count} inputs, with a median cost of {describe_steps(chosen, medians)}. "
-        f"Written to {arguments.out}.",
-        {"inputs": count, "median_cost": median, "output": arguments.out},
-    )
-
-
-def explain(arguments: argparse.Namespace) -> Outcome:
-    """Draw why one image got its verdict.
-
-    Args:
-        arguments: The parsed arguments.
-
-    Returns:
-        The `Outcome`.
-    """
-    picture = _picture()
-    guarded = load_guarded(arguments.model)
-    detector, classifier = guarded.detector, guarded.detector.classifier
-    with replace_atomically(arguments.out) as part:
-        name, image = _single(read(arguments.inputs, classifier), classifier)
-        verdict = guarded.predict(image, verbose=0)
-        flagged, prediction = bool(verdict["is_adversarial"][0]), predictions(classifier, image)[0]
-        account, draw = explained(detector, image, verdict)
-        draw(part, picture.Subject(name, drawable(image, classifier), prediction, flagged))
-    return Outcome(
-        f"{name} is {'flagged as adversarial' if flagged else 'not flagged'}: it is classified as "
-        f"{prediction}, and {account.clause}. Written to {arguments.out}.",
-        {
-            "input": name,
-            "prediction": prediction,
-            "is_adversarial": flagged,
-            **account.summary,
-            "output": arguments.out,
-        },
-        _SOME_FLAGGED if flagged else 0,
+        f"{found.inputs} inputs, with a median cost of {describe_steps(chosen, medians)}."
+        f"{found.clause} Written to {arguments.out}.",
+        {"inputs": found.inputs, "median_cost": median, **found.summary, "output": arguments.out},
+        _status(0, found),
     )
 
 
@@ -190,7 +150,7 @@ def redteam(arguments: argparse.Namespace) -> Outcome:
     report.require_extras()
     guarded = load_guarded(arguments.model)
     classifier = guarded.detector.classifier
-    reader = read(arguments.inputs, classifier, arguments.key)
+    reader = _reader(arguments.inputs, arguments, classifier)
     x = reader.first(arguments.limit)
     y = labels(arguments.inputs, arguments.labels)
     truth = "given" if y is not None else "the classifier's own predictions"
@@ -198,7 +158,7 @@ def redteam(arguments: argparse.Namespace) -> Outcome:
         guarded,
         x,
         predict(classifier, x).argmax(axis=-1) if y is None else y[: len(x)],
-        attacks=arguments.attack or "standard",
+        attacks=[call.made(ADVERSARIES) for call in arguments.attack or ()] or "standard",
         eps=arguments.eps,
         folder=pathlib.Path(arguments.out) / "parts",
     )
@@ -216,21 +176,30 @@ def redteam(arguments: argparse.Namespace) -> Outcome:
             "weak_checks": [check.name for check in result.checks if not check.passed],
             "output": arguments.out,
         },
-        _SOME_FLAGGED if through else 0,
+        SOME_FLAGGED if through else 0,
     )
 
 
-def _chosen_costs(arguments: argparse.Namespace) -> list[AttackCost] | None:
-    """Make the statistics of named attacks; None leaves the choice to `guard`."""
-    if not arguments.attack and not arguments.exact:
-        return None
-    chosen = _make_attacks(arguments.attack) if arguments.attack else [None]
-    return [AttackCost(attack, exact=arguments.exact) for attack in chosen]
+def _chosen_statistics(arguments: argparse.Namespace) -> list[Statistic] | None:
+    """Make the statistics that are named; None leaves the choice to `guard`."""
+    named = [call.made(vars(statistics)) for call in arguments.statistic or ()]
+    attacked = [call.made(vars(attacks)) for call in arguments.attack or ()]
+    if arguments.exact and not attacked:
+        attacked = [None]
+    return [*named, *(AttackCost(a, exact=arguments.exact) for a in attacked)] or None
+
+
+def _chosen_rule(arguments: argparse.Namespace) -> rules.Rule | str | None:
+    if arguments.rule is None:
+        return "knn" if arguments.adversarial else None
+    rule: rules.Rule = arguments.rule.made(rules.RULES)
+    return rule
 
 
 def _attacked(arguments: argparse.Namespace) -> tuple[Classifier, Sequence[Attack]]:
     """Take classifier and attacks from a guarded model, or from the command line."""
-    model, named = load(arguments.model), _make_attacks(arguments.attack or ["BIM"])
+    model = load(arguments.model)
+    named = [call.made(vars(attacks)) for call in arguments.attack or ()] or [attacks.BIM()]
     if not isinstance(model, GuardedModel):
         return Classifier(model, bounds=arguments.bounds or (0.0, 1.0)), named
     if arguments.bounds:
@@ -242,46 +211,27 @@ def _attacked(arguments: argparse.Namespace) -> tuple[Classifier, Sequence[Attac
     return model.detector.classifier, known or named
 
 
-def _make_attacks(names: Sequence[str]) -> list[Any]:
-    """Make attacks with their default parameters."""
-    made = []
-    for name in names:
-        try:
-            made.append(getattr(attacks, name)())
-        except TypeError as error:
-            raise ValueError(
-                "--attack takes attacks whose parameters all have defaults. "
-                f"Received: {name}: {error}"
-            ) from error
-    return made
-
-
 def _checker(classifier: Classifier) -> Check:
     return lambda images: inputs.checked(images, classifier)
 
 
-def _dataset(source: str, guarded: GuardedModel, key: str | None) -> tuple[tf.data.Dataset, int]:
+def _reader(source: str, arguments: argparse.Namespace, classifier: Classifier) -> Reader:
+    options = {"resize": arguments.resize, "strict": arguments.strict}
+    return read(source, classifier, arguments.key, **options)
+
+
+def _dataset(
+    source: str, arguments: argparse.Namespace, guarded: GuardedModel
+) -> tuple[tf.data.Dataset, Read]:
+    """Read inputs to learn from; one that cannot be read is an error."""
     classifier = guarded.detector.classifier
-    reader = read(source, classifier, key)
-    return reader.dataset(BATCH_SIZE), count_checked(reader, _checker(classifier))
+    reader = _reader(source, arguments, classifier)
+    found = read_all(reader, _checker(classifier))
+    for error in found.errors.values():
+        raise ValueError(error)
+    return reader.dataset(BATCH_SIZE, found.inputs), found
 
 
-def _single(reader: Reader, classifier: Classifier) -> tuple[str, np.ndarray]:
-    """Read the only image of a source, as a batch."""
-    batches = list(itertools.islice(reader.batches(2), 1))
-    names, images = batches[0] if batches else ((), np.zeros(0))
-    shape = images.shape[1:]
-    drawable = len(shape) == 2 or (len(shape) == 3 and shape[channel_axis(classifier)] in (1, 3, 4))
-    if len(names) != 1 or not drawable:
-        raise ValueError(f"`explain` takes one image. Received: {reader.source}")
-    return names[0], images
-
-
-def _picture() -> Any:
-    try:
-        from a2d_keras.cli import picture
-    except ImportError as error:
-        raise ValueError(
-            f"`explain` draws with matplotlib: `pip install a2d-keras[plot]`. Received: {error}"
-        ) from error
-    return picture
+def _status(flagged: int, found: Read) -> int:
+    """Return the exit status: an input without a verdict does not count as benign."""
+    return SOME_FLAGGED if flagged else ERROR if found.errors else 0

@@ -4,8 +4,10 @@ import argparse
 import ast
 import fractions
 import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from a2d_keras.cli import calls
 from a2d_keras.version import __version__
 
 _ABOUT = """\
@@ -32,17 +34,21 @@ inputs:
                          or the numbers of an input
 
   Inputs are read one batch at a time. Pixels (images, and arrays of type uint8) are scaled from
-  0 ... 255 to the model's bounds; other numbers are used as they are. Images are read in grey or
-  in colour, whichever the model takes, and are never resized.
+  0 ... 255 to the model's bounds; other numbers are used as they are. Images are read upright, in
+  grey or in colour, whichever the model takes, and resized only with --resize. Other files in a
+  folder are skipped and counted.
 """
 _STATUS = """\
 exit status:
-  0 no input was flagged, 3 some were flagged, 2 an error occurred
+  0 no input was flagged, 3 some were flagged, 2 an error occurred, or none was flagged and some
+  could not be read
 """
 _REDTEAM_STATUS = """\
 exit status:
   0 nothing got through, 3 something did, 2 an error occurred
 """
+_DRAWINGS = (".html", ".pdf", ".png", ".svg")
+_RULES = ("fisher", "knn", "zscore")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -74,7 +80,8 @@ def attack_names(package: str = "attacks") -> list[str]:
     They are read as text, since importing them would import TensorFlow.
 
     Args:
-        package: The package of the registry: `"attacks"`, the default, or `"redteam"`.
+        package: The package of the registry: `"attacks"`, the default, `"statistics"` or
+            `"redteam"`.
 
     Returns:
         The names of the classes, sorted.
@@ -101,12 +108,15 @@ def _adapt(group: Any, name: str) -> argparse.ArgumentParser:
     _add_attack(
         parser, "none: a few cheap statistics judge; with attacks, what they cost", "judge by"
     )
+    names = attack_names("statistics")
+    _add_calls(parser, "--statistic", names, "measure", "a few cheap ones")
     parser.add_argument(
         "--rule",
+        type=_call(_RULES),
         metavar="NAME",
         help="fisher (any statistics, with p-values), zscore (costs of attacks, by default of BIM "
-        "with a step size that suits the model) or knn (costs, with --adversarial) "
-        "(default: the one that suits the other options)",
+        "with a step size that suits the model) or knn (costs, with --adversarial), with "
+        "parameters as in 'zscore(k=2)' (default: the one that suits the other options)",
     )
     parser.add_argument(
         "--false-positive-rate",
@@ -171,16 +181,30 @@ def _cost(group: Any, name: str) -> argparse.ArgumentParser:
 
 
 def _explain(group: Any, name: str) -> argparse.ArgumentParser:
-    example = "  a2d-keras explain guarded.keras photos/suspect.png -o why.png\n"
-    about = "draw why an image is flagged or not"
+    example = (
+        "  a2d-keras explain guarded.keras photos/suspect.png -o why.png\n"
+        "  a2d-keras explain guarded.keras photos/*.png --classes names.txt -o why.html\n"
+    )
+    about = "draw why images are flagged or not"
     parser = _add(group, name, about, example, _STATUS)
     parser.add_argument("model", metavar="GUARDED", help="a guarded model, from `adapt`")
-    parser.add_argument("inputs", metavar="IMAGE", help="the image, PNG or JPEG")
+    parser.add_argument(
+        "inputs", metavar="IMAGE", nargs="+", help="images, PNG or JPEG, or folders of them"
+    )
+    parser.set_defaults(key=None)
+    _add_reading(parser)
     _add_out(
         parser,
-        "picture.png",
-        "the picture to write, PNG, PDF or SVG: the image, and each of its statistics among those "
-        "of benign inputs; for attacks also the adversarial example that the detector found",
+        "page.html",
+        "the page to write, or for one image also a PNG, PDF or SVG: each image, and its "
+        "statistics among those of benign inputs; for attacks also the adversarial example that "
+        "the detector found",
+        type=_drawing,
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="a text file with the name of each class on a line (default: their numbers)",
     )
     return parser
 
@@ -220,14 +244,7 @@ def _redteam(group: Any, name: str) -> argparse.ArgumentParser:
         metavar="COUNT",
         help="how many inputs to attack, the first ones (default: %(default)s)",
     )
-    names = attack_names("redteam")
-    parser.add_argument(
-        "--attack",
-        action="append",
-        choices=names,
-        metavar="NAME",
-        help=f"run {', '.join(names)}; repeat the option for several (default: the standard set)",
-    )
+    _add_calls(parser, "--attack", attack_names("redteam"), "run", "the standard set")
     parser.set_defaults(interrupted="keeps what is finished: the same command continues")
     return parser
 
@@ -278,6 +295,20 @@ def _add_key(parser: argparse.ArgumentParser) -> None:
         help="the array of an NPZ file, or the feature of TFRecords, that holds the inputs "
         "(default: the only one, or x, image or image/encoded)",
     )
+    _add_reading(parser)
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--resize",
+        action="store_true",
+        help="bring images to the size that the model takes, or to that of the first image",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="stop at an input that cannot be read, and at files beside the images",
+    )
 
 
 def _add_bounds(parser: argparse.ArgumentParser) -> None:
@@ -291,14 +322,30 @@ def _add_bounds(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_attack(parser: argparse.ArgumentParser, default: str, verb: str) -> None:
-    names = attack_names()
+    _add_calls(parser, "--attack", attack_names(), verb, default)
+
+
+def _add_calls(
+    parser: argparse.ArgumentParser, option: str, names: list[str], verb: str, default: str
+) -> None:
     parser.add_argument(
-        "--attack",
+        option,
         action="append",
-        choices=names,
+        type=_call(names),
         metavar="NAME",
-        help=f"{verb} {', '.join(names)}; repeat the option for several (default: {default})",
+        help=f"{verb} {', '.join(names)}, with parameters as in 'NAME(parameter=1)'; repeat the "
+        f"option for several (default: {default})",
     )
+
+
+def _call(names: Sequence[str]) -> Callable[[str], calls.Call]:
+    def parse(text: str) -> calls.Call:
+        try:
+            return calls.parse(text, names)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse
 
 
 def _fraction(text: str) -> float:
@@ -313,4 +360,11 @@ def _fraction(text: str) -> float:
 def _keras_file(path: str) -> str:
     if not path.endswith(".keras"):
         raise argparse.ArgumentTypeError(f"must end in .keras. Received: {path}")
+    return path
+
+
+def _drawing(path: str) -> str:
+    if not path.lower().endswith(_DRAWINGS):
+        ends = f"{', '.join(_DRAWINGS[:-1])} or {_DRAWINGS[-1]}"
+        raise argparse.ArgumentTypeError(f"must end in {ends}. Received: {path}")
     return path

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import figure
+from matplotlib import colors, figure
 
 BENIGN, INPUT, THRESHOLD = "#3b6fb6", "#d1495b", "#555555"
 BARS = 30
 _MARGIN = 0.5  # above the bars, for the legend, as a share of their height
-_MIN_CHANGE = 0.0005  # smaller changes are magnified as if they were this large
+_FAINT = 0.35  # how much is seen of the image below the change
 _ABOUT = (
     "The detector attacks every input. An adversarial input lies just across a decision boundary, "
     "so its prediction changes after far fewer steps than that of a benign input."
@@ -24,13 +24,13 @@ class Subject(NamedTuple):
         name: Its name.
         image: The input, scaled from the bounds to [0, 1], float, (height, width) or
             (height, width, channels).
-        prediction: The class predicted for it.
+        prediction: The class predicted for it, and how sure the classifier is.
         flagged: Whether it was flagged.
     """
 
     name: str
     image: np.ndarray
-    prediction: int | None
+    prediction: str
     flagged: bool
 
 
@@ -41,7 +41,8 @@ class Finding(NamedTuple):
         attack: The attack's name.
         adversarial: The example it found, or the last one it tried, scaled and shaped like the
             image.
-        prediction: The class predicted for that example.
+        effect: Where the change counts, the largest effect being 1, float, (height, width).
+        prediction: The class predicted for that example, and how sure the classifier is.
         success: Whether it differs from the class predicted for the input.
         cost: The number of steps.
         benign_costs: How many benign inputs had each cost, from 0 up, int64, (costs,).
@@ -50,7 +51,8 @@ class Finding(NamedTuple):
 
     attack: str
     adversarial: np.ndarray
-    prediction: int | None
+    effect: np.ndarray
+    prediction: str
     success: bool
     cost: int
     benign_costs: np.ndarray
@@ -72,7 +74,7 @@ def draw(path: pathlib.Path, subject: Subject, findings: Sequence[Finding]) -> N
     for (original, found, change, costs), finding in zip(panels, findings, strict=True):
         show_input(original, subject)
         show_image(found, finding.adversarial, _outcome(finding))
-        _show_change(change, finding.adversarial - subject.image)
+        _show_change(change, finding, subject.image)
         _show_costs(costs, finding)
     save(canvas, path)
 
@@ -139,16 +141,15 @@ def _outcome(finding: Finding) -> str:
     return f"after {_steps(finding.cost)} of {finding.attack}:\nstill {finding.prediction}"
 
 
-def _show_change(axes: Any, change: np.ndarray) -> None:
-    """Show a change around mid-grey, or in blue and red for a single channel."""
-    largest = np.abs(change).max()
-    factor = max(round(0.5 / max(largest, _MIN_CHANGE)), 1)
-    title = f"the change, magnified {factor}×"
-    if change.ndim == 3 and change.shape[-1] > 1:
-        show_image(axes, 0.5 + factor * change[..., :3], f"{title}\n(grey: unchanged)")
-    else:
-        shown = 0.5 + factor * change
-        show_image(axes, shown, f"{title}\n(red: brighter, blue: darker)", cmap="RdBu_r")
+def _show_change(axes: Any, finding: Finding, image: np.ndarray) -> None:
+    """Show where the change counts, in red over the faint image."""
+    grey = np.clip(image.reshape(*image.shape[:2], -1)[..., :3].mean(axis=-1), 0, 1)
+    largest = np.abs(finding.adversarial - image).max()
+    title = f"the change, at most {100 * largest:.2g} % of the range\n(red: where it counts)"
+    show_image(axes, 1 - _FAINT * (1 - grey), title)
+    red = colors.to_rgba_array(INPUT)[0, :3]
+    layer = np.broadcast_to(red, (*finding.effect.shape, 3))
+    axes.imshow(np.concatenate([layer, finding.effect[..., None]], axis=-1))
 
 
 def _show_costs(axes: Any, finding: Finding) -> None:

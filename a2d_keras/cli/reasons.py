@@ -9,10 +9,12 @@ import tensorflow as tf
 
 from a2d_keras.attacks.base import Attack
 from a2d_keras.classifier import Classifier
-from a2d_keras.cli.readers import channel_axis
+from a2d_keras.cli.images import channel_axis
 from a2d_keras.detection.layer import DetectorLayer
 from a2d_keras.detection.rules import CostRule, ZScore
 from a2d_keras.statistics.attack_cost import column_names
+
+_SURE = 0.995  # more is "> 99 %", since no classifier is 100 % sure
 
 
 class Account(NamedTuple):
@@ -69,7 +71,10 @@ def learned(detector: DetectorLayer) -> Account:
 
 
 def explained(
-    detector: DetectorLayer, image: np.ndarray, verdict: dict[str, np.ndarray]
+    detector: DetectorLayer,
+    image: np.ndarray,
+    verdict: dict[str, np.ndarray],
+    names: Sequence[str] = (),
 ) -> Explanation:
     """Find out why an image got its verdict.
 
@@ -77,16 +82,66 @@ def explained(
         detector: The detector.
         image: The image, a batch of one.
         verdict: The outputs of the guarded model for it.
+        names: The names of the classes. Defaults to their numbers.
 
     Returns:
-        The `Explanation`.
+        The `Explanation`, whose summary has the class and the confidence.
 
     Raises:
         ImportError: If matplotlib is not installed.
     """
     if isinstance(detector.rule, CostRule):
-        return _explained_by_costs(detector, image)
-    return _explained_by_statistics(detector, verdict)
+        found = _explained_by_costs(detector, image, names)
+    else:
+        found = _explained_by_statistics(detector, verdict)
+    label, confidence = _confidence(detector.classifier, image)
+    said: dict[str, Any] = {"prediction": label, "confidence": confidence}
+    if names and label is not None:
+        said["class"] = names[label]
+    account = found.account._replace(summary={**said, **found.account.summary})
+    return found._replace(account=account)
+
+
+def class_names(path: str | None, classifier: Classifier) -> tuple[str, ...]:
+    """Read the names of a classifier's classes.
+
+    Args:
+        path: A text file with a name on each line. None if there are no names.
+        classifier: The `Classifier`.
+
+    Returns:
+        The names, or none.
+
+    Raises:
+        ValueError: If there is not one for each class.
+    """
+    if path is None:
+        return ()
+    names = tuple(pathlib.Path(path).read_text(encoding="utf-8").splitlines())
+    if len(names) != classifier.classes:
+        raise ValueError(
+            f"--classes must name each of the {classifier.classes} classes on a line. "
+            f"Received: {len(names)} lines in {path}"
+        )
+    return names
+
+
+def classified(classifier: Classifier, image: np.ndarray, names: Sequence[str] = ()) -> str:
+    """Describe a prediction, for people.
+
+    Args:
+        classifier: The `Classifier`.
+        image: The image, a batch of one.
+        names: The names of the classes. Defaults to their numbers.
+
+    Returns:
+        The class, and how sure the classifier is, such as `9 (98 %)`.
+    """
+    label, confidence = _confidence(classifier, image)
+    if label is None or confidence is None:
+        return "nothing"
+    sure = f"{confidence:.0%}".replace("%", " %") if confidence < _SURE else "> 99 %"
+    return f"{names[label] if names else label} ({sure})"
 
 
 def describe_steps(attacks: Sequence[Attack], steps: Iterable[float]) -> str:
@@ -135,7 +190,47 @@ def predictions(classifier: Classifier, images: np.ndarray) -> list[int | None]:
     return [label if valid else None for label, valid in zip(classes, finite, strict=True)]
 
 
-def _explained_by_costs(detector: DetectorLayer, image: np.ndarray) -> Explanation:
+def _confidence(classifier: Classifier, image: np.ndarray) -> tuple[int | None, float | None]:
+    """Return the class of an image and its probability, or None twice if it is not finite."""
+    (label,) = predictions(classifier, image)
+    probabilities = tf.nn.softmax(classifier.logits(tf.constant(image)))[0].numpy()
+    return label, None if label is None else float(f"{probabilities[label]:.6g}")
+
+
+def _effect(classifier: Classifier, image: np.ndarray, changed: np.ndarray) -> np.ndarray:
+    """Compute where a change counts: its share along the gradient, or itself without one.
+
+    Args:
+        classifier: The `Classifier`.
+        image: The image, a batch of one.
+        changed: The changed image, likewise.
+
+    Returns:
+        The effect of each pixel, the largest being 1, float, (height, width).
+    """
+    unit = [tf.constant(classifier.to_unit(tf.constant(x, tf.float32))) for x in (image, changed)]
+    logits, pullback = classifier.unit.vjp(unit[0])
+    _, ranked = tf.math.top_k(logits, 2)
+    new, old = tf.argmax(classifier.unit.logits(unit[1]), axis=-1), ranked[:, 0]
+    new = tf.where(tf.cast(new, tf.int32) == old, ranked[:, 1], tf.cast(new, tf.int32))
+    classes = classifier.classes
+    change = np.asarray(unit[1] - unit[0])[0]
+    try:
+        gradient = pullback(tf.one_hot(new, classes) - tf.one_hot(old, classes))[0]
+    except ValueError:  # such as of a classifier that gives labels only
+        gradient = np.zeros_like(change)
+    effect = np.abs(change * np.asarray(gradient))
+    if not effect.any():
+        effect = np.abs(change)
+    if effect.ndim == 3:
+        effect = effect.sum(axis=channel_axis(classifier))
+    scaled: np.ndarray = effect / max(effect.max(), np.finfo("float32").tiny)
+    return scaled
+
+
+def _explained_by_costs(
+    detector: DetectorLayer, image: np.ndarray, names: Sequence[str]
+) -> Explanation:
     """Run every attack of the detector on one image, to its end."""
     from a2d_keras.cli import picture
 
@@ -146,7 +241,8 @@ def _explained_by_costs(detector: DetectorLayer, image: np.ndarray) -> Explanati
         finding = picture.Finding(
             attack=type(attack).__name__,
             adversarial=drawable(result.adversarial, classifier),
-            prediction=predictions(classifier, result.adversarial)[0],
+            effect=_effect(classifier, image, result.adversarial),
+            prediction=classified(classifier, result.adversarial, names),
             success=bool(result.success[0]),
             cost=int(result.cost[0]),
             benign_costs=benign_costs,

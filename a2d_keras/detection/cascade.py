@@ -73,22 +73,27 @@ class Cascade:
         """The attacks, with the parameters that they have learned."""
         return tuple(cost.statistic.fitted(cost.state) for cost in self._costs)
 
-    def learn(self, benign: Any, adversarial: Any, verbose: int) -> list[State]:
+    def learn(self, benign: Any, adversarial: Any) -> list[State]:
         """Learn what attacks cost on benign inputs.
 
         Args:
             benign: Benign inputs, an array or a dataset.
             adversarial: Adversarial inputs, for a rule that needs them; else None.
-            verbose: 1 shows progress bars, 0 is silent.
 
         Returns:
             The state of each statistic, not yet stored.
+
+        Raises:
+            ValueError: If there are too few inputs for the false positive rate.
         """
+        for x in (benign, adversarial):
+            if x is not None:
+                report.require_learnable(self._classifier, x, self._rule if x is benign else None)
         rate, statistics = self._rule.false_positive_rate, [cost.statistic for cost in self._costs]
         states = [s.fit(self._classifier, benign, rate, self._slots) for s in statistics]
         attacks = [s.fitted(state) for s, state in zip(statistics, states, strict=True)]
-        found = self._measure(attacks, benign, verbose)
-        others = None if adversarial is None else self._measure(attacks, adversarial, verbose)
+        found = self._measure(attacks, benign)
+        others = None if adversarial is None else self._measure(attacks, adversarial)
         self._follows_gradient = bool(found.gradient_evaluations.any())
         passes = found.queries + found.gradient_evaluations
         self._rule.learn(found.costs, None if others is None else others.costs, passes)
@@ -193,7 +198,5 @@ class Cascade:
         size = tf.shape(going, tf.int64)
         return tf.scatter_nd(rows, result.cost, size), tf.scatter_nd(rows, ended, size)
 
-    def _measure(self, attacks: Sequence[StepAttack], x: Any, verbose: int) -> Measured:
-        report.require_learnable(self._classifier, x)
-        options = RunOptions(slots=self._slots)
-        return measure(self._classifier, attacks, x, options=options, verbose=verbose)
+    def _measure(self, attacks: Sequence[StepAttack], x: Any) -> Measured:
+        return measure(self._classifier, attacks, x, options=RunOptions(slots=self._slots))

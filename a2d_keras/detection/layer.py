@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from a2d_keras import inputs
+from a2d_keras import inputs, progress
 from a2d_keras.attacks.base import StepAttack
 from a2d_keras.classifier import Classifier
 from a2d_keras.detection import legacy, report, rules
@@ -60,7 +60,8 @@ class DetectorLayer(keras.layers.Layer):
         for an input that cannot be judged; and `statistics`, float32, (n, statistics). With the
         other rules also `exact`, bool, (n,), whether all attacks ran to the end. If not, score and
         cost are bounds: an attack stops as soon as the verdict is settled, and costs 0 if it was
-        not needed.
+        not needed. Nearly all benign inputs then share one score, the bound; a ROC curve needs
+        `AttackCost(exact=True)`.
 
     Raises:
         ValueError: If an argument is out of range, the classifier does not take an input, the
@@ -171,10 +172,11 @@ class DetectorLayer(keras.layers.Layer):
 
         Args:
             benign: Benign inputs that the classifier was not trained on: an array or tensor
-                (n, *input_shape), or a `tf.data.Dataset` of batches of them, alone or as the
-                first of a tuple.
+                (n, *input_shape), or a `tf.data.Dataset` or `keras.utils.PyDataset` of batches
+                of them, alone or as the first of a tuple.
             adversarial: Adversarial inputs, like `benign`; for the rule `"knn"` only.
-            verbose: 1 shows progress and what was learned, 0 is silent. Defaults to 1.
+            verbose: 1 shows what was learned, and at a terminal or in a notebook the progress; 0
+                is silent. Defaults to 1.
 
         Raises:
             ValueError: If the classifier does not take the inputs, if they are too few for the
@@ -183,10 +185,12 @@ class DetectorLayer(keras.layers.Layer):
         """
         self.rule.require_kinds(adversarial is not None)
         self.classifier.refresh()
+        benign = inputs.readable(benign, self.classifier)
+        adversarial = inputs.readable(adversarial, self.classifier)
         self._follow_classifier()  # first, since a judge learns with its graphs
         weights_hash = self.classifier.weights_hash()
-        with all_or_nothing(self._learned_weights()):
-            states = self._judge.learn(benign, adversarial, verbose)
+        with all_or_nothing(self._learned_weights()), progress.showing(verbose):
+            states = self._judge.learn(benign, adversarial)
             for each, state in zip(self._learned, states, strict=True):
                 each.learn(state)
             self._weights_hash.assign(weights_hash)

@@ -11,6 +11,8 @@ from a2d_keras.attacks.base import StepAttack
 from a2d_keras.attacks.engine.shapes import flat
 from a2d_keras.attacks.gradient_sign import cross_entropy_direction
 from a2d_keras.classifier import Classifier
+from a2d_keras.detection.rules import Rule
+from a2d_keras.progress import stage
 from a2d_keras.validation import require
 from a2d_keras.warn import warn
 
@@ -20,6 +22,7 @@ _FLAT_SHARE = 0.5
 _RANDOM_SHARE = 0.5
 _SAME = 0.01  # of the range of an input's logits; more than rounding changes
 _BATCH = 128
+_MIN_SHARE = 1 / 32  # of the range between the bounds, that inputs should take up
 
 
 def tell(rule: str, attacks: Sequence[StepAttack], thresholds: np.ndarray, verbose: int) -> None:
@@ -101,26 +104,48 @@ def require_trusted(trusted: tf.Tensor) -> None:
     )
 
 
-def require_learnable(classifier: Classifier, x: Any) -> int:
-    """Refuse to learn from inputs for which the classifier has no finite logits.
+def require_learnable(classifier: Classifier, x: Any, rule: Rule | None) -> None:
+    """Refuse inputs that nothing can be learned from, before any work is done.
+
+    It counts the inputs, and warns if they take up little of the range between the bounds.
 
     Args:
         classifier: The `Classifier`.
         x: Inputs, an array or a dataset.
-
-    Returns:
-        The number of inputs.
+        rule: The rule that learns from them; None for adversarial inputs.
 
     Raises:
-        ValueError: If the logits of an input are not finite.
+        ValueError: If they are too few, or the logits of an input are not finite.
     """
     count = wrong = 0
-    for batch in inputs.batches(x, classifier, _BATCH):
-        trusted = classifier.trusted(classifier.logits(batch))
-        count, wrong = count + len(batch), wrong + int(np.count_nonzero(~trusted))
+    low, high = np.inf, -np.inf
+    known = inputs.count(inputs.as_inputs(x, classifier))
+    if rule is not None and known is not None and not inputs.is_dataset(x):  # which may have grown
+        rule.require_enough(known)
+    with stage("checking inputs", known) as update:
+        for batch in inputs.batches(x, classifier, _BATCH):
+            trusted = classifier.trusted(classifier.logits(batch))
+            count, wrong = count + len(batch), wrong + int(np.count_nonzero(~trusted))
+            if len(batch):
+                low, high = min(low, np.min(batch)), max(high, np.max(batch))
+            update(count)
+    inputs.remember_count(x, count)
+    if rule is not None:
+        rule.require_enough(count)
+        _warn_of_scale(classifier, low, high)
     if wrong:
         raise ValueError(
             "The classifier gives no finite prediction, so nothing can be learned from these "
             f"inputs: leave them out. Received: {wrong} of {count} inputs"
         )
-    return count
+
+
+def _warn_of_scale(classifier: Classifier, low: float, high: float) -> None:
+    """Warn if inputs take up little of the range, such as 0 to 1 of 0 to 255."""
+    bounds = classifier.bounds
+    if isinstance(bounds[1], float) and high - low < _MIN_SHARE * (bounds[1] - bounds[0]):
+        warn(
+            "Benign inputs take up little of the range between the bounds, which is the scale of "
+            "every step and distance: set `bounds` to the range that the classifier was trained "
+            f"on. Received: inputs from {low:.4g} to {high:.4g}, and bounds={bounds}"
+        )

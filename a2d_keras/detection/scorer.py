@@ -15,6 +15,7 @@ from a2d_keras.detection import report
 from a2d_keras.detection.rules import Fisher
 from a2d_keras.detection.state import Learned
 from a2d_keras.options import inputs_per_pass
+from a2d_keras.progress import stage
 from a2d_keras.statistics.attack_cost import AttackCost
 from a2d_keras.statistics.base import State, Statistic, Tensors
 from a2d_keras.statistics.fingerprints import measure
@@ -75,13 +76,12 @@ class Scorer:
         verdicts: dict[str, tf.Tensor] = self._compiled_judge(images, invalid)
         return verdicts
 
-    def learn(self, benign: Any, adversarial: None, verbose: int) -> list[State]:
+    def learn(self, benign: Any, adversarial: None) -> list[State]:
         """Learn from benign inputs: the statistics and the ranks from half, the rest from half.
 
         Args:
             benign: Benign inputs, an array or a dataset. Every other one is for the first half.
             adversarial: None: the rule learns from benign inputs only.
-            verbose: 1 shows a progress bar, 0 is silent.
 
         Returns:
             The state of each statistic, not yet stored.
@@ -89,13 +89,9 @@ class Scorer:
         Raises:
             ValueError: If there are too few inputs for the false positive rate.
         """
-        classifier = self._classifier
-        count = report.require_learnable(classifier, benign)
-        self._rule.require_enough(count // 2)
-        rate = self._rule.false_positive_rate
-        fitted = inputs.every_other(benign, classifier, _MAX_FITTED)
-        states = [e.statistic.fit(classifier, fitted, rate, self._slots) for e in self._learned]
-        values = self._values(benign, states, keras.utils.Progbar(count, verbose=verbose))
+        report.require_learnable(self._classifier, benign, self._rule)
+        states = self._fit(inputs.every_other(benign, self._classifier, _MAX_FITTED))
+        values = self._values(benign, states)
         self._rule.learn(values[::2], values[1::2])
         return states
 
@@ -191,11 +187,22 @@ class Scorer:
     def _measure(self, view: View, states: list[Tensors]) -> tf.Tensor:
         return measure([each.statistic for each in self._learned], view, states)
 
-    def _values(self, x: Any, states: list[State], bar: keras.utils.Progbar) -> np.ndarray:
+    def _fit(self, x: np.ndarray) -> list[State]:
+        """Let all statistics learn."""
+        states, count = [], len(self._learned)
+        with stage("learning statistics", count, unit="statistic") as update:
+            for number, each in enumerate(self._learned, 1):
+                rate = self._rule.false_positive_rate
+                states.append(each.statistic.fit(self._classifier, x, rate, self._slots))
+                update(number)
+        return states
+
+    def _values(self, x: Any, states: list[State]) -> np.ndarray:
         """Measure all statistics of all inputs."""
         parts, done = [], 0
-        for batch in inputs.batches(x, self._classifier, self.batch_size):
-            parts.append(self._compiled_measure(batch, states).numpy())
-            done += len(batch)
-            bar.update(done)
+        with stage("measuring statistics", inputs.count(x)) as update:
+            for batch in inputs.batches(x, self._classifier, self.batch_size):
+                parts.append(self._compiled_measure(batch, states).numpy())
+                done += len(batch)
+                update(done)
         return np.concatenate(parts)

@@ -70,6 +70,11 @@ class Adversary(abc.ABC):
         """Its name in tables, such as `selective_pgd`."""
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
 
+    @property
+    def effort(self) -> int:
+        """How many rounds of passes an input takes at most, to foretell the time. By default 1."""
+        return 1
+
     def within(self, eps: float) -> "Self":
         """Return the same adversary with another `eps`, if it has one.
 

@@ -45,6 +45,11 @@ class DecisionBased(Adversary):
         require_whole("max_iterations", self.max_iterations)
         require_whole("seed", self.seed, minimum=0)
 
+    @property
+    def effort(self) -> int:
+        """The steps of the walk."""
+        return self.max_iterations
+
     def craft(self, case: Case) -> Crafted:
         """Attack all inputs; see `Adversary.craft`."""
         kept, rows = Kept(case), np.arange(len(case.x))

@@ -10,6 +10,7 @@ import numpy as np
 
 from a2d_keras import inputs
 from a2d_keras.detection.guarded_model import GuardedModel
+from a2d_keras.progress import duration, showing
 from a2d_keras.redteam.adversary import Adversary, Case, Crafted
 from a2d_keras.redteam.checkpoints import Arrays, Checkpoints
 from a2d_keras.redteam.checks import Check, check
@@ -45,7 +46,8 @@ def redteam(
         eps: The largest change of a value, as a fraction of the input range. Defaults to 8/255.
         folder: Where finished parts are kept, so that the same call continues after a stop.
             Defaults to None, which keeps nothing.
-        verbose: 1 tells what each attack got through, 0 is silent. Defaults to 1.
+        verbose: 1 tells what each attack got through, and for how long at most the others may
+            take; 0 is silent. Defaults to 1.
 
     Returns:
         A `RedTeamResult`.
@@ -71,7 +73,8 @@ def redteam(
     case = Case(defence, right.x, right.y, right.x)
     run = _Run(case, eps, Checkpoints(folder), verbose)
     suited = [each.within(eps) for each in chosen if each.suits(case)]
-    crafted = run.all(suited)
+    with showing(verbose):
+        crafted = run.all(suited)
     about = {
         "set": VERSION if chosen == STANDARD else "chosen by the user",
         "inputs": len(right.y),
@@ -103,6 +106,7 @@ class _Run:
     def __init__(self, case: Case, eps: float, kept: Checkpoints, verbose: int) -> None:
         self._case, self._eps, self._kept, self._verbose = case, eps, kept, verbose
         self.benign = case.defence.judge(case.x)
+        self._seconds, self._effort = 0.0, 0  # of what was computed
         self._origin = [VERSION, *case.defence.identity(), case.x, case.y]
 
     def all(self, adversaries: Sequence[Adversary]) -> dict[str, Crafted]:
@@ -118,7 +122,7 @@ class _Run:
             self._say(
                 f"{adversary.name}: {np.count_nonzero(fools & ~flagged)} of {len(fools)} got "
                 f"through ({number} of {len(adversaries)} attacks, "
-                f"{time.monotonic() - started:.0f} s)"
+                f"{duration(time.monotonic() - started)}{self._left(adversaries[number:])})"
             )
             better = fools & self._near(crafted.x) & (score < lowest)
             best, lowest = best.copy(), np.where(better, score, lowest)
@@ -141,7 +145,10 @@ class _Run:
 
     def _one(self, adversary: Adversary, case: Case) -> Crafted:
         def compute() -> Arrays:
+            started = time.monotonic()
             x, verdicts, queries, gradients = adversary.craft(case)
+            self._seconds += time.monotonic() - started
+            self._effort += adversary.effort
             passes = {"queries": queries, "gradient_evaluations": gradients}
             return {"x": x, **verdicts._asdict(), **passes}
 
@@ -149,6 +156,13 @@ class _Run:
         arrays = self._kept.get(adversary.name, origin, compute)
         verdicts = Verdicts(*(arrays[name] for name in Verdicts._fields))
         return Crafted(arrays["x"], verdicts, arrays["queries"], arrays["gradient_evaluations"])
+
+    def _left(self, others: Sequence[Adversary]) -> str:
+        """Say for how long the others may take, by what the first ones took."""
+        if not others or not self._effort:
+            return ""
+        seconds = self._seconds / self._effort * sum(each.effort for each in others)
+        return f", at most about {duration(seconds)} left"
 
     def _near(self, x: np.ndarray) -> np.ndarray:
         return within(self._case.defence.distances(self._case.x, x)[1], self._eps)

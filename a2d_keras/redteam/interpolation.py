@@ -37,6 +37,11 @@ class Interpolation(Adversary):
         require_whole("rounds", self.rounds)
         require_whole("max_iterations", self.max_iterations)
 
+    @property
+    def effort(self) -> int:
+        """The steps that find the far ends, and the points between."""
+        return PGD(max_iterations=self.max_iterations).effort + self.rounds * _SHARES
+
     def craft(self, case: Case) -> Crafted:
         """Find confident examples, and search; see `Adversary.craft`."""
         far = PGD(eps=self.eps, max_iterations=self.max_iterations).craft(case)

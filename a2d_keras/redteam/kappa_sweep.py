@@ -10,6 +10,8 @@ from a2d_keras.attacks.carlini_wagner import CarliniWagner
 from a2d_keras.redteam.adversary import Adversary, Case, Crafted, Kept
 from a2d_keras.validation import require_whole
 
+_SEARCHES = 4  # for the weight c of the distance
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KappaSweep(Adversary):
@@ -38,6 +40,11 @@ class KappaSweep(Adversary):
         require_whole("search_iterations", self.search_iterations)
         object.__setattr__(self, "confidences", tuple(self.confidences))  # the dataclass is frozen
 
+    @property
+    def effort(self) -> int:
+        """The steps of all searches."""
+        return len(self.confidences) * _SEARCHES * self.search_iterations
+
     def craft(self, case: Case) -> Crafted:
         """Attack with each confidence while an input resists; see `Adversary.craft`."""
         kept = Kept(case)
@@ -62,6 +69,6 @@ class KappaSweep(Adversary):
             confidence=float(confidence),
             initial_c=1.0,
             learning_rate=0.01,
-            binary_search_steps=4,
+            binary_search_steps=_SEARCHES,
             search_iterations=self.search_iterations,
         )

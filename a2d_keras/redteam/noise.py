@@ -31,6 +31,11 @@ class Noise(Adversary):
         require_whole("draws", self.draws)
         require_whole("seed", self.seed, minimum=0)
 
+    @property
+    def effort(self) -> int:
+        """The draws."""
+        return self.draws
+
     def craft(self, case: Case) -> Crafted:
         """Draw, and keep the best; see `Adversary.craft`."""
         classifier, rng = case.defence.classifier, np.random.default_rng(self.seed)

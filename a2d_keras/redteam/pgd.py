@@ -92,6 +92,11 @@ class ProjectedDescent(Adversary, StepAttack):
             The `Aim`.
         """
 
+    @property
+    def effort(self) -> int:
+        """The steps towards all targets from all starts."""
+        return self.restarts * self.targets * self.max_iterations
+
     def craft(self, case: Case) -> Crafted:
         """Attack with each target from each start, while an input resists; see `Adversary`."""
         kept = Kept(case)

@@ -6,6 +6,7 @@ import numpy as np
 
 from a2d_keras.attacks.gradient_sign import BIM
 from a2d_keras.classifier import Classifier
+from a2d_keras.progress import stage
 from a2d_keras.warn import warn
 
 FIRST_STEP = 0.0006  # of the input range; the paper's value for MNIST
@@ -34,12 +35,14 @@ def choose_step(
         The attack.
     """
     weak, allowed = benign, math.floor(false_positive_rate * (len(benign) - 1))
-    for halvings in range(_halvings(classifier, benign) + 1):
-        attack = BIM(eps_iter=FIRST_STEP / 2**halvings)
-        cost = attack(classifier, weak, budget=_ROOM, slots=slots, images=False).cost
-        weak = weak[cost < _ROOM]  # an input that withstands large steps withstands small ones
-        if len(weak) <= allowed:
-            return attack
+    with stage("choosing a step that inputs withstand", len(benign) - allowed) as update:
+        for halvings in range(_halvings(classifier, benign) + 1):
+            attack = BIM(eps_iter=FIRST_STEP / 2**halvings)
+            cost = attack(classifier, weak, budget=_ROOM, slots=slots, images=False).cost
+            weak = weak[cost < _ROOM]  # an input that withstands large steps withstands small ones
+            update(len(benign) - max(len(weak), allowed))
+            if len(weak) <= allowed:
+                return attack
     warn(
         f"Even steps of {attack.eps_iter:.1e} of the input range change the prediction on benign "
         f"inputs in fewer than {_ROOM}: this classifier is too fragile to guard well. "

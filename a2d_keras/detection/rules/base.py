@@ -86,6 +86,16 @@ class Rule(keras.layers.Layer, abc.ABC):
                 f"{type(self).__name__} learns from {wanted} inputs. Received: {given} inputs"
             )
 
+    def require_enough(self, benign: int) -> None:
+        """Refuse too few benign inputs for the false positive rate, before they are measured.
+
+        Args:
+            benign: The number of benign inputs.
+
+        Raises:
+            ValueError: If they are too few. By default none are.
+        """
+
     def promise(self, false_positive_rate: float) -> None:
         """Promise another false positive rate, if the rule can without learning anew.
 

@@ -80,16 +80,9 @@ class Fisher(Rule):
         self.false_positive_rate = false_positive_rate
         self._rate.assign(false_positive_rate)
 
-    def require_enough(self, calibrating: int) -> None:
-        """Refuse too few inputs to calibrate the score.
-
-        Args:
-            calibrating: The number of inputs.
-
-        Raises:
-            ValueError: If they are too few for the false positive rate.
-        """
-        _require_enough(calibrating, self.false_positive_rate)
+    def require_enough(self, benign: int) -> None:
+        """Refuse too few inputs to calibrate the score, which half of them do; see `Rule`."""
+        _require_enough(benign // 2, self.false_positive_rate)
 
     def learn(self, fitting: np.ndarray, calibrating: np.ndarray) -> None:
         """Learn from the statistics of benign inputs.
@@ -102,7 +95,7 @@ class Fisher(Rule):
         Raises:
             ValueError: If there are too few for the false positive rate.
         """
-        self.require_enough(len(calibrating))
+        _require_enough(len(calibrating), self.false_positive_rate)
         ordered = np.sort(fitting.astype("float64"), axis=0)
         self._points.assign(np.quantile(ordered, np.linspace(0, 1, _POINTS), axis=0).T)
         self._scales.assign(_tail_scales(ordered))

@@ -203,14 +203,18 @@ class ZScore(CostRule):
         self._table = self._state("z_scores", (attacks, costs), "float64")
         self._h = self._state("h", (), "float64")
 
-    def _learn(self, benign: np.ndarray, adversarial: np.ndarray | None) -> None:
-        """Learn from benign fingerprints."""
-        needed = rows_needed(self.false_positive_rate, benign.shape[1])
-        if self.h is None and len(benign) < needed:
+    def require_enough(self, benign: int) -> None:
+        """Refuse too few inputs to find the threshold; see `Rule`."""
+        needed = rows_needed(self.false_positive_rate, len(self.columns))
+        if self.h is None and benign < needed:
             raise ValueError(
                 f"A false positive rate of {self.false_positive_rate} needs at least {needed} "
-                f"benign inputs. Received: {len(benign)}"
+                f"benign inputs. Received: {benign}"
             )
+
+    def _learn(self, benign: np.ndarray, adversarial: np.ndarray | None) -> None:
+        """Learn from benign fingerprints."""
+        self.require_enough(len(benign))
         detector = ZScoreDetector(h=self.h, false_positive_rate=self.false_positive_rate, k=self._k)
         detector.fit(benign)
         every_cost = np.arange(self._table.shape[1], dtype="float64")
