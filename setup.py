@@ -1,4 +1,4 @@
-"""What a package index shows: the README, with links that lead somewhere. All else is in setup.cfg."""
+"""What a package index shows: the README with absolute links. All else is in setup.cfg."""
 
 import configparser
 import pathlib

@@ -426,8 +426,8 @@ class TestDetectionLog:
         values += [("window_flagged_share", flagged[1].mean())]
         for name, value in values:
             assert registry.get_sample_value(f"a2d_{name}") == pytest.approx(value)
-        median = registry.get_sample_value("a2d_median", {"column": "p_value"})
-        assert median == pytest.approx(np.median(out[1]["p_value"]))
+        median = registry.get_sample_value("a2d_median", {"column": "score"})
+        assert median == pytest.approx(np.median(out[1]["score"]))
         with pytest.raises(ValueError, match="Duplicated"):
             a2d.DetectionLog(registry)
 

@@ -22,5 +22,6 @@ def serve(model: object, x: np.ndarray) -> np.ndarray:
 def wrong(model: object) -> None:
     """Comments that ignore nothing are errors too, so each line must be one."""
     a2d.guard(a2d.Classifier(model), false_positive_rate="low")  # type: ignore[arg-type]
-    a2d.BIM(eps_iter=None, steps=3)  # type: ignore[call-arg]
+    a2d.BIM(eps_iter=None)  # type: ignore[arg-type]
+    a2d.BIM(steps=3)  # type: ignore[call-arg]
     a2d.Classifier(model).no_such_method()  # type: ignore[attr-defined]

@@ -39,8 +39,8 @@ class DetectionLog(keras.callbacks.Callback):
             - a `tf.summary.SummaryWriter`, for TensorBoard, which must be installed; its step is
               the number of inputs so far;
             - a `prometheus_client.CollectorRegistry` (extra `prometheus`) without another log, such
-              as `prometheus_client.REGISTRY`: counters `a2d_inputs`, `a2d_flagged` and `a2d_alarms`, and
-              gauges `a2d_window_flagged_share` and `a2d_median`;
+              as `prometheus_client.REGISTRY`: counters `a2d_inputs`, `a2d_flagged` and
+              `a2d_alarms`, and gauges `a2d_window_flagged_share` and `a2d_median`;
             - a function of the record.
 
             The record is a dict: `time`; `batch`; its `inputs`, `flagged` and `alarms`; the

@@ -33,12 +33,13 @@ def writing_to(place: Any) -> Write:
     prometheus = sys.modules.get("prometheus_client")  # optional, and a registry has imported it
     if prometheus is not None and isinstance(place, prometheus.CollectorRegistry):
         return _to_prometheus(place, prometheus)
-    if callable(place):
-        return place
-    raise ValueError(
-        "A log is written to a path, a `tf.summary.SummaryWriter`, a "
-        f"`prometheus_client.CollectorRegistry` or a function. Received: {place!r}"
-    )
+    if not callable(place):
+        raise ValueError(
+            "A log is written to a path, a `tf.summary.SummaryWriter`, a "
+            f"`prometheus_client.CollectorRegistry` or a function. Received: {place!r}"
+        )
+    function: Write = place
+    return function
 
 
 def _to_file(path: str | os.PathLike[str]) -> Write:
