@@ -139,17 +139,23 @@ def test_inside_a_pipeline_of_tf_data(guarded, batch):
 def test_a_task_of_keras_hub():
     hub = pytest.importorskip("keras_hub", reason="KerasHub is not installed")
     backbone = hub.models.ResNetBackbone(
-        input_conv_filters=[4],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[3],
-        stackwise_num_filters=[8],
+        stackwise_num_filters=[64],
         stackwise_num_blocks=[1],
         stackwise_num_strides=[1],
         block_type="basic_block",
         image_shape=(16, 16, 3),
     )
-    task = hub.models.ResNetImageClassifier(backbone=backbone, num_classes=3, preprocessor=None)
-    guarded = a2d.guard(task)
-    x = np.random.default_rng(0).uniform(size=(60, 16, 16, 3)).astype("float32")
+    converter = hub.layers.ImageConverter(image_size=(16, 16), scale=1 / 255)
+    task = hub.models.ResNetImageClassifier(
+        backbone=backbone,
+        num_classes=3,
+        preprocessor=hub.models.ResNetImageClassifierPreprocessor(image_converter=converter),
+    )
+    guarded = a2d.guard(task, bounds=(0.0, 255.0))
+    x = np.random.default_rng(0).uniform(0, 255, (60, 16, 16, 3)).astype("float32")
     guarded.adapt(x, verbose=0)
     outputs = guarded.predict(x[:4], verbose=0)
-    np.testing.assert_array_equal(outputs["predictions"], task.predict(x[:4], verbose=0))
+    expected = task.predict(x[:4], verbose=0)
+    np.testing.assert_allclose(outputs["predictions"], expected, atol=1e-6)
