@@ -8,10 +8,12 @@ import pathlib
 import random
 import re
 import socket
+import struct
 import threading
 import time
 import urllib.error
 import urllib.request
+import zlib
 
 import numpy as np
 import pytest
@@ -260,6 +262,16 @@ def test_images_that_the_model_cannot_take_are_refused(client, pixels):
     assert sentence in answer.json()["detail"]
 
 
+def test_an_image_that_would_fill_the_memory_is_refused(client):
+    file = base64.b64decode(to_image(np.zeros((8, 8), "uint8"))["b64"])
+    header = b"IHDR" + struct.pack(">II", 60_000, 60_000) + file[24:29]
+    bomb = file[:12] + header + struct.pack(">I", zlib.crc32(header)) + file[33:]
+    body = {"inputs": [{"b64": base64.b64encode(bomb).decode()}]}
+    answer = client.post("/detect", json=body)
+    assert answer.status_code == 422
+    assert "DecompressionBomb" in answer.json()["detail"]
+
+
 def test_one_photograph_is_no_large_body():
     """As JSON, in the digits that Python gives float64."""
     pixels = np.random.default_rng(0).uniform(size=(1, 224, 224, 3))
@@ -353,6 +365,7 @@ def test_a_service_that_cannot_work_says_so(model_served):
         while client.get("/health").status_code == 200:
             time.sleep(0.01)
         assert client.get("/ready").status_code == 503
+        assert client.post("/detect", content=b"{}").status_code == 503
 
 
 def test_requests_that_wait_become_one_batch():

@@ -1,14 +1,14 @@
 """What clients send and get: JSON, in both forms of TensorFlow Serving, and images in base64."""
 
 import base64
-import binascii
 import io
 from typing import NamedTuple
 
 import numpy as np
 import pydantic_core
 from fastapi import HTTPException
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from PIL.Image import DecompressionBombError as _Bomb
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _FORMS = {"inputs": "outputs", "instances": "predictions"}
@@ -145,7 +145,7 @@ def _image(row, model):
             sentence = f"An image must have the size {shape[:2]}, and 8 bits a channel."
             raise HTTPException(422, f"{sentence} Received: {size[:2]}, {image.mode}")
         pixels = np.asarray(image.convert(_MODES[shape[-1]]), "float32")
-    except (TypeError, KeyError, binascii.Error, UnidentifiedImageError, OSError) as error:
+    except (TypeError, KeyError, ValueError, SyntaxError, OSError, _Bomb) as error:
         sentence = 'An image must be {"b64": "..."}, a PNG or JPEG file in base64.'
         raise HTTPException(422, f"{sentence} Received: {str(row)[:80]}, {error!r}") from error
     low, high = model.bounds

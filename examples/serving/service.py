@@ -79,6 +79,7 @@ class Service:
 
         An input is an array of numbers, or a PNG or JPEG file in base64, `{"b64": "..."}`.
         """
+        self.health()  # or nobody would answer
         with self._admitted():
             body = await self._body(request)
             asked = await run_in_threadpool(messages.read, body, self.model, self.limits.max_inputs)
