@@ -418,7 +418,7 @@ class TestDetectionLog:
         assert log.inputs == 0
 
     def test_tensorboard(self, guarded, benign, adversarial, tmp_path):
-        log = a2d.DetectionLog(writer=tf.summary.create_file_writer(str(tmp_path)), window=40)
+        log = a2d.DetectionLog(tf.summary.create_file_writer(str(tmp_path)), window=40)
         x = np.concatenate([benign, adversarial])
         flagged = predict(guarded, x, log, batch_size=40)["is_adversarial"]
         shares = [flagged[:40].mean(), flagged[40:].mean()]
@@ -427,6 +427,30 @@ class TestDetectionLog:
         np.testing.assert_allclose([v for _, v in found["flagged_share"]], shares)
         np.testing.assert_allclose([v for _, v in found["window_flagged_share"]], shares)
         assert found["alarms"] == [(40, 0), (80, 1)]
+
+    def test_prometheus(self, guarded, benign, adversarial):
+        prometheus = pytest.importorskip("prometheus_client", reason="prometheus-client is missing")
+        registry = prometheus.CollectorRegistry()
+        log = a2d.DetectionLog(registry, window=40)
+        out = [predict(guarded, x, log) for x in (benign, adversarial)]
+        flagged = [o["is_adversarial"] for o in out]
+        values = [("inputs_total", 80), ("flagged_total", np.sum(flagged)), ("alarms_total", 1)]
+        values += [("window_flagged_share", flagged[1].mean())]
+        for name, value in values:
+            assert registry.get_sample_value(f"a2d_{name}") == pytest.approx(value)
+        median = registry.get_sample_value("a2d_median", {"column": "score"})
+        assert median == pytest.approx(np.median(out[1]["score"]))
+        with pytest.raises(ValueError, match="Duplicated"):
+            a2d.DetectionLog(registry)
+
+    def test_several_places_get_the_same_record(self, guarded, benign, tmp_path):
+        records, path = [], tmp_path / "log.jsonl"
+        writer = tf.summary.create_file_writer(str(tmp_path))
+        log = a2d.DetectionLog([path, writer, records.append])
+        predict(guarded, benign, log, batch_size=20)
+        assert records == lines(path)
+        assert [record["inputs"] for record in records] == [20, 20]
+        assert len(scalars(tmp_path)["flagged_share"]) == 2
 
     def test_threads_share_a_log(self, guarded, benign, tmp_path):
         log = a2d.DetectionLog(tmp_path / "log.jsonl")
@@ -468,7 +492,8 @@ class TestDetectionLog:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"writer": "logs"}, "`writer` must be .*`tf.summary.create.* Received: 'logs'"),
+            ({"to": 3}, "A log is written to a path, .* or a function. Received: 3"),
+            ({"to": [print, None]}, "A log is written to a path, .* Received: None"),
             ({"on_alarm": 1}, "`on_alarm` must be callable. Received: 1"),
             ({"window": 0}, "`window` must be a whole number, at least 1. Received: 0"),
             ({"significance": 0.1}, "`significance` must lie between 0 and 0.05. Received: 0.1"),

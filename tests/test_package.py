@@ -2,6 +2,7 @@ import abc
 import doctest
 import importlib
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,9 @@ def test_the_wheel_holds_the_package_alone(tmp_path):
     assert tops == {"a2d_keras", f"a2d_keras-{version}.dist-info"}
     assert "a2d_keras/py.typed" in names
     assert f"Name: a2d-keras\nVersion: {version}\n" in metadata
+    links = re.findall(r"\]\(([^)]+)\)", metadata)  # of the README, which an index shows
+    assert len(links) > 20
+    assert all(link.startswith("https://") for link in links)
 
 
 @pytest.mark.slow  # `tox run -e examples` runs them on every change

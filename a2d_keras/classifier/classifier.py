@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from a2d_keras.classifier import bounds as ranges
-from a2d_keras.classifier import geometry
+from a2d_keras.classifier import geometry, peers
 from a2d_keras.classifier import logits as reading
 from a2d_keras.classifier.layerwise import describe
 from a2d_keras.classifier.predict import PredictFunction, single_output
@@ -273,6 +273,41 @@ class Classifier:
         if _are_scalars(self.bounds):
             return tf.random.stateless_uniform(shape, (0, 0), *self.bounds)
         return self.bounds[0] + self.range * tf.random.stateless_uniform(shape, (0, 0))
+
+    def as_foolbox(self) -> Any:
+        """Hand the classifier to Foolbox, whose attacks then see the true logits.
+
+        Returns:
+            A `foolbox.TensorFlowModel` with the classifier's bounds. It returns the logits of
+            the classes, two for a single unit.
+
+        Raises:
+            ImportError: If Foolbox is not installed.
+            ValueError: If the bounds differ by feature.
+
+        Examples:
+            >>> import foolbox  # doctest: +SKIP
+            >>> attack = foolbox.attacks.LinfPGD()  # doctest: +SKIP
+            >>> attack(Classifier(model).as_foolbox(), x, labels, epsilons=0.1)  # doctest: +SKIP
+        """
+        return peers.foolbox_model(self)
+
+    def as_art(self) -> Any:
+        """Hand the classifier to the Adversarial Robustness Toolbox, ART.
+
+        Returns:
+            An `art.estimators.classification.TensorFlowV2Classifier` with the classifier's
+            bounds. Its `predict` returns the logits of the classes, two for a single unit.
+
+        Raises:
+            ImportError: If ART is not installed.
+
+        Examples:
+            >>> from art.attacks.evasion import ProjectedGradientDescent  # doctest: +SKIP
+            >>> attack = ProjectedGradientDescent(Classifier(model).as_art())  # doctest: +SKIP
+            >>> adversarial = attack.generate(x)  # doctest: +SKIP
+        """
+        return peers.art_classifier(self)
 
     def weights_hash(self) -> int:
         """Hash the bits of the model's weights, and a precision below float32, on the host.

@@ -1,19 +1,18 @@
-"""`DetectionLog`: count, log and watch the verdicts of a guarded model."""
+"""The callback that counts, logs and watches."""
 
 import collections
 import datetime
 import functools
-import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from scipy import stats
 
+from a2d_keras.callbacks.detection_log.places import writing_to
 from a2d_keras.detection.guarded_model import GuardedModel
 from a2d_keras.validation import require_rate, require_whole
 from a2d_keras.warn import warn
@@ -35,12 +34,21 @@ class DetectionLog(keras.callbacks.Callback):
     rate raised no alarm.
 
     Args:
-        path: A file to which every batch appends one line of JSON. Under `median` it has the
+        to: Where every batch is written, one place or a list of them:
+
+            - a path: a file to which a line of JSON is appended, the record below;
+            - a `tf.summary.SummaryWriter`, for TensorBoard, which must be installed; its step is
+              the number of inputs so far;
+            - a `prometheus_client.CollectorRegistry` (extra `prometheus`) without another log, such
+              as `prometheus_client.REGISTRY`: counters `a2d_inputs`, `a2d_flagged` and
+              `a2d_alarms`, and gauges `a2d_window_flagged_share` and `a2d_median`;
+            - a function of the record.
+
+            The record is a dict: `time`; `batch`; its `inputs`, `flagged` and `alarms`; the
+            window's `window_inputs`, `window_flagged` and `p_value`; and under `median` the
             median of every number that the model gives for an input: its score, its p-value if
-            there is one, and each statistic or cost. Benign inputs have a median p-value near
-            0.5. Defaults to None.
-        writer: A `tf.summary.SummaryWriter` for TensorBoard, which must be installed; its step is
-            the number of inputs so far. Defaults to None.
+            there is one, and each statistic or cost, or None if none is finite. Benign inputs
+            have a median p-value near 0.5. Defaults to no place.
         on_alarm: Called at an alarm with a dict: `time`, and the window's `window_inputs`,
             `window_flagged` and `p_value`. If it raises, there is a warning. Defaults to None.
         window: The number of last inputs that the test counts. Defaults to 1000.
@@ -56,7 +64,8 @@ class DetectionLog(keras.callbacks.Callback):
         alarms: Alarms raised.
 
     Raises:
-        ValueError: If an argument is invalid, or the model is not a `GuardedModel`.
+        ValueError: If an argument is invalid, the registry has a log already, or the model is not
+            a `GuardedModel`.
         OSError: If the file cannot be written.
 
     Examples:
@@ -73,20 +82,14 @@ class DetectionLog(keras.callbacks.Callback):
 
     def __init__(
         self,
-        path: str | os.PathLike[str] | None = None,
+        to: Any = (),
         *,
-        writer: tf.summary.SummaryWriter | None = None,
         on_alarm: Callable[[dict[str, Any]], Any] | None = None,
         window: int = 1000,
         significance: float = 1e-6,
         false_positive_rate: float | None = None,
     ) -> None:
         super().__init__()
-        if not (writer is None or isinstance(writer, tf.summary.SummaryWriter)):
-            raise ValueError(
-                "`writer` must be a writer made by `tf.summary.create_file_writer`. "
-                f"Received: {writer!r}"
-            )
         if not (on_alarm is None or callable(on_alarm)):
             raise ValueError(f"`on_alarm` must be callable. Received: {on_alarm!r}")
         if not 0 < significance <= _BACK_TO_NORMAL:
@@ -96,10 +99,8 @@ class DetectionLog(keras.callbacks.Callback):
         require_whole("window", window)
         if false_positive_rate is not None:
             require_rate(false_positive_rate)
-        if path is not None:
-            open(path, "a").close()  # refuse now a path that cannot be written
-        self.path = path
-        self.writer = writer
+        one = isinstance(to, (str, os.PathLike)) or not isinstance(to, Iterable)
+        self._writes = [writing_to(place) for place in ([to] if one else to)]
         self.on_alarm = on_alarm
         self.window = window
         self.significance = significance
@@ -164,26 +165,18 @@ class DetectionLog(keras.callbacks.Callback):
         }
 
     def _log(self, batch: int, columns: dict[str, np.ndarray], alarms: int) -> None:
-        state, flags = self._state(), columns["is_adversarial"]
-        if self.path is not None:
-            record = {
-                "time": _now(),
-                "batch": batch,
-                "inputs": len(flags),
-                "flagged": int(flags.sum()),
-                **state,
-                "alarms": alarms,
-                "median": _medians(columns),
-            }
-            with open(self.path, "a", encoding="utf-8") as file:  # closed, so the line is written
-                file.write(json.dumps(record) + "\n")
-        if self.writer is not None:
-            share = state["window_flagged"] / state["window_inputs"]
-            with self.writer.as_default(step=self.inputs):
-                tf.summary.scalar("flagged_share", flags.mean())
-                tf.summary.scalar("window_flagged_share", share)
-                tf.summary.scalar("alarms", self.alarms)
-            self.writer.flush()
+        flags = columns["is_adversarial"]
+        record = {
+            "time": _now(),
+            "batch": batch,
+            "inputs": len(flags),
+            "flagged": int(flags.sum()),
+            **self._state(),
+            "alarms": alarms,
+            "median": _medians(columns),
+        }
+        for write in self._writes:
+            write(record)
 
 
 @functools.lru_cache(maxsize=10_000)
