@@ -74,7 +74,12 @@ def test_blocks_of_python_run(model, digits, tmp_path, monkeypatch, capsys):
     """All run in one folder and namespace, since later examples load the README's model."""
     monkeypatch.chdir(tmp_path)
     names = {"model": model, "x_benign": digits.x_test[:300], "x": digits.x_test[300:310]}
-    for path in ("README.md", "docs/threshold.md", "examples/batch/README.md"):
+    for path in (
+        "README.md",
+        "docs/quickstart.md",
+        "docs/threshold.md",
+        "examples/batch/README.md",
+    ):
         blocks = re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(), re.DOTALL)
         assert blocks
         for block in blocks:

@@ -124,7 +124,7 @@ def detected(negative, positive, rate):
         >>> float(detected([1.0, 2.0, 3.0, 4.0], [3.0, 4.0, 5.0, 6.0], rate=0.25))
         0.75
     """
-    threshold = np.quantile(negative, 1 - rate, method="higher")
+    threshold = np.quantile(negative, 1 - rate, method="inverted_cdf")
     return np.mean(np.asarray(positive) > threshold)
 
 
