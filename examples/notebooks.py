@@ -59,6 +59,7 @@ def executed(name, folder):
         kernel_name="python3",
         timeout=None,
         record_timing=False,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
     ).execute()
     notebook.metadata.language_info = {"name": "python"}  # without the version
