@@ -55,7 +55,9 @@ def roc(path, title, scores):
     with _panels(path, len(scores), 4.2) as axes:
         for axis, (attack, by_detector) in zip(axes, scores.items(), strict=True):
             smallest = 1.0
-            for (detector, pair), (line, color) in zip(by_detector.items(), styles, strict=False):
+            for (detector, pair), (line, color) in zip(
+                by_detector.items(), itertools.cycle(styles), strict=False
+            ):
                 negative, positive = pair
                 labels = np.arange(len(negative) + len(positive)) >= len(negative)
                 false, true, _ = roc_curve(labels, np.append(negative, positive))
