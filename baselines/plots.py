@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 STEPS = "attack cost (steps)"
+_RATES = 0.01, 0.05  # dotted, in ROC curves
 _BENIGN, _ADVERSARIAL = "#3b6fb6", ("#d1495b", "#edae49", "#66a182", "#8d6a9f")
 
 
@@ -42,24 +43,36 @@ def histograms(path, title, unit, values):
 def roc(path, title, scores):
     """Draw the ROC curve of every detector, in a panel for each attack.
 
+    The axis of false positives is logarithmic, since only small rates are of use.
+
     Args:
         path: The file.
         title: Begins the title of every panel; the attack's name ends it.
         scores: A dict from the attack to a dict from the detector to its scores of negatives and
             of positives, two arrays.
     """
+    styles = list(itertools.product(("-", "--", ":"), plt.cm.tab10.colors))
     with _panels(path, len(scores), 4.2) as axes:
         for axis, (attack, by_detector) in zip(axes, scores.items(), strict=True):
-            styles = itertools.cycle(itertools.product(("-", "--"), plt.cm.tab10.colors[:5]))
-            for (detector, (negative, positive)), (line, color) in zip(
-                by_detector.items(), styles, strict=False
+            smallest = 1.0
+            for (detector, pair), (line, color) in zip(
+                by_detector.items(), itertools.cycle(styles), strict=False
             ):
+                negative, positive = pair
                 labels = np.arange(len(negative) + len(positive)) >= len(negative)
                 false, true, _ = roc_curve(labels, np.append(negative, positive))
-                axis.plot(false, true, line, color=color, label=detector, linewidth=1.3)
-            axis.set(title=f"{title} {attack}", xlabel="negatives flagged", xlim=(-0.01, 1.01))
-            axis.set(ylabel="adversarial inputs flagged", ylim=(0, 1.01))
-        axes[0].legend(frameon=False, loc="lower right", fontsize=8)
+                style = {"color": color, "label": detector, "linewidth": 1.3}
+                # The curve starts at the smallest rate that so many negatives can show.
+                smallest = min(smallest, 1 / len(negative))
+                axis.plot(np.maximum(false, 1 / len(negative)), true, line, **style)
+            for rate in _RATES:
+                axis.axvline(rate, color="#888888", linestyle=":", linewidth=1)
+            axis.set(title=f"{title} {attack}", xscale="log", xlim=(smallest, 1))
+            axis.set(xlabel="negatives flagged", ylabel="adversarial inputs flagged")
+            axis.set(ylim=(0, 1.01))
+            axis.xaxis.set_major_formatter("{x:g}")
+        handles = axes[0].get_legend_handles_labels()
+        axes[0].figure.legend(*handles, frameon=False, loc="outside lower center", ncols=3)
 
 
 def scatter(path, title, units, points):

@@ -1,5 +1,7 @@
 """Draw the figures of the documentation: `python -m docs.figures`, from a checkout.
 
+`landing.png` shows MNIST images and their verdicts, beside the scores of many. MNIST comes from
+the folder in `A2D_DATA_DIR`, or else Keras downloads it.
 `idea.png` shows a classifier of points in the plane, and attack costs on both sides of its
 boundary.
 `explain.png` and `explain_costs.png` are the output of `a2d-keras explain` for an adversarial
@@ -16,10 +18,11 @@ from sklearn.datasets import make_moons
 
 import a2d_keras as a2d
 from a2d_keras import cli
-from models import datasets, zoo
+from models import datasets, registry, zoo
 
 FIGURES = pathlib.Path(__file__).parent / "figures"
 BENIGN, ADVERSARIAL = "#3b6fb6", "#d1495b"
+SHOWN = ("FGSM", "BIM-a", "DeepFool", "PGD")
 DEFENCE = a2d.BIM2(eps=1.0, eps_iter=0.005)  # small steps, for fine costs
 ATTACK = a2d.BIM2(eps=1.0, eps_iter=0.035)  # the attacker takes larger steps
 
@@ -27,9 +30,69 @@ ATTACK = a2d.BIM2(eps=1.0, eps_iter=0.035)  # the attacker takes larger steps
 def main():
     """Draw all figures."""
     FIGURES.mkdir(exist_ok=True)
+    landing(FIGURES / "landing.png")
     idea(FIGURES / "idea.png")
     explain(FIGURES / "explain.png", "fisher")
     explain(FIGURES / "explain_costs.png", "zscore")
+
+
+def landing(path, count=100, adapt=500):
+    """Draw benign and adversarial MNIST images with their verdicts, and a histogram of scores.
+
+    Args:
+        path: The file.
+        count: Images to attack. The first of them, which every attack fools, are shown.
+        adapt: Other images to adapt on.
+    """
+    data, settings = datasets.load("mnist"), registry.find("mnist").settings
+    attacks = settings.attacks | settings.strong
+    x, y, benign = data.x_test[:count], data.y_test[:count], data.x_test[count : count + adapt]
+    guarded = a2d.guard(zoo.load("mnist"))
+    guarded.adapt(benign, verbose=0)
+    out = {"benign": guarded.predict(x, verbose=0)}
+    crafted, right = {}, out["benign"]["predictions"].argmax(-1) == y
+    for name in SHOWN:
+        crafted[name] = attacks[name](guarded.detector.classifier, x)
+        out[name] = guarded.predict(crafted[name].adversarial, verbose=0)
+    everywhere = np.logical_and.reduce([right, *(each.success for each in crafted.values())])
+    figure = plt.figure(figsize=(11, 3.9), layout="constrained")
+    images, scores = figure.subfigures(1, 2, width_ratios=(1.5, 1))
+    axes = images.subplots(2, len(SHOWN))
+    for column, name in enumerate(SHOWN):
+        index = np.flatnonzero(everywhere)[column]
+        verdict(axes[0, column], "benign", x[index], out["benign"], index)
+        verdict(axes[1, column], name, crafted[name].adversarial[index], out[name], index)
+    fooled = [out[name]["score"][crafted[name].success & right] for name in SHOWN]
+    histogram(scores.subplots(), out["benign"], np.concatenate(fooled))
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def verdict(axis, kind, image, out, index):
+    """Draw an image under its kind, prediction, verdict and p-value."""
+    flagged, p = out["is_adversarial"][index], out["p_value"][index]
+    color, said = (ADVERSARIAL, "flagged") if flagged else (BENIGN, "not flagged")
+    axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
+    axis.set_title(f"{kind}\nseen as {out['predictions'][index].argmax()}", fontsize=10)
+    axis.set_xlabel(f"{said}\np = {p:.3f}", color=color, fontsize=10)
+    axis.set(xticks=[], yticks=[])
+
+
+def histogram(axis, benign, adversarial):
+    """Draw the scores of benign and of adversarial inputs, and the threshold between them."""
+    bins = np.linspace(0, max(benign["score"].max(), adversarial.max()), 31)
+    style = {"bins": bins, "alpha": 0.75}
+    for kind, values, color in (
+        ("benign", benign["score"], BENIGN),
+        ("adversarial", adversarial, ADVERSARIAL),
+    ):
+        weights = np.full(len(values), 1 / len(values))
+        axis.hist(values, weights=weights, color=color, label=kind, **style)
+    threshold = benign["score"][~benign["is_adversarial"]].max()
+    axis.axvline(threshold, color="#555555", linestyle=":", label="p = 0.05")
+    axis.set(xlabel="score", ylabel="share of inputs")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
 
 
 def idea(path):

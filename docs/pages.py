@@ -1,9 +1,11 @@
-"""Fill pages from the registries: a hook that MkDocs runs while it builds.
+"""Fill pages from the registries and notebooks: a hook that MkDocs runs while it builds.
 
 A registry is a module with one line for each entry: an import, or the name of a module in `NAMES`.
 In a page, `<!-- table: attacks -->` becomes a table of the attacks, and
 `<!-- reference: attacks -->` becomes their reference. The source is read and not run, so pages
 build without TensorFlow.
+
+Each notebook in `examples/` becomes a page in `tutorials/`, with the outputs that it has stored.
 """
 
 import ast
@@ -20,11 +22,51 @@ REGISTRIES = {
     "datasets": "models.registry",
 }
 BASES = {"Adversary", "Attack", "StepAttack", "Statistic", "Rule", "Baseline", "Record"}
+# Where the README's pictures are for a package index, which shows no relative ones.
+_PUBLISHED = "https://raw.githubusercontent.com/a2d-keras/a2d-keras/main/docs/"
 _MARKER = re.compile(r"^<!-- (table|reference): (\w+) -->$", re.MULTILINE)
 
 
+def on_files(files, config):
+    """Add a page for each notebook, and its pictures; MkDocs calls this once.
+
+    Args:
+        files: The files of the site.
+        config: The configuration.
+
+    Returns:
+        The files, with those of the notebooks.
+    """
+    from mkdocs.structure.files import File  # tests read the registries without MkDocs
+
+    for path in sorted((ROOT / "examples").glob("*.ipynb")):
+        page, pictures = tutorial(path)
+        made = {f"{path.stem}.md": page, path.name: path.read_bytes(), **pictures}
+        for name, content in made.items():
+            files.append(File.generated(config, f"tutorials/{name}", content=content))
+    return files
+
+
+def tutorial(path):
+    """Write the page of a notebook.
+
+    Args:
+        path: The notebook, a `pathlib.Path`.
+
+    Returns:
+        The page, Markdown, and its pictures, a dict from file names to bytes.
+    """
+    from nbconvert import MarkdownExporter
+
+    names = {"unique_key": path.stem, "output_files_dir": ""}
+    page, resources = MarkdownExporter().from_filename(str(path), names)
+    page = re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", page.replace("](../docs/", "](../"))
+    title, rest = page.lstrip().split("\n", 1)
+    return f"{title}\n\n[This page as a notebook]({path.name})\n{rest}", resources["outputs"]
+
+
 def on_page_markdown(markdown, **kwargs):
-    """Replace the markers of a page; MkDocs calls this for each page.
+    """Fill the markers of a page, and make pictures local; MkDocs calls this for each page.
 
     Args:
         markdown: The text of the page.
@@ -34,6 +76,7 @@ def on_page_markdown(markdown, **kwargs):
         The text with tables and references in place of the markers.
     """
     makers = {"table": table, "reference": reference}
+    markdown = markdown.replace(_PUBLISHED, "")  # pages load nothing from the network
     return _MARKER.sub(lambda found: makers[found[1]](found[2]), markdown)
 
 

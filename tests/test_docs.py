@@ -50,7 +50,18 @@ def adapted():
     return {}
 
 
+@pytest.fixture
+def _files_of_the_first_tutorial(model, digits, tmp_path, monkeypatch):
+    """What `examples/guard_your_classifier.ipynb` writes, with the trained digits classifier."""
+    model.save(tmp_path / "classifier.keras")
+    np.savez(tmp_path / "benign.npz", x=digits.x_test[:300])
+    np.savez(tmp_path / "test.npz", x=digits.x_test[300:], y=digits.y_test[300:])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").symlink_to(DOCS)  # a page reads a file of its own
+
+
 @pytest.mark.parametrize("page", PAGES)
+@pytest.mark.usefixtures("_files_of_the_first_tutorial")
 @pytest.mark.slow
 def test_examples_run(page):
     result = doctest.testfile(str(DOCS / page), module_relative=False, optionflags=doctest.ELLIPSIS)
@@ -63,7 +74,12 @@ def test_blocks_of_python_run(model, digits, tmp_path, monkeypatch, capsys):
     """All run in one folder and namespace, since later examples load the README's model."""
     monkeypatch.chdir(tmp_path)
     names = {"model": model, "x_benign": digits.x_test[:300], "x": digits.x_test[300:310]}
-    for path in ("README.md", "docs/threshold.md", "examples/batch/README.md"):
+    for path in (
+        "README.md",
+        "docs/quickstart.md",
+        "docs/threshold.md",
+        "examples/batch/README.md",
+    ):
         blocks = re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(), re.DOTALL)
         assert blocks
         for block in blocks:
@@ -153,6 +169,12 @@ def test_imports_in_a_circle_are_refused(tmp_path):
     assert graph == {"one": {"two"}, "two": {"one"}}
     with pytest.raises(ValueError, match="must not go in a circle"):
         architecture.reduced(graph)
+
+
+def test_guides_run_from_the_wheel_alone():
+    of_the_checkout = re.compile(r"^>>> (?:from|import) (?:models|baselines)", re.MULTILINE)
+    for page in (ROOT / "README.md", *DOCS.glob("*.md")):
+        assert not of_the_checkout.search(page.read_text()), page.name
 
 
 def test_links_between_files_lead_somewhere():

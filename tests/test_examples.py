@@ -1,86 +1,60 @@
-"""The short examples, run as a user would."""
+"""The notebooks, run as a user would: one after another, in one folder."""
 
+import os
+import pathlib
 import re
 
-import keras
-import numpy as np
 import pytest
 
-import a2d_keras  # noqa: F401 (a guarded model is loaded)
-from examples import guard_mobilenet, guard_your_model, watch_robustness
+pytest.importorskip("nbclient", reason="nbclient is not installed: tox run -e examples")
+pytest.importorskip("ipykernel", reason="ipykernel is not installed: tox run -e examples")
 
-pytestmark = pytest.mark.checkout
+import nbformat
 
+from examples import notebooks
 
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = [pytest.mark.checkout, pytest.mark.slow]
 
-
-def _share(name, printed):
-    return float(re.search(rf"{name} \w+ flagged: ([\d.]+)%", printed)[1]) / 100
+NUMBERS = re.compile(r"-?\d[\d,.]*(?:[eE]-?\d+)?|\bnan\b|\s+")  # they depend on the machine
 
 
-@pytest.mark.slow
-def test_guard_your_model(capsys):
-    guard_your_model.main()
-    printed = capsys.readouterr().out
-    assert _share("benign", printed) < 0.12
-    assert _share("adversarial", printed) > 3 * _share("benign", printed)
-    guarded = keras.models.load_model("guarded.keras")
-    assert guarded.detector.up_to_date
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """The first notebook, executed, and the folder in which it has run."""
+    path = tmp_path_factory.mktemp("notebooks")
+    return notebooks.executed(notebooks.FIRST, path), path
 
 
-def _guard_photographs(folder, capsys):
-    pixels = np.random.default_rng(0).integers(0, 256, (80, 32, 32, 3))
-    for index, image in enumerate(pixels):
-        keras.utils.save_img(folder / f"{index:02}.png", image, scale=False)
-    words = ["--weights", "random", "--alpha", "0.25", "--size", "32", "--out", "guarded.keras"]
-    guard_mobilenet.main([str(folder), *words])
-    printed = capsys.readouterr().out
-    assert "adapted on 40 photographs; written to guarded.keras" in printed
-    assert "The weights are random" in printed
-    assert 0 <= _share("adversarial", printed) <= 1
-    assert (folder / "guarded.keras").is_file()
+def _require_as_stored(name, found):
+    """Compare what is printed with what the page says, but for numbers."""
+    stored = nbformat.read(notebooks.FOLDER / f"{name}.ipynb", as_version=4)
+    for ours, theirs in zip(notebooks.printed(found), notebooks.printed(stored), strict=True):
+        assert NUMBERS.sub("", ours) == NUMBERS.sub("", theirs)
 
 
-@pytest.mark.slow
-def test_guard_mobilenet_with_a_small_classifier(tmp_path, capsys, monkeypatch):
-    """Quick: read a folder; guard a model in the place of MobileNet, and judge."""
-    small = keras.Sequential(
-        [
-            keras.Input((32, 32, 3)),
-            keras.layers.Conv2D(4, 8, 8, activation="relu"),
-            keras.layers.Flatten(),
-            keras.layers.Dense(5, activation="softmax"),
-        ]
+@pytest.mark.parametrize("name", notebooks.NAMES)
+def test_a_notebook_prints_what_it_has_stored(name, first):
+    if name in notebooks.NEED_DATA and "A2D_DATA_DIR" not in os.environ:
+        pytest.skip("A2D_DATA_DIR names no data folder")
+    executed, folder = first
+    if name != notebooks.FIRST:
+        executed = notebooks.executed(name, folder)
+    _require_as_stored(name, executed)
+
+
+def test_the_first_notebook_tells_adversarial_from_benign(first):
+    printed = "".join(notebooks.printed(first[0]))
+    benign, adversarial = (
+        float(re.search(rf"^{kind} images flagged: ([\d.]+)%", printed, re.MULTILINE)[1])
+        for kind in ("benign", "adversarial")
     )
-    monkeypatch.setattr(guard_mobilenet, "mobilenet", lambda weights, alpha, size: small)
-    _guard_photographs(tmp_path, capsys)
+    assert benign < 12
+    assert adversarial > 3 * benign
 
 
-@pytest.mark.slow
-def test_guard_mobilenet_with_random_weights_and_tiny_images(tmp_path, capsys):
-    """Random weights need no download. The verdicts mean nothing."""
-    _guard_photographs(tmp_path, capsys)
-
-
-def test_guard_mobilenet_takes_weights_from_a_file(tmp_path):
-    model = keras.applications.MobileNet((32, 32, 3), 0.25, weights=None)
-    model.save_weights(tmp_path / "mobilenet.weights.h5")
-    loaded = guard_mobilenet.mobilenet(str(tmp_path / "mobilenet.weights.h5"), 0.25, 32)
-    for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.slow
-def test_watch_robustness(capsys, tmp_path):
-    watch_robustness.main(["--epochs", "3", "--log-dir", "logs"])
-    header, *epochs = capsys.readouterr().out.strip().split("\n")
-    assert header.startswith("epoch  accuracy  attack cost")
-    costs = [float(line.split()[2]) for line in epochs]
-    assert len(costs) == 3
-    assert min(costs) >= 1
-    assert [line.endswith("kept") for line in epochs].index(True) == np.argmax(costs)
-    logged = next((tmp_path / "logs" / "validation").glob("events.*")).read_bytes()
-    assert b"epoch_attack_cost" in logged
+def test_every_notebook_is_run_and_has_its_outputs():
+    files = {path.stem for path in pathlib.Path(notebooks.FOLDER).glob("*.ipynb")}
+    assert files == {*notebooks.NAMES}
+    for name in files:
+        notebook = nbformat.read(notebooks.FOLDER / f"{name}.ipynb", as_version=4)
+        assert any(notebooks.printed(notebook)), f"`python -m examples.notebooks {name}` keeps them"

@@ -8,10 +8,10 @@ import subprocess
 import pandas as pd
 import pytest
 
-from baselines.comparison import Comparison, Options, markdown, output
+from baselines.comparison import Comparison, Options, markdown, output, protocols
 from baselines.comparison.choices import NOTHING_PUBLISHED
 from baselines.env1.paper import FIGURES
-from baselines.env1.settings import FIGURE_3
+from baselines.env1.settings import FIGURE_3, NAMES
 
 pytestmark = pytest.mark.checkout
 
@@ -28,11 +28,12 @@ ABOUT = {
     "versions": {"Keras": "3"},
     "seconds of all checkpoints": 90,
 }
-OPTIONS = Options(halves=FIGURE_3)
+OPTIONS = Options(halves=FIGURE_3, names=NAMES)
 # A script that writes measures of the loaded page into its title.
 LOOK = """<script>onload = () => { document.title = JSON.stringify({
   images: [...document.images].map(i => i.complete && i.naturalWidth > 100),
   width: document.documentElement.scrollWidth, window: innerWidth,
+  cut: [...document.querySelectorAll(".wide")].filter(e => e.scrollWidth > e.clientWidth).length,
   font: parseFloat(getComputedStyle(document.querySelector("td")).fontSize)}) }</script>"""
 
 
@@ -53,7 +54,9 @@ def test_page_holds_every_table_and_plot(folder):
     page = (folder / "report.html").read_text()
     plots = {path.name for path in folder.glob("*.png")}
     assert page.count("data:image/png;base64,") == len(plots) == 6
-    assert page.count("<table") == 7
+    assert page.count("<table") == 9
+    for name in ("BL1 (KD+BU)", "BL2 (LID) + noisy", "END (K-NN of all defences)"):
+        assert name in page
     assert "Env1 on &lt;digits&gt;" in page
     links = []
     parser = html.parser.HTMLParser()
@@ -69,6 +72,13 @@ def test_every_table_is_in_the_results(folder, tables, measurements):
     for name, table in tables.items():
         assert len(results[name]) == len(table)
     assert results["fooled"]["JSMA"] == pytest.approx(measurements.test.fooled["JSMA"].mean())
+
+
+def test_true_positives_keep_the_rate():
+    negative, positive = list(range(100)), [94, 95, 98, 99, 100]
+    assert protocols.detected(negative, positive, rate=0.01) == 2 / 5
+    assert protocols.detected(negative, positive, rate=0.05) == 4 / 5
+    assert protocols.detected([1.0] * 100, [1.0], rate=0.05) == 0
 
 
 def test_markdown_holds_every_table_next_to_the_papers(tables, folder):
@@ -137,4 +147,5 @@ def test_page_reads_in_a_browser(folder, tmp_path, width):
     assert all(seen["images"])
     assert seen["window"] == width
     assert seen["width"] <= width  # nothing overflows
+    assert width == 400 or not seen["cut"]  # and no table has to be scrolled
     assert seen["font"] >= 12

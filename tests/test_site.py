@@ -48,6 +48,17 @@ def test_every_data_set_is_on_its_page(site):
     _require_shown(set(re.findall(r'"(\w+)"', names)), site, PAGES["datasets"])
 
 
+def test_every_notebook_is_a_page_with_its_outputs(site):
+    notebooks = list((ROOT / "examples").glob("*.ipynb"))
+    assert notebooks
+    for path in notebooks:
+        page = site / "tutorials" / f"{path.stem}.html"
+        assert (page.parent / path.name).read_bytes() == path.read_bytes()
+        pictures = re.findall(rf'src="({path.stem}_\w+\.png)"', page.read_text())
+        assert pictures or path.stem == "extend"  # which prints only
+        assert all((page.parent / picture).is_file() for picture in pictures)
+
+
 def test_nothing_is_loaded_from_the_network(site):
     loaded = r'<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)="https?://[^"]+"'
     for path in site.rglob("*.html"):

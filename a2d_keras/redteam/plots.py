@@ -16,6 +16,8 @@ _SMALLEST = 1e-6  # change, to be magnified
 def roc(result: RedTeamResult) -> bytes | None:
     """Draw the ROC curve of the detector against each adversary that fools the classifier.
 
+    The axis of benign inputs is logarithmic, from the smallest rate that so many can show.
+
     Args:
         result: The result.
 
@@ -27,17 +29,18 @@ def roc(result: RedTeamResult) -> bytes | None:
     if not curves:
         return None
     canvas = figure.Figure(figsize=(7, 5.5), layout="constrained")
-    axes = canvas.subplots()
+    axes, smallest = canvas.subplots(), 1 / len(result.benign.score)
     for number, (name, (false, true)) in enumerate(curves.items()):
         line: Any = {
             "color": colormaps["tab10"](number % 10),
             "linestyle": ("-", "--")[number // 10 % 2],
         }
-        axes.plot(false, true, label=name, linewidth=1.6, **line)
+        axes.plot(np.maximum(false, smallest), true, label=name, linewidth=1.6, **line)
     for rate in _RATES:
         axes.axvline(rate, color="#888888", linestyle=":", linewidth=1)
     axes.set(xlabel="benign inputs flagged", ylabel="adversarial inputs flagged")
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axes.set(xscale="log", xlim=(smallest, 1), ylim=(-0.01, 1.01))
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right", fontsize=9)
     return _png(canvas)

@@ -55,6 +55,8 @@ class Options:
             Defaults to 0.9.
         halves: The `Halves`. By default there is no such table.
         published: The `Published` figures. Defaults to none.
+        names: What the report adds to the names of detectors, a dict by name, such as
+            `{"BL2": "LID"}`. Defaults to nothing.
         about: What the report says about the run, a dict that JSON can hold. "suite" and "title"
             form its heading, and "command" is the command to run it again. Defaults to nothing.
         verbose: 1 shows progress bars. Defaults to 0.
@@ -67,6 +69,7 @@ class Options:
     benign_accuracy: float = 0.9
     halves: Halves | None = None
     published: Published = NOTHING_PUBLISHED
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     verbose: int = 0
 

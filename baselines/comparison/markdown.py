@@ -4,7 +4,7 @@ import pandas as pd
 
 from baselines.comparison.ensembles import ENSEMBLES
 
-_NOISY = " + noisy"  # ends the name of a detector whose negatives are noisy inputs too
+NOISY = " + noisy"  # ends the name of a detector whose negatives are noisy inputs too
 
 
 def text(fooled, tables, published):
@@ -78,8 +78,8 @@ def _auroc_parts(fooled, tables, published):
 
 def _groups(detectors):
     """Sort detectors into single defences, ensembles, baselines, and baselines on noise."""
-    noisy = [name for name in detectors if name.endswith(_NOISY)]
-    baselines = [name.removesuffix(_NOISY) for name in noisy]
+    noisy = [name for name in detectors if name.endswith(NOISY)]
+    baselines = [name.removesuffix(NOISY) for name in noisy]
     ensembles = [name for name in detectors if name in ENSEMBLES]
     known = {*noisy, *baselines, *ensembles}
     return [name for name in detectors if name not in known], ensembles, baselines, noisy

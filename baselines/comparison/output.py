@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from baselines import plots
-from baselines.comparison import markdown
+from baselines.comparison import markdown, protocols
 
 _SHOWN = 2  # benign inputs in the pictures
 
@@ -72,7 +72,11 @@ def write(out, comparison):
 def _draw(out, comparison):
     test, title = comparison.measurements.test, comparison.about.get("title", "the classifier")
     for name, scores in comparison.scores.items():
-        plots.roc(out / f"roc_{name}.png", f"{title}:", scores)
+        spelled = {
+            attack: {_spelled(each, comparison.options.names): pair for each, pair in found.items()}
+            for attack, found in scores.items()
+        }
+        plots.roc(out / f"roc_{name}.png", f"{title}:", spelled)
     if test.defences:
         plots.boxes(out / "boxes.png", f"{title}: steps of", plots.STEPS, test.steps)
         plots.histograms(out / "histograms.png", f"{title}: steps of", plots.STEPS, test.steps)
@@ -128,7 +132,10 @@ def _page(out, results, comparison):
     template = importlib.resources.files("baselines.comparison").joinpath("report.html")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     tables = comparison.tables
-    shown = tables | {name: auroc_cells(tables[name]) for name in ("auroc_paper", "auroc_held_out")}
+    shown = dict(tables)
+    for protocol in protocols.PROTOCOLS:
+        rows = tables[f"auroc_{protocol}"]
+        shown |= {f"auroc_{protocol}": auroc_cells(rows), f"tpr_{protocol}": _tpr_cells(rows)}
     shown["transfer"] = _pivot(tables["transfer"], ["detector", "fitted_on"], "auroc")
     return environment.from_string(template.read_text()).render(
         **results,
@@ -137,7 +144,7 @@ def _page(out, results, comparison):
         halves=comparison.options.halves,
         images=[path.name for path in out.glob("*.png")],
         image=lambda name: _embedded(out / name),
-        table=lambda name: _html(shown[name]),
+        table=lambda name: _html(shown[name], comparison.options.names),
     )
 
 
@@ -149,7 +156,22 @@ def _pivot(rows, index, values):
     return table[rows["attack"].unique()].rename_axis(None, axis=1).reset_index()
 
 
-def _html(frame):
+def _tpr_cells(rows):
+    """Lay out true positive rates, such as "93 / 99 %"."""
+    cells = [f"{100 * r.tpr_1:.0f} / {100 * r.tpr_5:.0f} %" for r in rows.itertuples()]
+    return _pivot(rows.assign(cell=cells), ["detector"], "cell")
+
+
+def _spelled(name, names):
+    """Add what a name stands for, before "+ noisy" if it ends so."""
+    first, plus, noisy = name.partition(markdown.NOISY)
+    return f"{first} ({names[first]}){plus}{noisy}" if first in names else name
+
+
+def _html(frame, names):
+    if "detector" in frame:
+        frame = frame.assign(detector=[_spelled(name, names) for name in frame["detector"]])
+    frame = frame.rename(columns=lambda name: str(name).replace("_", " "))
     return markupsafe.Markup(frame.to_html(index=False, border=0, float_format=_number))
 
 

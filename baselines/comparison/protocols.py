@@ -9,6 +9,7 @@ from scipy import stats
 from baselines.comparison.ensembles import ENSEMBLES, adversarial_steps
 
 RESAMPLES = 1000
+RATES = (0.01, 0.05)  # false positive rates at which true positives are counted
 _BATCH = 100  # resamples at once
 
 
@@ -95,14 +96,36 @@ def auroc_table(scores):
 
     Returns:
         A `pandas.DataFrame` with a row for each attack and detector: `attack`, `detector`,
-        `auroc`, `low`, `high`, and the numbers of `negatives` and `positives`.
+        `auroc`, `low`, `high`, the numbers of `negatives` and `positives`, and the true positive
+        rates at 1 and at 5 % false positives, `tpr_1` and `tpr_5`.
     """
     rows = []
     for attack, by_detector in scores.items():
         for detector, (negative, positive) in by_detector.items():
             row = {"attack": attack, "detector": detector, **auroc(negative, positive)}
-            rows.append(row | {"negatives": len(negative), "positives": len(positive)})
+            row |= {"negatives": len(negative), "positives": len(positive)}
+            found = {f"tpr_{100 * rate:.0f}": detected(negative, positive, rate) for rate in RATES}
+            rows.append(row | found)
     return pd.DataFrame(rows)
+
+
+def detected(negative, positive, rate):
+    """Compute the share of adversarial inputs that are flagged at a false positive rate.
+
+    Args:
+        negative: Scores of inputs that are not adversarial, float, (n,).
+        positive: Scores of adversarial inputs, float, (any number,).
+        rate: The largest share of negatives that may be flagged.
+
+    Returns:
+        The share of positives above the lowest threshold that keeps the rate.
+
+    Examples:
+        >>> float(detected([1.0, 2.0, 3.0, 4.0], [3.0, 4.0, 5.0, 6.0], rate=0.25))
+        0.75
+    """
+    threshold = np.quantile(negative, 1 - rate, method="inverted_cdf")
+    return np.mean(np.asarray(positive) > threshold)
 
 
 def transfer(measurements):

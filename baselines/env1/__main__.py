@@ -10,7 +10,7 @@ from baselines.comparison import Options, arguments, compare
 from baselines.comparison.choices import MIN_INPUTS, NOTHING_PUBLISHED
 from baselines.comparison.output import summary
 from baselines.env1.paper import FIGURES
-from baselines.env1.settings import FIGURE_3, detectors
+from baselines.env1.settings import FIGURE_3, NAMES, detectors
 from models import datasets, registry, zoo
 
 _SUITE = "env1"
@@ -31,6 +31,7 @@ def main(argv=None):
         benign_accuracy=record.settings.benign_accuracy,
         halves=FIGURE_3,
         published=FIGURES.get(name, NOTHING_PUBLISHED),
+        names=NAMES,
         about=arguments.about(_SUITE, words, name, data),
         verbose=int(sys.stdout.isatty()),
     )

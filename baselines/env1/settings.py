@@ -12,6 +12,11 @@ LABELS = {
     "mutation testing": "BL3",
     "Dissector": "BL4",
 }  # the paper's names of the baselines
+NAMES = {
+    **{paper: ours for ours, paper in LABELS.items()},
+    "END": "K-NN of all defences",
+    "Z-score": "of all defences",
+}  # the report spells the paper's names out
 FIGURE_3 = Halves(
     defence="JSMA_d",
     kinds=("benign", "FGSM", "BIM-a", "DeepFool", "C&W"),
