@@ -80,6 +80,7 @@ class TestStarts:
     DARK, BRIGHT = np.linspace(0.1, 0.8, 48).reshape(3, 16), np.linspace(0.91, 1, 32).reshape(2, 16)
     ATTACK = DBA(distance=0.2)
 
+    @pytest.mark.slow
     def test_without_one_an_input_resists_while_others_go_on(self, bright):
         x = np.concatenate([self.DARK, self.BRIGHT])
         for starts in (None, self.DARK):  # none at all, or none of another class

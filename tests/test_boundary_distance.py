@@ -167,6 +167,7 @@ def test_a_secant_stays_within_the_bounds(curved, norm):
     assert (found <= (1 if norm == "inf" else 2**0.5)).all()
 
 
+@pytest.mark.slow
 def test_xla_compiles_a_secant(curved):
     classifier, grid, _ = curved
     secant, x = a2d.BoundaryDistance(secant=True, norm="2"), tf.constant(grid[::997], tf.float32)

@@ -69,6 +69,7 @@ def test_costs_do_not_depend_on_it(classifier, benign):
     np.testing.assert_array_equal(auto.success, fixed.success)
 
 
+@pytest.mark.slow
 def test_inputs_to_start_from_lie_in_their_own_ranges():
     classifier = a2d.Classifier(small((2,)), bounds=([0, 0], [90, 1e6]))
     attack = a2d.DBA(starts=[[18, 1e5]], max_iterations=2)
@@ -192,6 +193,7 @@ class TestGuarded:
         assert len(timed) == 1  # while the graph of `predict` was traced
 
 
+@pytest.mark.slow
 def test_a_monitor_takes_it(benign):
     model = zoo.load("digits")
     model.compile("sgd", "sparse_categorical_crossentropy")

@@ -276,6 +276,7 @@ class TestAdaptDetector:
         guarded.adapt(held_out[:40], verbose=0)
         np.testing.assert_array_equal(guarded.detector.thresholds, after)
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:Benign inputs withstand")  # 80 are few for K = 100
     def test_nearest_neighbours(self, trainable, fit, held_out):
         layer = self.layer(trainable, rule="knn")
@@ -409,6 +410,7 @@ class TestDetectionLog:
         assert [r["flagged"] for r in records] == [*flagged, 1]
         assert records[1]["median"] == pytest.approx(records[2]["median"])
 
+    @pytest.mark.slow
     def test_nothing_to_judge_is_nothing_to_log(self, either, benign, tmp_path):
         log = a2d.DetectionLog(tmp_path / "log.jsonl")
         predict(either, benign[:0], log)

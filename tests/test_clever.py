@@ -53,7 +53,9 @@ class TestScore:
             ]
             np.testing.assert_allclose(row, expected, rtol=1e-4)
 
-    @pytest.mark.parametrize("norm", DUAL)
+    @pytest.mark.parametrize(
+        "norm", ["2", *(pytest.param(n, marks=pytest.mark.slow) for n in DUAL if n != "2")]
+    )
     @pytest.mark.parametrize("logits", [True, False], ids=["logits", "probabilities"])
     def test_measures_gradients_of_the_model(self, smooth, norm, logits):
         """In a tiny ball all points are the input, and its gradient is the limit."""
@@ -254,7 +256,6 @@ def _two_attacks(monkeypatch):
     monkeypatch.setitem(RECORDS, "digits", dataclasses.replace(record, settings=settings))
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_two_attacks")
 def test_the_command_writes_and_resumes(tmp_path, capsys):
     words = ["--limit", "2", "--samples", "2", "--maxima", "4", "--out", str(tmp_path)]

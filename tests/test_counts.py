@@ -67,7 +67,7 @@ class TestTraces:
         for count in self.COUNTS:
             assert calls(layer, lambda n=count: costs.transform(x[:n])) == 0
 
-    @pytest.mark.parametrize("rule", ["fisher", "zscore"])
+    @pytest.mark.parametrize("rule", ["fisher", pytest.param("zscore", marks=pytest.mark.slow)])
     def test_guarded_predict(self, heard, held_out, x, rule):
         model, layer = heard
         guarded = a2d.guard(model, rule=rule)

@@ -211,6 +211,7 @@ def test_examples_are_kept_for_other_suites(collected, classifier, digits, few_s
     np.testing.assert_array_equal(examples["FGSM"], found.attacks["FGSM"].x)
 
 
+@pytest.mark.slow
 def test_few_inputs_still_use_all_examples(classifier, digits, few_settings, tmp_path):
     """If there are too few inputs to adapt on others, fewer are judged than were attacked."""
     few = digits._replace(x_test=digits.x_test[:100], y_test=digits.y_test[:100])
@@ -424,7 +425,6 @@ def _few(monkeypatch, few_settings):
     monkeypatch.setitem(RECORDS, "digits", record)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_few")
 def test_runs_on_the_digits_and_measures_again_only_what_changed(tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"

@@ -147,6 +147,7 @@ def test_saved_with_the_model(x, tmp_path, choice):
         loaded.predict(x, verbose=0)
 
 
+@pytest.mark.slow
 def test_exported_models_skip_it(guarded, x, tmp_path):
     expected = guarded.predict(x, verbose=0)
     guarded.export(tmp_path / "serving")

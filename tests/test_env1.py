@@ -76,6 +76,7 @@ def test_correctly_classified_inputs_come_in_order(model, digits):
     np.testing.assert_array_equal(found, right[:50])
 
 
+@pytest.mark.slow
 def test_paper_protocol_counts_all_and_scores_what_it_fitted(measurements):
     protocol = protocols.paper(measurements)
     count = len(measurements.test.inputs["benign"])
@@ -101,6 +102,7 @@ def test_lid_is_split_in_blocks_of_100(measurements):
     assert fitted[:400].all()
 
 
+@pytest.mark.slow
 def test_held_out_protocol_scores_nothing_it_was_fitted_on(measurements):
     protocol = protocols.held_out(measurements)
     for fitted, scored in protocol.splits.values():

@@ -291,6 +291,7 @@ def test_what_stands_behind_an_embedding_is_taken():
     Classifier(keras.Sequential([keras.Input((6, 4)), *behind]))
 
 
+@pytest.mark.slow
 def test_one_feature_looked_up_among_others_is_taken():
     features = keras.Input((4,))
     code = layers.Flatten()(layers.Embedding(5, 2)(features[:, 3:]))

@@ -262,6 +262,7 @@ def test_tells_held_out_adversarial_digits(fitted, kinds):
     assert roc_auc_score(labels, np.append(noisy, adversarial)) > 0.94
 
 
+@pytest.mark.slow
 def test_tells_held_out_fgsm(model, digits, right):
     benign = right[:300]
     adversarial = FGSM(eps=0.2)(Classifier(model), benign).adversarial

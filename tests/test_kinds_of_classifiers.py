@@ -84,7 +84,16 @@ def with_lambda(x):
 
 class TestSaving:
     @pytest.mark.parametrize("guard", EACH)
-    @pytest.mark.parametrize("build", [lora, quantized, nested, subclassed, with_lambda])
+    @pytest.mark.parametrize(
+        "build",
+        [
+            lora,
+            *(
+                pytest.param(build, marks=pytest.mark.slow)
+                for build in (quantized, nested, subclassed, with_lambda)
+            ),
+        ],
+    )
     def test_verdicts_are_the_same(self, build, guard, x, tmp_path):
         guarded = adapted(build(x), x, **GUARDS[guard])
         before = predict(guarded, x)
@@ -214,6 +223,7 @@ class TestNotFinite:
             guarded.adapt(bad, verbose=0)
         assert not guarded.detector.is_adapted
 
+    @pytest.mark.slow
     def test_an_infinite_gradient_does_no_harm(self, x):
         edge = np.where(np.arange(4) == 0, 0, x)  # where the square root is steepest
         for options in GUARDS.values():
@@ -237,6 +247,7 @@ class TestNoGradient:
         told = [warning for warning in caught if "gradient" in str(warning.message)]
         assert [warning.filename for warning in told] == [__file__]
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("error:The classifier's gradient is zero")
     def test_labels_alone_need_none(self, x):
         dba = a2d.DBA(max_iterations=20, distance=0.05)
@@ -276,6 +287,7 @@ class TestInputs:
         np.testing.assert_allclose(out["predictions"], model.predict(pixels, verbose=0), atol=1e-6)
         np.testing.assert_array_equal(out["cost"], predict(plain, pixels / 255)["cost"])
 
+    @pytest.mark.slow
     def test_whole_numbers_for_the_default(self, x):
         inputs = keras.Input((4,), dtype="uint8")
         model = keras.Model(inputs, small()(keras.layers.Rescaling(1 / 255)(inputs)))
@@ -309,6 +321,7 @@ class TestInputs:
         with pytest.raises(ValueError, match=r"\['features'\]. Received: \['other'\]"):
             predict(guarded, {"other": x})
 
+    @pytest.mark.slow
     def test_a_range_for_each_feature(self, x):
         """Steps are fractions of each range: the same costs as for features scaled by hand."""
         low, high = np.array([18, 0, -1, 0.0]), np.array([90, 1e6, 1, 1])
@@ -338,6 +351,7 @@ class TestInputs:
             for name in OUTPUTS:
                 np.testing.assert_array_equal(out[name], expected[name])
 
+    @pytest.mark.slow
     def test_are_validated_once(self, x, monkeypatch):
         guarded, looked_at = adapted(small(), x), []
         validity = a2d.inputs.validity

@@ -107,6 +107,7 @@ def test_outputs_of_costs(guarded_by_costs, benign):
     assert out["score"][out["is_adversarial"]].min(initial=9) > out["score"].min()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "attacks",
     [
@@ -228,6 +229,7 @@ def test_explicit_steps_that_are_too_large_warn(classifier, held_out):
 
 
 class TestData:
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [1, 16, 40])
     def test_datasets_in_any_batches(self, each_guarded, benign, size):
         dataset = tf.data.Dataset.from_tensor_slices(benign).batch(size)
@@ -256,6 +258,7 @@ class TestData:
         assert {name: len(values) for name, values in empty.items()} == dict.fromkeys(out, 0)
         assert empty["predictions"].shape == (0, 10)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("kind", "count"), [("statistics", 18), pytest.param("costs", 3, marks=pytest.mark.slow)]
     )
@@ -422,6 +425,7 @@ def test_the_classifier_stays_untouched(model, held_out, benign):
     np.testing.assert_array_equal(model.predict(benign, verbose=0), expected)
 
 
+@pytest.mark.slow
 def test_adapting_again_reaches_compiled_functions(classifier, held_out, benign):
     guarded = adapted(classifier, held_out[:60], attacks=QUICK[:1])
     before = predict(guarded, benign)

@@ -148,6 +148,7 @@ def test_other_bounds_scale(model, few, result):
     assert scaled.adversarial.max() <= 3
 
 
+@pytest.mark.slow
 def test_confidence_does_not_hide_the_gradient(few):
     """The digits classifier, 15 times as sure: margins of some hundred."""
     weights = zoo.load("digits").get_weights()

@@ -90,6 +90,7 @@ def test_is_local_search_written_plainly(classifier, benign, attack):
     assert as_many.mean() >= 0.9  # a tie may break the other way, and lead to other places
 
 
+@pytest.mark.slow
 def test_is_local_search_in_wide_images_with_channels():
     classifier = random_classifier((9, 31, 3), bounds=(-1.0, 3.0))
     images = np.random.default_rng(2).uniform(-1, 3, size=(3, 9, 31, 3)).astype("float32")
@@ -153,6 +154,7 @@ def test_needs_no_gradient(benign):
     assert result.success.mean() > 0.5
 
 
+@pytest.mark.slow
 def test_images_without_channels():
     images = np.random.default_rng(6).uniform(size=(3, 6, 6)).astype("float32")
     result = LSA(t=2, max_iterations=1)(random_classifier((6, 6)), images)
@@ -169,6 +171,7 @@ def test_nothing_moves_in_the_middle_of_the_range():
     assert result.queries.max() <= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("r", "value", "expected"), [(2.0, 0.9, 0.3), (2.0, 0.0, 0.5), (1.5, 0.25, 0.125)]
 )

@@ -189,7 +189,10 @@ def plain_labels(model, weights, x):
     return copy.predict(x, verbose=0).argmax(axis=-1)
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize(
+    "operator",
+    ["NAI", *(pytest.param(n, marks=pytest.mark.slow) for n in OPERATORS if n != "NAI")],
+)
 def test_labels_are_those_of_copies_with_the_weights(model, digits, operator):
     before, x = model.get_weights(), digits.x_test[:300]
     mutants = Mutants(model, operator=operator, rate=0.1, seed=0)
@@ -202,6 +205,7 @@ def test_labels_are_those_of_copies_with_the_weights(model, digits, operator):
     assert_same(model.get_weights(), before)
 
 
+@pytest.mark.slow
 def test_labels_of_frozen_nested_and_normalized_layers(small, digits):
     mutants = Mutants(small, operator="GF", rate=0.5, seed=0)
     x = digits.x_test[:100]

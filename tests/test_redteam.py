@@ -255,6 +255,7 @@ class TestDescents:
         assert crafted.queries.max() <= 2 * 21 * looks.queries
         assert crafted.queries.min() > 0
 
+    @pytest.mark.slow
     def test_selective_beats_pgd_and_noise(self, case):
         rates = [
             got_through(case, attack.craft(case)).mean()
@@ -510,6 +511,27 @@ class TestChecks:
         found = check(Case(hidden, x[:4], y[:4], x[:4]), 0.1)
         assert not next(c for c in found if "gradient" in c.name).passed
         assert any(str(each).startswith("WEAK") for each in found)
+
+
+class TestCheckpoints:
+    def test_keep_what_has_the_same_origin_and_is_whole(self, tmp_path):
+        kept = Checkpoints(tmp_path / "new")
+
+        def get(value, *origin):
+            return kept.get("part", list(origin), lambda: {"x": np.full(2, value)})["x"][0]
+
+        assert get(1, np.ones(3), "a") == 1
+        assert get(2, np.ones(3), "a") == 1
+        assert get(3, np.ones(3), "b") == 3
+        assert get(4, np.ones((3, 1)), "b") == 4
+        path = tmp_path / "new" / "part.npz"
+        path.write_bytes(path.read_bytes()[:-9])
+        assert get(5, np.ones((3, 1)), "b") == 5
+        assert get(6, np.ones((3, 1)), "b") == 5
+
+    def test_without_a_folder_nothing_is_kept(self):
+        kept = Checkpoints(None)
+        assert [kept.get("part", [], lambda n=n: {"x": n})["x"] for n in (1, 2)] == [1, 2]
 
 
 class TestReport:

@@ -89,6 +89,7 @@ def test_a_settled_verdict_is_the_full_one(ensemble):
         assert (score <= full_score)[flagged].all()
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(ensemble=ensembles())
 def test_no_other_order_takes_fewer_passes(ensemble):

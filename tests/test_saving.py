@@ -72,6 +72,7 @@ def exported(saved, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_exports(each_guarded, x, out, tmp_path):
     each_guarded.export(tmp_path / "serving")
     assert_equal(out, serve(tmp_path / "serving", x))

@@ -110,6 +110,7 @@ def test_widths_are_few(anything):
     assert {64, 56, 49} < WIDTHS <= set(few)
 
 
+@pytest.mark.slow
 def test_number_of_inputs_known_when_traced(anything):
     x = tf.constant([[n % 61, 0.0] for n in range(300)])
     limit = tf.constant(50, tf.int64)

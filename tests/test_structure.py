@@ -164,7 +164,13 @@ CHANGES = {
 
 
 class TestRefresh:
-    @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param(change, marks=[pytest.mark.slow] if name == "int8" else [], id=name)
+            for name, change in CHANGES.items()
+        ],
+    )
     def test_a_changed_model_is_read_anew(self, change):
         model = normalized()
         classifier = Classifier(model)

@@ -49,6 +49,7 @@ def test_fgsm_transfers(substitute, benign, target, request):
     np.testing.assert_array_equal(result.gradient_evaluations, 0)
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights_whatever_the_global_one(labels_only, known):
     def weights(seed, around):
         keras.utils.set_random_seed(around)
