@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+AUTO = "auto"  # the faster of float32 and bfloat16, which `adapt` finds out
 _NATIVE = {"amx_bf16", "avx512_bf16", "bf16"}  # Linux's names for it, on x86 and on ARM
 _LISTED = pathlib.Path("/proc/cpuinfo")
 _LOCK = threading.RLock()  # one thread at a time changes policies
@@ -53,15 +54,18 @@ def require_precision(precision: Any) -> None:
     """Refuse a precision that is unknown, or that this machine would only emulate.
 
     Args:
-        precision: `"float32"`, `"bfloat16"` or `"float16"`.
+        precision: `"float32"`, `"bfloat16"` or `"float16"`; or `"auto"`, which no machine refuses.
 
     Raises:
         ValueError: If it is unknown; without a GPU, if it is `"float16"`, or if it is
             `"bfloat16"` and the processor has no instructions for it.
     """
+    if precision == AUTO:
+        return
     if precision not in PRECISIONS:
         raise ValueError(
-            f'`precision` must be "float32", "bfloat16" or "float16". Received: {precision!r}'
+            '`precision` must be "float32", "bfloat16", "float16" or "auto". '
+            f"Received: {precision!r}"
         )
     if precision == "float32" or tf.config.list_physical_devices("GPU"):
         return
