@@ -32,6 +32,7 @@ PARTS = {  # imported one by one, since peers may not be installed
     "inputs": "benchmarks.scaling_inputs",
     "size": "benchmarks.scaling_size",
     "out": "benchmarks.scaling_out",
+    "cost": "benchmarks.scaling_cost",
     "first_call": "benchmarks.first_call",
 }
 _PACKAGES = ("tensorflow", "keras", "numpy", "cleverhans")

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.memory verdicts 1000` prints it, in MiB. Inputs come from a
 `tf.data.Dataset`; with `array`, the default guard judges an array, whose own size is taken off. An
-input has 32×32 pixels of three colours, so 10,000 of them would take 117 MiB. The classifier is small and has random weights.
+input has 32×32 pixels of three colours, so 10,000 of them would take 117 MiB. The
+classifier is small and has random weights.
 """
 
 import argparse

@@ -216,6 +216,21 @@ class Classifier:
         """
         return self._function(x) if tf.executing_eagerly() else self._logits(x)
 
+    def shared_logits(self, x: tf.Tensor) -> tf.Tensor:
+        """Compute the logits by a graph that was traced once. Graph code.
+
+        A graph with several passes is traced faster so, and runs the same. But it shows the pass
+        as one operation, in which no layer can be found.
+
+        Args:
+            x: Inputs, float32, (batch, *input_shape).
+
+        Returns:
+            Logits, float32, (batch, classes).
+        """
+        logits: tf.Tensor = self._function(x)
+        return logits
+
     def vjp(self, x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         """Compute the logits, and a function that maps a direction at the logits to the inputs.
 

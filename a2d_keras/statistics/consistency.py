@@ -154,7 +154,7 @@ class Consistency(Statistic):
 def _margin(view: View, name: str, bits: tf.Tensor) -> tf.Tensor:
     """Compute the margin of the predicted class of `view` under another view."""
     seen = views.fewer_bits(view, bits) if name == "bits" else _VIEWS[name](view)
-    return margin(view.classifier.unit.logits(seen), view.labels)
+    return margin(view.classifier.unit.shared_logits(seen), view.labels)
 
 
 def _survival(
