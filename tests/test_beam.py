@@ -72,14 +72,14 @@ def run_to_the_end(command):
 
 
 def working(process):
-    """Wait for a worker of the process that has loaded TensorFlow; return its number."""
+    """Wait for a worker in the session of a process to load TensorFlow; return its number."""
     while process.poll() is None:
-        for status in pathlib.Path("/proc").glob("[0-9]*/status"):
+        for found in pathlib.Path("/proc").glob("[0-9]*"):
+            number = int(found.name)
             with contextlib.suppress(OSError):  # it may end at any moment
-                ours = f"PPid:\t{process.pid}\n" in status.read_text()
-                maps = (status.parent / "maps").read_text() if ours else ""
-                if "libtensorflow" in maps:
-                    return int(status.parent.name)
+                ours = number != process.pid and os.getsid(number) == process.pid
+                if ours and "libtensorflow" in (found / "maps").read_text():
+                    return number
         time.sleep(0.1)
     raise AssertionError("it ended before a worker could die")
 

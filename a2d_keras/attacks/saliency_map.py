@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from a2d_keras.attacks.base import StepAttack
 from a2d_keras.attacks.engine import randomness
-from a2d_keras.attacks.engine.shapes import column, flat
+from a2d_keras.attacks.engine.shapes import flat
 from a2d_keras.attacks.engine.slots import Slots
 from a2d_keras.attacks.gradient_sign import cross_entropy_direction
 from a2d_keras.classifier import Classifier
@@ -79,31 +79,23 @@ class JSMA(StepAttack):
         gradient = pullback(cross_entropy_direction(logits, labels))
         pixels, changes, searched = (slots.state[k] for k in ("pixels", "changes", "searched"))
         salience = flat(tf.where(searched, gradient, 0.0))
-        place = tf.argmax(salience, axis=-1)
-        chosen = tf.range(tf.shape(salience, tf.int64)[-1]) == place[:, None]
-        chosen = tf.reshape(chosen, tf.shape(slots.x))  # one pixel of each slot
-
-        def at_place(values: tf.Tensor) -> tf.Tensor:
-            return tf.gather(flat(values), place, batch_dims=1)
-
-        move = tf.cast(tf.sign(at_place(gradient)), tf.float64)
-        moved = at_place(pixels) - move * tf.cast(self.theta, tf.float64) * classifier.range
-        often = at_place(changes) + 1
+        chosen = tf.one_hot(tf.argmax(salience, axis=-1), tf.shape(salience)[-1])
+        chosen = tf.reshape(chosen, tf.shape(slots.x))
+        moves = tf.cast(chosen * tf.sign(gradient), tf.float64)
+        pixels -= moves * tf.cast(self.theta, tf.float64) * classifier.range
+        changes += chosen
         low, high = classifier.bounds
-        spent = (moved <= low) | (moved >= high) | (often >= self.max_changes)
-        moved = column(tf.clip_by_value(moved, low, high), pixels)
+        spent = (pixels <= low) | (pixels >= high) | (changes >= self.max_changes)
+        pixels = tf.clip_by_value(pixels, low, high)
+        searched &= ~(spent & (chosen > 0))
         after = slots._replace(
-            x=tf.where(chosen, tf.cast(moved, tf.float32), slots.x),
+            x=tf.cast(pixels, tf.float32),
             labels=labels,
             steps=slots.steps + 1,
             queries=slots.queries + 1,
             gradient_evaluations=slots.gradient_evaluations + 1,
-            exhausted=at_place(salience) == 0,
-            state={
-                "pixels": tf.where(chosen, moved, pixels),
-                "changes": tf.where(chosen, column(often, changes), changes),
-                "searched": searched & ~(chosen & column(spent, searched)),
-            },
+            exhausted=tf.reduce_max(salience, axis=-1) == 0,
+            state={"pixels": pixels, "changes": changes, "searched": searched},
         )
         return after, tf.argmax(logits, axis=-1) == labels
 

@@ -64,7 +64,8 @@ def turns(low: Run, exact: Run) -> list[float]:
     Returns:
         The time of the first over that of the second, for every turn.
     """
-    ratios, started = [], time.perf_counter()
+    ratios: list[float] = []
+    started = time.perf_counter()
     while len(ratios) < _TURNS:
         ratios.append(_seconds(low) / _seconds(exact))
         if len(ratios) >= _MIN_TURNS and time.perf_counter() - started > _SECONDS:
