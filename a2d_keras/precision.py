@@ -116,12 +116,14 @@ def lowered(model: keras.Model, precision: str) -> Iterator[None]:
         return
     with _LOCK:
         own = {layer: layer.dtype_policy for layer in _layers(model) if _is_float32(layer)}
-        inner = [layer for layer in own if _has_own_weights(layer)][1:-1]
+        weighted = [layer for layer in own if _has_own_weights(layer)]
         try:
             for layer in own:
                 layer.dtype_policy = _Following("float32")
-            for layer in inner:
+            for layer in weighted:
                 layer.dtype_policy = _Lowered(f"mixed_{precision}")
+            for layer in weighted[:1] + weighted[-1:]:
+                layer.dtype_policy = own[layer]  # casts its inputs, as a convolution needs
             yield
         finally:
             for layer, policy in own.items():

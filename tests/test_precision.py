@@ -98,6 +98,12 @@ def attentive():
     return keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
 
 
+def convolutional():
+    """Like MobileNet, it ends in a convolution."""
+    head = [layers.GlobalAveragePooling2D(keepdims=True), layers.Conv2D(3, 1), layers.Flatten()]
+    return keras.Sequential([keras.Input((6, 6, 2)), *convolutions()[:6], *head])
+
+
 def subclassed(**options):
     model = Subclassed(**options)
     model(tf.zeros((1, 72)))
@@ -109,7 +115,7 @@ MODELS = [
     attentive,
     *(
         pytest.param(make, marks=pytest.mark.slow)
-        for make in (sequential, nested, recurrent, subclassed)
+        for make in (sequential, nested, recurrent, convolutional, subclassed)
     ),
 ]
 
