@@ -33,7 +33,8 @@ def _of_photographs(bench):
     guarded = _adapted(classifier, x[:_PHOTOGRAPHS], slots=32)
     benign = x[_PHOTOGRAPHS:]
     units = [each(classifier, benign, _BATCHES) for each in (gradient_seconds, query_seconds)]
-    yield from _over_passes("MobileNet", guarded, benign, units, bench.sizes.repeats)
+    repeats = bench.sizes.repeats
+    yield from _over_passes("MobileNet", guarded, benign, units, repeats, {None: 1.1})
 
 
 def _of_classifier(subject, repeats):
@@ -54,22 +55,23 @@ def _of_classifier(subject, repeats):
     yield Row(f"{what}: {name}", ratio, at_most=1.3, note=note)
     yield _in_predictions(f"a gradient and its forward pass: {name}", gradient, prediction, repeats)
     default = _adapted(classifier, subject.held_out)
-    yield from _over_passes(name, default, benign, (gradient, prediction), repeats)
+    units = gradient, prediction
+    yield from _over_passes(name, default, benign, units, repeats, {None: 1.1, 32: 1.25})
     for guarded, what, target in ((distance, "BoundaryDistance", None), (default, "default", 15)):
         yield _row(
             guarded, f"guard, {what}, time over model.predict: {name}", benign, repeats, target
         )
 
 
-def _over_passes(name, guarded, x, units, repeats):
-    """Compare default verdicts with their passes alone, in the default and in small batches."""
+def _over_passes(name, guarded, x, units, repeats, targets):
+    """Compare default verdicts with their passes alone, by the batch; None is the default."""
     gradient, prediction = units
     views = guarded.max_queries_per_input - 1 - _dropped(guarded)
 
     def passes():
         return gradient() + views * prediction()
 
-    for batch, target in ((None, 1.1), (32, 1.25)):
+    for batch, target in targets.items():
 
         def judge(batch=batch):
             guarded.predict(x, batch_size=batch, verbose=0)
