@@ -1,5 +1,6 @@
 """`Program`: a function of a classifier's inputs, as StableHLO with its arguments and results."""
 
+import gzip
 import hashlib
 import json
 from typing import NamedTuple
@@ -52,7 +53,8 @@ class Folder:
         compiled = tf.function(lambda x: program.function(x), jit_compile=True, autograph=False)
         x = tf.zeros([program.count, *images.shape[1:]])
         code = compiled.experimental_get_compiler_ir(x)(stage="stablehlo")
-        (self._path / f"{program.name}.mlir").write_text(code)
+        path = self._path / f"{program.name}.mlir.gz"
+        path.write_bytes(gzip.compress(code.encode(), mtime=0))
         captured = compiled.get_concrete_function(x)
         self._programs.append(
             {

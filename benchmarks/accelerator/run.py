@@ -5,6 +5,7 @@ timed. The results are printed as JSON, one line for each program.
 """
 
 import argparse
+import gzip
 import json
 import pathlib
 import time
@@ -61,9 +62,10 @@ def measure(folder, program):
         (None if the peak of the device is unknown).
     """
     device = jax.devices()[0]
+    code = gzip.decompress((folder / f"{program['name']}.mlir.gz").read_bytes()).decode()
     with jax.enable_x64(True):  # counts have 64 bits
         started = time.perf_counter()
-        execute = compiled((folder / f"{program['name']}.mlir").read_text(), device)
+        execute = compiled(code, device)
         compile_seconds = time.perf_counter() - started
         count = program["count"]
         images = np.resize(_read(folder, program["images"]), (count, *program["shape"]))
