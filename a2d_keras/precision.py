@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+AUTO = "auto"  # the faster of float32 and bfloat16, which `adapt` finds out
 _NATIVE = {"amx_bf16", "avx512_bf16", "bf16"}  # Linux's names for it, on x86 and on ARM
 _LISTED = pathlib.Path("/proc/cpuinfo")
 _LOCK = threading.RLock()  # one thread at a time changes policies
@@ -53,15 +54,18 @@ def require_precision(precision: Any) -> None:
     """Refuse a precision that is unknown, or that this machine would only emulate.
 
     Args:
-        precision: `"float32"`, `"bfloat16"` or `"float16"`.
+        precision: `"float32"`, `"bfloat16"` or `"float16"`; or `"auto"`, which no machine refuses.
 
     Raises:
         ValueError: If it is unknown; without a GPU, if it is `"float16"`, or if it is
             `"bfloat16"` and the processor has no instructions for it.
     """
+    if precision == AUTO:
+        return
     if precision not in PRECISIONS:
         raise ValueError(
-            f'`precision` must be "float32", "bfloat16" or "float16". Received: {precision!r}'
+            '`precision` must be "float32", "bfloat16", "float16" or "auto". '
+            f"Received: {precision!r}"
         )
     if precision == "float32" or tf.config.list_physical_devices("GPU"):
         return
@@ -112,12 +116,14 @@ def lowered(model: keras.Model, precision: str) -> Iterator[None]:
         return
     with _LOCK:
         own = {layer: layer.dtype_policy for layer in _layers(model) if _is_float32(layer)}
-        inner = [layer for layer in own if _has_own_weights(layer)][1:-1]
+        weighted = [layer for layer in own if _has_own_weights(layer)]
         try:
             for layer in own:
                 layer.dtype_policy = _Following("float32")
-            for layer in inner:
+            for layer in weighted:
                 layer.dtype_policy = _Lowered(f"mixed_{precision}")
+            for layer in weighted[:1] + weighted[-1:]:
+                layer.dtype_policy = own[layer]  # casts its inputs, as a convolution needs
             yield
         finally:
             for layer, policy in own.items():

@@ -31,6 +31,8 @@ PARTS = {  # imported one by one, since peers may not be installed
     "foolbox": "benchmarks.peers.foolbox",
     "inputs": "benchmarks.scaling_inputs",
     "size": "benchmarks.scaling_size",
+    "out": "benchmarks.scaling_out",
+    "cost": "benchmarks.scaling_cost",
     "first_call": "benchmarks.first_call",
 }
 _PACKAGES = ("tensorflow", "keras", "numpy", "cleverhans")

@@ -36,15 +36,26 @@ def rows(bench):
     )
     memory = {}
     for what in ("verdicts", "costs"):
-        memory[what] = [python("-m", "benchmarks.memory", what, count) for count in counts]
-        listed = ", ".join(f"{n:,}: {m:.0f} MiB" for n, m in zip(counts, memory[what], strict=True))
-        yield Row(
-            f"peak memory of the most inputs over that of the fewest: {what} of a dataset",
-            exactly(memory[what][-1] / memory[what][0]),
-            at_most=1.05,
-            note=f"{listed}; an input is 12 KiB",
-        )
+        memory[what] = _peaks(what, counts)
+        yield _growth(f"{what} of a dataset", counts, memory[what])
+    many = (*counts, 10 * counts[-1])
+    what = "default verdicts of an array, without the array itself"
+    yield _growth(what, many, _peaks("array", many))
     _draw(bench.out / "scaling_inputs.png", counts, times, memory)
+
+
+def _peaks(what, counts):
+    return [python("-m", "benchmarks.memory", what, count) for count in counts]
+
+
+def _growth(what, counts, peaks):
+    listed = ", ".join(f"{n:,}: {m:.0f} MiB" for n, m in zip(counts, peaks, strict=True))
+    return Row(
+        f"peak memory of the most inputs over that of the fewest: {what}",
+        exactly(peaks[-1] / peaks[0]),
+        at_most=1.05,
+        note=f"{listed}; an input is 12 KiB",
+    )
 
 
 def _seconds(counts, repeats):

@@ -77,12 +77,14 @@ def share_of_passes(run, unit, repeats):
     return spread(ratios), int(passes), elapsed
 
 
-def gradient_seconds(classifier, x):
+def gradient_seconds(classifier, x, sizes=None):
     """Make a function that times the gradient of one input, as attacks take it, in the best batch.
 
     Args:
         classifier: The `a2d_keras.Classifier`.
         x: Inputs to take gradients at, repeated if a batch is larger.
+        sizes: The batch sizes to try, for large inputs. A turn then takes few inputs. Defaults to
+            `BATCHES`.
 
     Returns:
         A function without arguments that returns the seconds.
@@ -92,12 +94,12 @@ def gradient_seconds(classifier, x):
         logits, pullback = classifier.vjp(batch)
         return pullback(cross_entropy_direction(logits, tf.argmax(logits, axis=-1)))
 
-    return _unit(evaluate, x)
+    return _unit(evaluate, x, sizes)
 
 
-def query_seconds(classifier, x):
+def query_seconds(classifier, x, sizes=None):
     """Make a function that times the forward pass of one input; see `gradient_seconds`."""
-    return _unit(classifier.logits, x)
+    return _unit(classifier.logits, x, sizes)
 
 
 def best_batch(run, x, sizes=BATCHES):
@@ -117,13 +119,16 @@ def best_batch(run, x, sizes=BATCHES):
     return min(sizes, key=lambda size: timed(lambda: run(x[:size]))[0] / size)
 
 
-def _unit(evaluate, x):
-    batches = [tf.constant(np.resize(x, (size, *x.shape[1:]))) for size in BATCHES]
+def _unit(evaluate, x, sizes):
+    batches = [tf.constant(np.resize(x, (size, *x.shape[1:]))) for size in sizes or BATCHES]
     compiled = [tf.function(evaluate).get_concrete_function(batch) for batch in batches]
     pairs = list(zip(compiled, batches, strict=True))
-    turns = [[_seconds_each(*pair, _INPUTS_TRIED) for pair in pairs] for _ in range(_TURNS)]
+    tried, timed_on = (
+        (_INPUTS_TRIED, _INPUTS_TIMED) if sizes is None else (max(sizes), 4 * max(sizes))
+    )
+    turns = [[_seconds_each(*pair, tried) for pair in pairs] for _ in range(_TURNS)]
     best = pairs[np.argmin(np.median(turns, axis=0))]
-    return lambda: _seconds_each(*best, _INPUTS_TIMED)
+    return lambda: _seconds_each(*best, timed_on)
 
 
 def _seconds_each(evaluate, batch, inputs):

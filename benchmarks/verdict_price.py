@@ -1,10 +1,15 @@
 """The price of a verdict, in predictions."""
 
+import numpy as np
+
 import a2d_keras as a2d
 from benchmarks.rows import Row, spread
 from benchmarks.timing import gradient_seconds, in_turns, query_seconds, share_of_passes, warm_up
+from models import imagenet
 
 _BATCH = 128  # of both sides
+_PHOTOGRAPHS = 64  # to adapt on, and to judge
+_BATCHES = (8, 16, 32, 64)  # of photographs
 
 
 def rows(bench):
@@ -18,6 +23,18 @@ def rows(bench):
     """
     for subject in bench.subjects():
         yield from _of_classifier(subject, bench.sizes.repeats)
+    yield from _of_photographs(bench)
+
+
+def _of_photographs(bench):
+    """Compare default verdicts of MobileNet with their passes."""
+    x, _ = imagenet.photographs(bench.data_dir, 2 * _PHOTOGRAPHS)
+    classifier = a2d.Classifier(imagenet.load("mobilenet", bench.data_dir))
+    guarded = _adapted(classifier, x[:_PHOTOGRAPHS], slots=32)
+    benign = x[_PHOTOGRAPHS:]
+    units = [each(classifier, benign, _BATCHES) for each in (gradient_seconds, query_seconds)]
+    repeats = bench.sizes.repeats
+    yield from _over_passes("MobileNet", guarded, benign, units, repeats, {None: 1.1})
 
 
 def _of_classifier(subject, repeats):
@@ -38,10 +55,44 @@ def _of_classifier(subject, repeats):
     yield Row(f"{what}: {name}", ratio, at_most=1.3, note=note)
     yield _in_predictions(f"a gradient and its forward pass: {name}", gradient, prediction, repeats)
     default = _adapted(classifier, subject.held_out)
+    units = gradient, prediction
+    yield from _over_passes(name, default, benign, units, repeats, {None: 1.1, 32: 1.25})
     for guarded, what, target in ((distance, "BoundaryDistance", None), (default, "default", 15)):
         yield _row(
             guarded, f"guard, {what}, time over model.predict: {name}", benign, repeats, target
         )
+
+
+def _over_passes(name, guarded, x, units, repeats, targets):
+    """Compare default verdicts with their passes alone, by the batch; None is the default."""
+    gradient, prediction = units
+    views = guarded.max_queries_per_input - 1 - _dropped(guarded)
+
+    def passes():
+        return gradient() + views * prediction()
+
+    for batch, target in targets.items():
+
+        def judge(batch=batch):
+            guarded.predict(x, batch_size=batch, verbose=0)
+            return len(x)
+
+        judge()
+        ratio, _, seconds = share_of_passes(judge, passes, repeats)
+        size = guarded.detector.batch_size if batch is None else batch
+        yield Row(
+            f"guard, default, time over that of its passes: {name}, batches of {size}",
+            ratio,
+            at_most=target,
+            note=f"a gradient and {views} predictions each in the best batch; {len(x):,} inputs "
+            f"in {seconds:.2f} s",
+        )
+
+
+def _dropped(guarded):
+    """Count the views that `adapt` has dropped, which take no pass."""
+    kept = [each.state["kept"] for each in guarded.detector.learned if "kept" in each.state]
+    return sum(int(np.sum(each == 0)) for each in kept)
 
 
 def _adapted(classifier, benign, **options):

@@ -1,9 +1,13 @@
 import concurrent.futures
+import contextlib
 import csv
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -51,11 +55,33 @@ def path(folder, broken):
 @pytest.fixture(scope="module")
 def scored(folder, shards, path):
     """The counts of two worker processes."""
+    return run_to_the_end(two_workers(folder, path, folder / "scored"))
+
+
+def two_workers(folder, path, out):
+    """The command that scores the shards of the folder in two worker processes."""
     command = [sys.executable, "-m", "examples.batch.score", f"{folder}/*.tfrecord"]
-    options = ["--model", path, "--out", f"{folder}/scored", "--shape", "8", "8", "1"]
-    run = subprocess.run([*command, *options, *TWO_WORKERS], cwd=ROOT, capture_output=True)
+    options = ["--model", path, "--out", str(out), "--shape", "8", "8", "1"]
+    return [*command, *options, *TWO_WORKERS]
+
+
+def run_to_the_end(command):
+    run = subprocess.run(command, cwd=ROOT, capture_output=True)
     assert run.returncode == 0, run.stderr.decode()
     return json.loads(run.stdout)
+
+
+def working(process):
+    """Wait for a worker in the session of a process to load TensorFlow; return its number."""
+    while process.poll() is None:
+        for found in pathlib.Path("/proc").glob("[0-9]*"):
+            number = int(found.name)
+            with contextlib.suppress(OSError):  # it may end at any moment
+                ours = number != process.pid and os.getsid(number) == process.pid
+                if ours and "libtensorflow" in (found / "maps").read_text():
+                    return number
+        time.sleep(0.1)
+    raise AssertionError("it ended before a worker could die")
 
 
 def verdicts(out, shard):
@@ -117,6 +143,30 @@ def test_a_shard_retried_gives_the_same(folder, scored, shards, path):
     assert names == {f"{pathlib.Path(shards[1]).name}{end}" for end in (".csv", ".dead.jsonl")}
     for name in names:
         assert (out / name).read_bytes() == (folder / "scored" / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not pathlib.Path("/proc").exists(), reason="finds workers as Linux lists them")
+def test_a_dead_worker_in_the_middle_loses_nothing(folder, scored, path, tmp_path):
+    """The run fails, whatever it wrote is complete, and the same command does the rest."""
+    command, whole = two_workers(folder, path, tmp_path), folder / "scored"
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **silent)
+    try:
+        os.kill(working(process), signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # Beam may wait for it for ever
+            assert process.wait(timeout=60) != 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    for verdicts in tmp_path.glob("*.csv"):
+        assert verdicts.read_bytes() == (whole / verdicts.name).read_bytes()
+    assert run_to_the_end(command) == scored
+    names = {file.name for file in whole.iterdir()}
+    assert names == {file.name for file in tmp_path.iterdir() if file.suffix in (".csv", ".jsonl")}
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_a_damaged_shard_loses_only_what_lies_beyond(tmp_path, shards, path):

@@ -16,9 +16,11 @@ from benchmarks import (
     reduced_precision,
     results,
     scaling_inputs,
+    scaling_out,
     subjects,
     timing,
     verdict_gradients,
+    verdict_price,
 )
 from benchmarks.fresh import python
 from benchmarks.peers import common, reference
@@ -154,21 +156,31 @@ def test_peers_agree_and_parts_are_kept(tmp_path, monkeypatch, capsys):
     assert table.count("\n| ") == 4
 
 
+def small_photographs(monkeypatch, subject, part):
+    """Take digits for photographs, and their classifier for MobileNet."""
+    x = np.concatenate([subject.held_out, subject.benign])
+    monkeypatch.setattr(part.imagenet, "photographs", lambda *_: (x, None))
+    monkeypatch.setattr(part.imagenet, "load", lambda *_: subject.model)
+    monkeypatch.setattr(part, "_PHOTOGRAPHS", len(subject.held_out))
+
+
 def compares_precisions(tmp_path, monkeypatch):
     rows = run(tmp_path, monkeypatch, "precision")["precision"]["rows"]
-    assert len(rows) == 1 + len(registry.find("digits").settings.attacks)
-    assert all(row["median"] <= 0.1 for row in rows[1:])
+    attacks = len(registry.find("digits").settings.attacks)
+    assert len(rows) == 1 + attacks + 2 + attacks + 2
+    assert all(row["median"] <= 0.1 for row in rows if "AUROC" in row["what"])
 
 
 def test_precision_compares_the_attacks_of_env1(tmp_path, monkeypatch, shared):
     monkeypatch.setattr(reduced_precision, "native_bfloat16", lambda: {"fast"})
     monkeypatch.setattr(reduced_precision.a2d, "Classifier", lambda model, **_: shared.classifier)
+    small_photographs(monkeypatch, shared, reduced_precision)
     compares_precisions(tmp_path, monkeypatch)
 
 
-@pytest.mark.usefixtures("shared")
 @pytest.mark.skipif(not native_bfloat16(), reason="the processor has no native bfloat16")
-def test_bfloat16_finds_nearly_the_same(tmp_path, monkeypatch):
+def test_bfloat16_finds_nearly_the_same(tmp_path, monkeypatch, shared):
+    small_photographs(monkeypatch, shared, reduced_precision)
     compares_precisions(tmp_path, monkeypatch)
 
 
@@ -204,13 +216,39 @@ def test_price_is_drawn_over_the_size(tmp_path, monkeypatch):
     assert "imagenet1000.npz" in missing["note"]
 
 
+def test_what_many_images_cost_follows_from_one(tmp_path, monkeypatch, shared):
+    default, papers = run(tmp_path, monkeypatch, "cost")["cost"]["rows"]
+    assert default["median"] > 0
+    assert papers["note"].startswith(f"{TINY.inputs} inputs")
+    table = (tmp_path / "cost.md").read_text()
+    assert f"| a million | default | {default['median']:.2g} |" in table
+    assert table.count("not measured") == 4
+
+
+def test_price_compares_with_the_passes(tmp_path, monkeypatch, shared):
+    small_photographs(monkeypatch, shared, verdict_price)
+    rows = run(tmp_path, monkeypatch, "price")["price"]["rows"]
+    passes = [row for row in rows if "of its passes" in row["what"]]
+    assert [row["at_most"] for row in passes] == [1.1, 1.25, 1.1]
+    batches = [row["what"].rpartition(" ")[2] for row in passes]
+    assert batches == ["128", "32", "32"]
+
+
+def test_workers_give_the_same_counts(tmp_path, monkeypatch, shared):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed: a2d-keras[beam]")
+    monkeypatch.setattr(scaling_out, "_WORKERS", (1, 2))
+    *seconds, differ = run(tmp_path, monkeypatch, "out")["out"]["rows"]
+    assert len(seconds) == 2
+    assert differ["median"] == 0
+    assert '"scored": 200' in differ["note"]
+
+
 def test_scaling_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(scaling_inputs, "python", lambda *words: float(words[-1]))
     monkeypatch.setattr(scaling_inputs, "_seconds", lambda counts, _: np.array([counts, counts]).T)
     rows = run(tmp_path, monkeypatch, "inputs")["inputs"]["rows"]
-    assert len(rows) == 3
     assert rows[0]["median"] == pytest.approx(1)
-    assert rows[1]["median"] == 2
+    assert [row["median"] for row in rows[1:]] == [2, 2, 20]
     assert (tmp_path / "scaling_inputs.png").stat().st_size > 10_000
 
 
@@ -220,7 +258,7 @@ def test_seconds_of_more_inputs_are_more():
     assert (seconds[1] > seconds[0]).all()
 
 
-@pytest.mark.parametrize("what", ["verdicts", "costs"])
+@pytest.mark.parametrize("what", ["verdicts", "costs", "array"])
 def test_memory_is_printed(what, capsys):
     memory.main([what, "100"])
     assert float(capsys.readouterr().out) > 100

@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 import a2d_keras as a2d
 from a2d_keras import precision
+from a2d_keras.detection import precision_choice
 from a2d_keras.precision import lowered, native_bfloat16
 from models import zoo
 
@@ -97,6 +98,12 @@ def attentive():
     return keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
 
 
+def convolutional():
+    """Like MobileNet, it ends in a convolution."""
+    head = [layers.GlobalAveragePooling2D(keepdims=True), layers.Conv2D(3, 1), layers.Flatten()]
+    return keras.Sequential([keras.Input((6, 6, 2)), *convolutions()[:6], *head])
+
+
 def subclassed(**options):
     model = Subclassed(**options)
     model(tf.zeros((1, 72)))
@@ -108,7 +115,7 @@ MODELS = [
     attentive,
     *(
         pytest.param(make, marks=pytest.mark.slow)
-        for make in (sequential, nested, recurrent, subclassed)
+        for make in (sequential, nested, recurrent, convolutional, subclassed)
     ),
 ]
 
@@ -215,6 +222,97 @@ class TestDetection:
         other.set_weights(adapted.get_weights())
         with pytest.raises(ValueError, match="or its precision.*call `adapt`.*Received: "):
             other.predict(benign, verbose=0)
+
+
+@needs_bfloat16
+class TestAuto:
+    """`precision="auto"`: the seconds are made up, and everything else is real."""
+
+    @pytest.fixture
+    def guarded(self):
+        layers_ = [keras.Input((4,)), *(layers.Dense(n, "relu") for n in (8, 8)), layers.Dense(3)]
+        return a2d.guard(a2d.Classifier(keras.Sequential(layers_), precision="auto"))
+
+    @pytest.fixture
+    def x(self):
+        return np.random.default_rng(0).uniform(size=(60, 4)).astype("float32")
+
+    @staticmethod
+    def measured(monkeypatch, ratios):
+        calls = []
+
+        def turns(low, exact):
+            calls.append((low(), exact()))
+            return ratios
+
+        monkeypatch.setattr(precision_choice, "turns", turns)
+        return calls
+
+    @pytest.mark.parametrize(
+        ("ratios", "picked"),
+        [
+            ([0.5, 0.6, 3.0], LOW),
+            pytest.param([0.95, 0.95, 0.1], "float32", marks=pytest.mark.slow),
+            pytest.param([1.7] * 3, "float32", marks=pytest.mark.slow),
+        ],
+    )
+    def test_the_faster_one_is_picked_once_and_kept(
+        self, guarded, x, ratios, picked, monkeypatch, tmp_path
+    ):
+        calls, classifier = self.measured(monkeypatch, ratios), guarded.detector.classifier
+        assert classifier.precision == "float32"
+        guarded.adapt(x, verbose=0)
+        assert (classifier.precision, classifier.undecided) == (picked, False)
+        assert calls[0][0].shape == (60,)
+        expected = guarded.predict(x, verbose=0)
+        guarded.save(tmp_path / "guarded.keras")
+        loaded = keras.models.load_model(tmp_path / "guarded.keras")
+        assert loaded.detector.classifier.precision == picked
+        again = loaded.predict(x, verbose=0)
+        for name in expected:
+            np.testing.assert_array_equal(again[name], expected[name])
+        loaded.adapt(x, verbose=0)
+        guarded.adapt(x, verbose=0)
+        assert len(calls) == 1
+
+    @pytest.mark.slow
+    def test_verdicts_are_those_of_the_picked_precision(self, guarded, x, monkeypatch):
+        self.measured(monkeypatch, [0.5])
+        guarded.adapt(x, verbose=0)
+        model = guarded.detector.model
+        plain = a2d.guard(a2d.Classifier(model, precision=LOW))
+        plain.adapt(x, verbose=0)
+        np.testing.assert_array_equal(guarded.predict(x, verbose=0)["predictions"], model(x))
+        np.testing.assert_array_equal(
+            guarded.predict(x, verbose=0)["score"], plain.predict(x, verbose=0)["score"]
+        )
+
+    @pytest.mark.slow
+    def test_it_is_saved_undecided(self, guarded, tmp_path):
+        guarded.save(tmp_path / "guarded.keras")
+        assert keras.models.load_model(tmp_path / "guarded.keras").detector.classifier.undecided
+
+    @pytest.mark.slow
+    def test_coarse_logits_are_not_tried(self, monkeypatch):
+        calls = self.measured(monkeypatch, [0.5])
+        model = subclassed(head_early=True)
+        guarded = a2d.guard(a2d.Classifier(model, precision="auto"), statistics=[a2d.Margin()])
+        guarded.adapt(inputs_of(model, 60), verbose=0)
+        assert (guarded.detector.classifier.precision, calls) == ("float32", [])
+
+
+def test_auto_is_float32_where_bfloat16_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(precision, "_LISTED", tmp_path / "cpuinfo")
+    classifier = a2d.Classifier(zoo.load("digits"), precision="auto")
+    if not tf.config.list_physical_devices("GPU"):
+        assert precision_choice.lower(classifier) is None
+
+
+def test_time_is_taken_turn_by_turn():
+    order = []
+    ratios = precision_choice.turns(lambda: order.append("low"), lambda: order.append("exact"))
+    assert order == ["low", "exact"] * len(ratios)
+    assert min(ratios) > 0
 
 
 def slow(attack, share):

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from a2d_keras import JSMA, Classifier, PairJSMA
+from a2d_keras.attacks import saliency_map
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,21 @@ def test_pairs_are_those_of_the_published_algorithm(classifier, benign, theta, p
     assert np.mean(same) >= 0.9
     assert np.mean(result.success == [success for _, success in plain]) >= 0.9
     assert np.mean(result.success) > 0.1
+
+
+@pytest.mark.parametrize("pixels", [2, 3, 40])
+def test_the_best_pair_is_the_first_of_all_pairs(pixels):
+    generator = np.random.default_rng(0)
+    ties = generator.integers(-2, 4, (2, 30, pixels))
+    gains, losses = np.concatenate([ties, generator.normal(size=ties.shape)], 1).astype("float32")
+    searched = generator.random(gains.shape) < 0.8
+    salience, pair = saliency_map._best_pair(*map(tf.constant, (gains, losses, searched)))
+    gain, loss = (values[:, :, None] + values[:, None, :] for values in (gains, losses))
+    allowed = searched[:, :, None] & searched[:, None, :] & (gain > 0) & (loss > 0)
+    every = np.where(np.triu(allowed, 1), gain * loss, 0).reshape(len(gains), -1)
+    np.testing.assert_array_equal(salience, every.max(axis=-1))
+    found, first = salience > 0, np.stack(np.divmod(every.argmax(axis=-1), pixels), axis=-1)
+    np.testing.assert_array_equal(pair[found], first[found])
 
 
 @pytest.mark.slow

@@ -241,6 +241,10 @@ def _best_pair(
         The saliency of the best pair, float32, (slots,), 0 if there is none; and its pixels,
         int64, (slots, 2).
     """
+    order, count = _contenders(gains, losses, searched)
+    gains, losses, searched = (
+        tf.gather(values, order, batch_dims=1) for values in (gains, losses, searched)
+    )
     pixels = tf.shape(gains, tf.int64)[-1]
     rows = tf.maximum(_PAIRS_AT_ONCE // pixels, 1)
 
@@ -261,5 +265,51 @@ def _best_pair(
 
     none = tf.zeros_like(gains[:, 0])
     start = (tf.zeros_like(pixels), none, tf.zeros([tf.shape(gains)[0], 2], tf.int64))
-    _, salience, pair = tf.while_loop(lambda first, *_: first < pixels, look, start)
-    return salience, pair
+    _, salience, pair = tf.while_loop(lambda first, *_: first < count, look, start)
+    return salience, tf.gather(order, pair, batch_dims=1)
+
+
+def _contenders(
+    gains: tf.Tensor, losses: tf.Tensor, searched: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Find the pixels that the best pair can be made of, which are few.
+
+    If two pixels have no smaller gain than a third and a larger loss, one of them is not in the
+    third's pair, and would make a better one in its place.
+
+    Args:
+        gains: As for `_best_pair`.
+        losses: As for `_best_pair`.
+        searched: As for `_best_pair`.
+
+    Returns:
+        All pixels, the contenders of a slot first and in their order, int64, (slots, pixels); and
+        the largest number of contenders in a slot, int64.
+    """
+    by_gain = tf.argsort(tf.where(searched, gains, -np.inf), direction="DESCENDING", stable=True)
+    falling = tf.gather(tf.where(searched, losses, -np.inf), by_gain, batch_dims=1)
+    second = tf.gather(
+        _second_largest_before(falling), tf.argsort(by_gain, stable=True), batch_dims=1
+    )
+    contends = searched & (losses >= second)
+    order = tf.argsort(tf.cast(~contends, tf.int32), stable=True)
+    counts = tf.math.count_nonzero(contends, axis=-1, dtype=tf.int64)
+    return tf.cast(order, tf.int64), tf.reduce_max(counts)
+
+
+def _second_largest_before(values: tf.Tensor) -> tf.Tensor:
+    """Find, for each place in a row, the second largest of the values before it; or -inf."""
+    places = tf.range(tf.shape(values)[-1])
+
+    def earlier(rows: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
+        moved = tf.gather(rows, tf.maximum(places - by, 0), axis=1)
+        return tf.where(places >= by, moved, -np.inf)
+
+    def widen(width: tf.Tensor, first: tf.Tensor, second: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        others, seconds = earlier(first, width), earlier(second, width)
+        second = tf.maximum(tf.minimum(first, others), tf.maximum(second, seconds))
+        return 2 * width, tf.maximum(first, others), second
+
+    start = (tf.constant(1), earlier(values, tf.constant(1)), tf.fill(tf.shape(values), -np.inf))
+    _, _, second = tf.while_loop(lambda width, *_: width < tf.size(places), widen, start)
+    return second

@@ -17,7 +17,7 @@ from a2d_keras.classifier import logits as reading
 from a2d_keras.classifier.layerwise import describe
 from a2d_keras.classifier.predict import PredictFunction, single_output
 from a2d_keras.classifier.structure import Structure, hash_weights
-from a2d_keras.precision import lowered, require_precision
+from a2d_keras.precision import AUTO, lowered, require_precision
 
 _PROBE_INPUTS = 8
 _PROBE_SIZE = 32  # of image sides that the model leaves open
@@ -64,9 +64,11 @@ class Classifier:
             default it follows from the shape of an image, which has 1, 3 or 4 channels at one
             end, or else from the first layer that has a `data_format`.
         precision: The precision of the model under attack: `"float32"`; `"bfloat16"`, if the
-            processor supports it or there is a GPU; or `"float16"`, on a GPU. Below float32 the
-            first and the last layer with weights, and so the logits, stay float32. Costs hold
-            for one precision only. Defaults to `"float32"`.
+            processor supports it or there is a GPU; `"float16"`, on a GPU; or `"auto"`: float32
+            until the first `adapt` of a guard has measured whether bfloat16 is faster, and then
+            the faster for good, also when it is saved and loaded. Below float32 the first and the
+            last layer with weights, and so the logits, stay float32. Costs hold for one precision
+            only. Defaults to `"float32"`.
 
     Attributes:
         model: The model, unchanged.
@@ -74,6 +76,9 @@ class Classifier:
         input_shape: Shape of one input, without the batch.
         classes: The number of classes.
         data_format: `"channels_last"` or `"channels_first"`.
+        precision: The precision in use: `"float32"` while `undecided`.
+        undecided: Whether `precision="auto"` was given, and no `adapt` has decided yet.
+        is_coarse: Whether the logits are computed below float32.
         version: How many times `refresh` has read the model again.
 
     Raises:
@@ -111,7 +116,8 @@ class Classifier:
         self.model = model
         self.from_logits = from_logits
         self.threshold = float(threshold)
-        self.precision = precision
+        self.undecided = precision == AUTO
+        self.precision = "float32" if self.undecided else precision
         self.version = 0
         self._given = {"bounds": bounds, "data_format": data_format}
         self._unit: Classifier = self
@@ -209,6 +215,21 @@ class Classifier:
             Logits, float32, (batch, classes).
         """
         return self._function(x) if tf.executing_eagerly() else self._logits(x)
+
+    def shared_logits(self, x: tf.Tensor) -> tf.Tensor:
+        """Compute the logits by a graph that was traced once. Graph code.
+
+        A graph with several passes is traced faster so, and runs the same. But it shows the pass
+        as one operation, in which no layer can be found.
+
+        Args:
+            x: Inputs, float32, (batch, *input_shape).
+
+        Returns:
+            Logits, float32, (batch, classes).
+        """
+        logits: tf.Tensor = self._function(x)
+        return logits
 
     def vjp(self, x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         """Compute the logits, and a function that maps a direction at the logits to the inputs.
@@ -344,6 +365,32 @@ class Classifier:
         self._trace()
         self.version += 1
 
+    def decide(self, precision: str) -> None:
+        """Set the precision that `precision="auto"` stands for, for good.
+
+        Args:
+            precision: `"float32"` or `"bfloat16"`.
+        """
+        self.undecided = False
+        if precision != self.precision:
+            self.precision = precision
+            self._trace()
+            self.version += 1
+
+    def in_precision(self, precision: str) -> "Classifier":
+        """Return another classifier of the same model, in a precision.
+
+        Args:
+            precision: As for the class.
+
+        Returns:
+            The other `Classifier`.
+
+        Raises:
+            ValueError: If the machine or the model does not support it.
+        """
+        return Classifier(self.model, **{**self.get_config(), "precision": precision})
+
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, except the model, as plain values.
 
@@ -357,7 +404,7 @@ class Classifier:
             "from_logits": self.from_logits,
             "threshold": self.threshold,
             "data_format": self._given["data_format"],
-            "precision": self.precision,
+            "precision": AUTO if self.undecided else self.precision,
         }
 
     def _pull_back(
@@ -388,7 +435,8 @@ class Classifier:
         self._function = self._compile(self._logits)
         logits = self._function.get_concrete_function().outputs[0]
         self.classes = int(logits.shape[-1])
-        if self.precision != "float32" and reading.source(logits).dtype != tf.float32:
+        self.is_coarse = reading.source(logits).dtype != tf.float32
+        if self.precision != "float32" and self.is_coarse:
             self._warn_of_coarse_logits()
         self._structure = Structure(model)
         if not _are_scalars(self.bounds):
@@ -517,6 +565,7 @@ class _UnitClassifier(Classifier):
         self._original = original
         self.model, self.from_logits = original.model, original.from_logits
         self.threshold, self.precision = original.threshold, original.precision
+        self.undecided, self.is_coarse = original.undecided, original.is_coarse
         self.input_shape, self.data_format = original.input_shape, original.data_format
         self.classes, self.version = original.classes, original.version
         self._predict = original._predict

@@ -1,7 +1,7 @@
 """`DetectorLayer`: verdicts on inputs, inside any Keras model."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import keras
@@ -11,13 +11,13 @@ import tensorflow as tf
 from a2d_keras import inputs, progress
 from a2d_keras.attacks.base import StepAttack
 from a2d_keras.classifier import Classifier
-from a2d_keras.detection import legacy, report, rules
+from a2d_keras.detection import legacy, precision_choice, report, rules
 from a2d_keras.detection.cascade import Cascade
 from a2d_keras.detection.drift import Snapshot, TracedVersion, complain
 from a2d_keras.detection.rules import Column, CostRule, Rule
 from a2d_keras.detection.scorer import Scorer
 from a2d_keras.detection.state import Learned, all_or_nothing, values
-from a2d_keras.options import GuardOptions
+from a2d_keras.options import GuardOptions, inputs_per_pass
 from a2d_keras.statistics.attack_cost import AttackCost
 from a2d_keras.statistics.base import Statistic
 from a2d_keras.statistics.defaults import default_statistics
@@ -170,6 +170,10 @@ class DetectorLayer(keras.layers.Layer):
     def adapt(self, benign: Any, adversarial: Any = None, verbose: int = 1) -> None:
         """Learn from benign inputs how they are distributed.
 
+        If the classifier has `precision="auto"`, the first call also decides on its precision. It
+        judges some of the inputs in float32 and in bfloat16 by turns. Only if bfloat16 saves a
+        tenth of the time, it stays, and the layer learns again.
+
         Args:
             benign: Benign inputs that the classifier was not trained on: an array or tensor
                 (n, *input_shape), or a `tf.data.Dataset` or `keras.utils.PyDataset` of batches
@@ -187,6 +191,37 @@ class DetectorLayer(keras.layers.Layer):
         self.classifier.refresh()
         benign = inputs.readable(benign, self.classifier)
         adversarial = inputs.readable(adversarial, self.classifier)
+        self._learn(benign, adversarial, verbose)
+        if self.classifier.undecided and self._decide_precision(benign):
+            self._learn(benign, adversarial, verbose)
+        self._judge.tell(benign, verbose)
+
+    def _decide_precision(self, benign: Any) -> bool:
+        """Give the classifier the faster precision; return whether that is below float32."""
+        low = precision_choice.lower(self.classifier)
+        if low is None:
+            self.classifier.decide("float32")
+            return False
+        x = tf.constant(inputs.first(benign, self.classifier, inputs_per_pass(self.options.slots)))
+        faster = precision_choice.is_clearly_faster(
+            self._on(low)._verdicts_on(x), self._verdicts_on(x)
+        )
+        self.classifier.decide(precision_choice.LOW if faster else "float32")
+        return faster
+
+    def _on(self, classifier: Classifier) -> "DetectorLayer":
+        """Return a layer that has learned the same, on another classifier."""
+        other = self._made(classifier, self.get_config())
+        for theirs, own in zip(other._learned_weights(), self._learned_weights(), strict=True):
+            theirs.assign(own)
+        return other
+
+    def _verdicts_on(self, x: tf.Tensor) -> Callable[[], object]:
+        """Return a function that judges inputs, and waits for the verdicts."""
+        judge = tf.function(self.judge, autograph=False)
+        return lambda: judge(x, tf.zeros(len(x), tf.bool))["is_adversarial"].numpy()
+
+    def _learn(self, benign: Any, adversarial: Any, verbose: int) -> None:
         self._follow_classifier()  # first, since a judge learns with its graphs
         weights_hash = self.classifier.weights_hash()
         with all_or_nothing(self._learned_weights()), progress.showing(verbose):
@@ -196,7 +231,6 @@ class DetectorLayer(keras.layers.Layer):
             self._weights_hash.assign(weights_hash)
             self._adapted.assign(True)
         self._adapted_version = self.classifier.version
-        self._judge.tell(benign, verbose)
 
     def promise(self, false_positive_rate: float) -> None:
         """Promise another false positive rate, without another `adapt`; for the rule `"fisher"`.
@@ -345,13 +379,18 @@ class DetectorLayer(keras.layers.Layer):
             layer = cls.from_config(legacy.converted(config))
             legacy.read_as_before(layer)
             return layer
+        model = keras.saving.deserialize_keras_object(config["model"])
+        return cls._made(Classifier(model, **config["classifier"]), config)
+
+    @classmethod
+    def _made(cls, classifier: Classifier, config: dict[str, Any]) -> "DetectorLayer":
+        """Make a layer from a configuration, on a classifier of any origin."""
         made = {
             name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("model", "statistics", "rule")
+            for name in ("statistics", "rule")
         }
         settings = {name: value for name, value in config.items() if name != "classifier"}
-        model = Classifier(made.pop("model"), **config["classifier"])
-        return cls(**{**settings, **made, "model": model})
+        return cls(**{**settings, **made, "model": classifier})
 
     def load_own_variables(self, store: Any) -> None:
         """Load variables from a file of this version or of 0.1; see `keras.layers.Layer`."""

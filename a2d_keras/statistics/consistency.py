@@ -154,7 +154,7 @@ class Consistency(Statistic):
 def _margin(view: View, name: str, bits: tf.Tensor) -> tf.Tensor:
     """Compute the margin of the predicted class of `view` under another view."""
     seen = views.fewer_bits(view, bits) if name == "bits" else _VIEWS[name](view)
-    return margin(view.classifier.unit.logits(seen), view.labels)
+    return margin(view.classifier.unit.shared_logits(seen), view.labels)
 
 
 def _survival(
@@ -166,7 +166,9 @@ def _survival(
         view = View.of(classifier, x)
         return [tf.cast(_margin(view, name, bits) > 0, tf.float32) for name in names]
 
-    compiled = tf.function(survive, autograph=False, reduce_retracing=True)
+    x = tf.TensorSpec((None, *classifier.input_shape), tf.float32)
+    signature = [x, tf.TensorSpec((), tf.int64)]
+    compiled = tf.function(survive, input_signature=signature, autograph=False)
 
     def shares(parts: Sequence[np.ndarray], bits: int) -> list[float]:
         found = [compiled(tf.constant(x), tf.constant(bits, tf.int64)) for x in parts]

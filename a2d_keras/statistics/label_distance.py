@@ -70,7 +70,7 @@ class LabelDistance(Statistic):
                 middle = (below + above) // 2
                 size = column(tf.gather(_SIZES, tf.maximum(middle, 0)), view.x)
                 moved = tf.clip_by_value(view.x + range_ * size * direction, *unit.bounds)
-                flips = tf.argmax(unit.logits(moved), axis=-1) != labels
+                flips = tf.argmax(unit.shared_logits(moved), axis=-1) != labels
                 above = tf.where(flips, middle, above)
                 below = tf.where(flips, below, middle)
             return tf.cast(above, tf.float32)

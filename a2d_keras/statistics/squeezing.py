@@ -70,7 +70,9 @@ class Squeezing(Statistic):
             squeezed.append(views.fewer_bits(view, self.bits))
         before = tf.nn.softmax(view.logits)
         changes = [
-            tf.reduce_sum(tf.abs(before - tf.nn.softmax(view.classifier.unit.logits(x))), axis=-1)
+            tf.reduce_sum(
+                tf.abs(before - tf.nn.softmax(view.classifier.unit.shared_logits(x))), axis=-1
+            )
             for x in squeezed
         ]
         return tf.reduce_max(tf.stack(changes), axis=0)
