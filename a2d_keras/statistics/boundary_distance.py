@@ -102,7 +102,7 @@ class BoundaryDistance(Statistic):
 
     def _corrected(self, view: View, distance: tf.Tensor) -> tf.Tensor:
         """Divide the distance by the largest share of a margin that a step of its length takes."""
-        moved = view.classifier.unit.logits(self._toward_boundary(view, distance))
+        moved = view.classifier.unit.shared_logits(self._toward_boundary(view, distance))
         before, after = (margin_to_each(each, view.labels) for each in (view.logits, moved))
         share = tf.reduce_max(1.0 - tf.math.divide_no_nan(after, before), axis=-1)
         corrected = distance / tf.where(share > 0, share, 1.0)
