@@ -75,7 +75,8 @@ def duration(seconds: float) -> str:
 
 def visible() -> bool:
     """Return whether a person looks at what is printed: at a terminal or in a notebook."""
-    watched = "ipykernel" in sys.modules or "PYCHARM_HOSTED" in os.environ
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    watched = hasattr(shell, "kernel") or "PYCHARM_HOSTED" in os.environ
     return sys.stdout.isatty() or watched
 
 

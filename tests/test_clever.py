@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers
 from scipy.stats import weibull_min
 
-from a2d_keras import BIM, Classifier
+from a2d_keras import BIM, CarliniWagner, Classifier
 from baselines.clever import paper, tables
 from baselines.clever.__main__ import main
 from baselines.clever.measure import Clever, CleverOptions
@@ -246,6 +246,26 @@ class TestTables:
         assert points["score"].max() <= 0.3
         rows = tables.correlation(points).to_dict("records")
         assert rows == [{"form": "a", "inputs": 100, "correlation": pytest.approx(1)}]
+
+    def test_table_4_takes_the_means_of_what_fools(self):
+        scores = pd.DataFrame(
+            {
+                "form": "a",
+                "kind": ["C&W κ5", "C&W κ5", "benign"],
+                "fooled": [True, False, False],
+                "untargeted": [0.2, 9.0, 9.0],
+                tables.BIM_D: [3.0, 9.0, 9.0],
+                "distance": [1.5, 9.0, 9.0],
+            }
+        )
+        confident = {"C&W κ5": CarliniWagner(confidence=5)}
+        ours, theirs = tables.table_4(scores, confident, {5: (0.1, 2, 1)}).to_dict("records")
+        assert ours == {
+            **{"form": "a", "confidence": 5, "fooled": 0.5},
+            **{"score": 0.2, "steps": 3, "distance": 1.5},
+        }
+        assert theirs["form"] == tables.PAPER
+        assert [theirs[name] for name in ("score", "steps", "distance")] == [0.1, 2, 1]
 
 
 @pytest.fixture

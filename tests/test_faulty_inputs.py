@@ -77,7 +77,10 @@ class TestInputs:
             (np.zeros((2, 2, 3, 3)), r"shape \(None, 2, 3, 1\). Received: \(2, 2, 3, 3\)"),
             (np.zeros((0, 6)), r"shape \(None, 2, 3, 1\). Received: \(0, 6\)"),
             (np.float32(1), r"shape \(None, 2, 3, 1\). Received: \(\)"),
-            (np.full((1, *SHAPE), 1e300), "Received: 6 values that are not finite.* of 1 inputs$"),
+            (
+                np.full((60, *SHAPE), 1e300),
+                "Received: 360 values that are not finite.* of 60 inputs$",
+            ),
         ],
     )
     def test_what_is_no_array_of_inputs(self, guarded, bad, message):

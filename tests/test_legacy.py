@@ -148,3 +148,10 @@ def test_what_belongs_to_the_classifier_is_converted(name, value):
 
 def test_files_are_small():
     assert all(path.stat().st_size < 400_000 for path in DATA.glob("*_0.1.*"))
+
+
+def test_draws_keep_their_old_name():
+    from a2d_keras.attacks import draws
+    from a2d_keras.attacks.engine import randomness
+
+    assert (draws.keys, draws.uniform) == (randomness.keys, randomness.uniform)

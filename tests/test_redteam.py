@@ -12,6 +12,8 @@ from sklearn.metrics import auc
 
 import a2d_keras as a2d
 from a2d_keras import statistics
+from a2d_keras.attacks.engine.margins import margin
+from a2d_keras.attacks.engine.shapes import flat
 from a2d_keras.redteam import (
     ADVERSARIES,
     JPEG,
@@ -254,6 +256,27 @@ class TestDescents:
         assert (crafted.queries % looks.queries == 0).all()
         assert crafted.queries.max() <= 2 * 21 * looks.queries
         assert crafted.queries.min() > 0
+
+    def test_orthogonal_leaves_the_other_loss_as_it_is(self, case, adversarial):
+        unit, x = case.defence.unit, tf.constant(adversarial)
+        labels = case.defence.judge(adversarial).labels  # each target leads already
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            look = unit.look(x)
+            lead = margin(look.logits, labels)
+        of_loss, of_lead = (flat(tape.gradient(each, x)).numpy() for each in (look.loss, lead))
+        aim = OrthogonalPGD(eps=EPS).aim(unit, x, labels)
+        assert aim.fools.numpy().all()
+        flagged = look.loss.numpy() > 0
+        assert flagged.any()
+        step = flat(aim.step).numpy()[flagged]
+        sizes = np.sqrt((step**2).mean(axis=1))
+        assert sizes.max() == pytest.approx(1)
+        assert np.median(sizes) == pytest.approx(1)  # shorter where both gradients are parallel
+        assert ((step * of_loss[flagged]).sum(axis=1) < 0).all()
+        kept = (step * of_lead[flagged]).sum(axis=1)
+        lengths = np.linalg.norm(step, axis=1) * np.linalg.norm(of_lead[flagged], axis=1)
+        assert np.abs(kept / lengths).max() < 1e-3
 
     @pytest.mark.slow
     def test_selective_beats_pgd_and_noise(self, case):
