@@ -270,9 +270,7 @@ class TestDescents:
         far = lead.numpy() > 0.05  # a target that leads by less is not yet left alone
         step = flat(aim.step).numpy()
         sizes = np.sqrt((step**2).mean(axis=1))
-        whole = far & np.isclose(
-            sizes, 1
-        )  # where both gradients are parallel, hardly a step remains
+        whole = far & np.isclose(sizes, 1)  # of parallel gradients hardly a step remains
         assert whole.mean() > 0.5
         assert sizes.max() < 1.001
         step, of_loss, of_lead = (each[whole] for each in (step, of_loss, of_lead))
