@@ -57,6 +57,8 @@ class Options:
         published: The `Published` figures. Defaults to none.
         about: What the report says about the run, a dict that JSON can hold. "suite" and "title"
             form its heading, and "command" is the command to run it again. Defaults to nothing.
+        fooled_only: Whether the paper's protocol counts only examples that fool, as in Env2.
+            Defaults to False.
         verbose: 1 shows progress bars. Defaults to 0.
 
     Raises:
@@ -68,6 +70,7 @@ class Options:
     halves: Halves | None = None
     published: Published = NOTHING_PUBLISHED
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fooled_only: bool = False
     verbose: int = 0
 
     def __post_init__(self):

@@ -23,7 +23,9 @@ def text(fooled, tables, published):
     if "figure_6" in tables:
         title = f"Figure 6{heading and ', the mean ' + heading[2:]}"
         parts[title] = _figure_6(tables["figure_6"], published)
+    if "table_3" in tables:
         parts[f"Table 3{heading}"] = _table_3(tables["table_3"], published)
+    if "table_7" in tables:
         parts[f"Table 7{_heading(published.table_7)}"] = _table_7(tables["table_7"], published)
     return "\n\n".join(section(title, table) for title, table in parts.items())
 

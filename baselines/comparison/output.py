@@ -79,16 +79,18 @@ def _draw(out, comparison):
     if "figure_3" in comparison.tables:
         what = f"{title}: distances of mean {comparison.options.halves.defence} steps"
         plots.distances(out / "figure_3.png", what, comparison.tables["figure_3"])
-    _draw_pictures(out / "pictures.png", test)
+    if test.inputs["benign"].ndim == 4:
+        _draw_pictures(out / "pictures.png", test, comparison.measurements.bounds)
 
 
-def _draw_pictures(path, test):
+def _draw_pictures(path, test, bounds):
     """Draw the first benign inputs for which all attacks succeed, with the example of each."""
     everywhere = np.logical_and.reduce([*test.fooled.values()])
     pairs, captions = [], []
     for index in np.flatnonzero(everywhere)[:_SHOWN]:
         for attack in test.fooled:
-            pairs.append((test.inputs["benign"][index], test.inputs[attack][index]))
+            two = (test.inputs[kind][index] for kind in ("benign", attack))
+            pairs.append(tuple((x - bounds[0]) / (bounds[1] - bounds[0]) for x in two))
             captions.append([_caption(test, kind, index) for kind in ("benign", attack)])
     if pairs:
         plots.pictures(path, pairs, captions)
@@ -137,7 +139,7 @@ def _page(out, results, comparison):
         halves=comparison.options.halves,
         images=[path.name for path in out.glob("*.png")],
         image=lambda name: _embedded(out / name),
-        table=lambda name: _html(shown[name]),
+        table=lambda name: _html(shown[name]) if name in shown else "Left out: no training inputs.",
     )
 
 
