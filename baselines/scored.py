@@ -5,8 +5,11 @@ import sys
 
 import numpy as np
 
-from a2d_keras import guard
+from a2d_keras import BoundaryDistance, guard
 from baselines.digests import digest
+
+# The default guard, and the cheap distance alone; the statistics by the name in tables.
+GUARDS = {"default": None, "BoundaryDistance": [BoundaryDistance()]}
 
 
 class Guard:
@@ -15,6 +18,9 @@ class Guard:
     Args:
         model: The classifier, a `keras.Model` or an `a2d_keras.Classifier`.
         statistics: The statistics that it judges by. Defaults to those of `a2d_keras.guard`.
+
+    Attributes:
+        passes: Forward passes of a verdict beside the prediction.
 
     Examples:
         >>> import keras
@@ -29,8 +35,7 @@ class Guard:
         detector = self._guarded.detector
         self._statistics = detector.statistics
         found = [statistic.passes(detector.classifier) for statistic in self._statistics]
-        gradient = any(statistic.needs_gradient for statistic in self._statistics)
-        self.passes = sum(each.queries + each.gradient_evaluations for each in found) + gradient
+        self.passes = sum(each.queries for each in found)
 
     def __repr__(self):
         return f"Guard({list(self._statistics)})"
@@ -71,7 +76,7 @@ class Scored:
 
     Attributes:
         supervised: False.
-        passes: Passes that a verdict takes beside the prediction, if the detector has an attribute
+        passes: Forward passes of a verdict beside the prediction, if the detector has an attribute
             of this name; or else None.
     """
 

@@ -13,9 +13,9 @@ import sys
 from a2d_keras import Classifier
 from a2d_keras.cli import saved_models
 from baselines.compare import data
+from baselines.compare.sizes import default_limit
 from baselines.compare.suite import run
 from baselines.comparison import Options
-from baselines.comparison.choices import MIN_INPUTS
 from baselines.comparison.output import summary
 
 
@@ -44,13 +44,15 @@ def _run(chosen, words):
         "title": path.stem,
         "command": f"python -m baselines.compare {' '.join(words)}",
     }
+    arrays = data.load(chosen.data, classifier)
+    limit = chosen.limit or default_limit(arrays.arrays.x_test)
     found = run(
         classifier,
-        data.load(chosen.data, classifier),
+        arrays,
         attacks=chosen.attacks,
         detectors=chosen.detectors,
         out=out,
-        options=Options(limit=chosen.limit, about=about, verbose=int(sys.stdout.isatty())),
+        options=Options(limit=limit, about=about, verbose=int(sys.stdout.isatty())),
     )
     print(summary(found.tables))
     print(f"Written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")

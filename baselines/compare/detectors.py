@@ -4,14 +4,13 @@ import functools
 import importlib
 import inspect
 
-from a2d_keras import Attack, BoundaryDistance, Statistic
+from a2d_keras import Attack, Statistic
 from baselines.base import Baseline
 from baselines.compare.attacks import default_defences, defences
 from baselines.mutation_testing import operators
 from baselines.registry import BASELINES
-from baselines.scored import Guard, Scored
+from baselines.scored import GUARDS, Guard, Scored
 
-GUARDS = {"default": None, "BoundaryDistance": [BoundaryDistance()]}
 TRAINED = ("KD+BU", "Dissector")  # baselines that need training inputs
 MUTANTS = 100
 _SLOW = ("mutation testing",)  # not for large inputs, unless named

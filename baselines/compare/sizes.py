@@ -1,5 +1,6 @@
 """How large attacks should be on a classifier that nobody knows."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +12,11 @@ _FOOLING = 4  # median distances: fools most inputs with one step on MNIST and o
 _MAX_EPS = 0.5
 _STEPS = 100  # that BIM_d takes from the median input to its boundary
 _LARGE = 64 * 64 * 3  # values of an input
-_LIMITS = {False: 200, True: 100}
+_LIMIT, _LARGE_LIMIT = 200, 100
 
 
 class Sizes(NamedTuple):
-    """The sizes of attacks and of the run.
+    """The sizes of attacks.
 
     Attributes:
         distance: The median distance of benign inputs to their nearest boundary, by linearisation,
@@ -23,14 +24,12 @@ class Sizes(NamedTuple):
         eps: The largest change of a value by an attack, as a fraction of the input range.
         step: The step of BIM_d, likewise.
         large: Whether inputs have so many values that slow attacks and detectors are left out.
-        limit: How many test inputs to judge, unless the user says.
     """
 
     distance: float
     eps: float
     step: float
     large: bool
-    limit: int
 
     def text(self):
         """Say what was chosen, in one sentence."""
@@ -70,9 +69,32 @@ def sizes(classifier, x):
             f"Received: none at {len(x[:_MEASURED])} inputs"
         )
     distance = rounded(np.median(distances))
-    large = x[0].size >= _LARGE
     eps = rounded(min(_FOOLING * distance, _MAX_EPS))
-    return Sizes(distance, eps, rounded(distance / _STEPS), large, _LIMITS[large])
+    return Sizes(distance, eps, rounded(distance / _STEPS), is_large(x))
+
+
+def is_large(x):
+    """Tell whether inputs are as large as photographs, so that slow parts are left out.
+
+    Args:
+        x: Inputs, (n, *input shape).
+
+    Returns:
+        A bool.
+    """
+    return math.prod(x.shape[1:]) >= _LARGE
+
+
+def default_limit(x):
+    """Choose how many test inputs to judge.
+
+    Args:
+        x: The test inputs, (n, *input shape).
+
+    Returns:
+        100 for large ones, 200 for others.
+    """
+    return _LARGE_LIMIT if is_large(x) else _LIMIT
 
 
 def rounded(value):

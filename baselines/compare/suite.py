@@ -10,10 +10,11 @@ from baselines.compare.attacks import default_attacks
 from baselines.compare.data import Data, check
 from baselines.compare.detectors import TRAINED, defaults
 from baselines.compare.detectors import detectors as make_detectors
-from baselines.compare.sizes import sizes
+from baselines.compare.sizes import default_limit, sizes
 from baselines.comparison import Options
 from baselines.comparison.choices import MIN_INPUTS
 from baselines.comparison.labels import correctly_classified
+from baselines.comparison.measuring import judged
 
 _FITTING = 1000  # benign inputs for detectors that learn from no others
 
@@ -56,14 +57,13 @@ def compare(model, data, *, attacks=None, detectors=None, out=None, options=None
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> x = np.random.default_rng(0).uniform(size=(200, 4)).astype("float32")
         >>> data = {"x_test": x, "y_test": model.predict(x, verbose=0).argmax(-1)}
-        >>> table = compare(model, data, attacks=["FGSM"], detectors=["default"])  # doctest: +ELLIPSIS
+        >>> table = compare(model, data, attacks=["FGSM"], detectors=["default"])
         ε = ...
         >>> list(table["detector"])
         ['default']
     """
-    return run(model, data, attacks=attacks, detectors=detectors, out=out, options=options).tables[
-        "auroc_held_out"
-    ]
+    chosen = {"attacks": attacks, "detectors": detectors, "out": out, "options": options}
+    return run(model, data, **chosen).tables["auroc_held_out"]
 
 
 def run(model, data, *, attacks=None, detectors=None, out=None, options=None):
@@ -85,18 +85,19 @@ def run(model, data, *, attacks=None, detectors=None, out=None, options=None):
     """
     classifier = model if isinstance(model, Classifier) else Classifier(model)
     arrays, class_names = data if isinstance(data, Data) else check(data, classifier)
-    correct = correctly_classified(classifier, arrays.x_test, arrays.y_test, None)
     trained = len(arrays.x_train) > 0
-    size = sizes(classifier, correct[:MIN_INPUTS])
-    options = options or Options(limit=size.limit)
-    judged, fitting = _shared(correct, options.limit)
+    options = options or Options(limit=default_limit(arrays.x_test))
+    correct = judged(classifier, arrays, None)
     if trained:
+        benign = correct[: options.limit]
         fitting = correctly_classified(classifier, arrays.x_train, arrays.y_train, _FITTING)
-    limit = max(len(judged), MIN_INPUTS)
+    else:
+        benign, fitting = _shared(correct, options.limit)
+    size = sizes(classifier, benign)
     chosen = _attacks(attacks, size)
     names = defaults(size, trained=trained) if detectors is None else detectors
     made = make_detectors(names, classifier, size, fitting)
-    said = [size.text(), estimate.text(classifier, judged, chosen, made, training=trained)]
+    said = [size.text(), estimate.text(classifier, benign, chosen, made, training=trained)]
     if not trained:
         said.append(f"Without training inputs, {', '.join(TRAINED)}, END and Z-score are left out.")
     print("\n".join(said), flush=True)
@@ -109,12 +110,12 @@ def run(model, data, *, attacks=None, detectors=None, out=None, options=None):
         attacks=chosen,
         detectors=made,
         out=out,
-        options=dataclasses.replace(options, limit=limit, about=about),
+        options=dataclasses.replace(options, limit=len(benign), about=about),
     )
 
 
 def _shared(correct, limit):
-    """Share the inputs between those to judge and those that guards learn from: half at least."""
+    """Share inputs between those to judge, at most half if possible, and those to learn from."""
     count = min(limit, max(len(correct) // 2, MIN_INPUTS))
     return correct[:count], correct[count : count + _FITTING]
 

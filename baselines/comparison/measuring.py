@@ -31,7 +31,7 @@ def measure(work, data, *, attacks, detectors, options):
         ValueError: If the classifier gets too few test inputs right, or no attack is left.
     """
     classifier, left_out = work.classifier, _LeftOut()
-    benign = _judged(classifier, data, options.limit)
+    benign = judged(classifier, data, options.limit)
     attacks = left_out.unsuited(attacks, classifier)
     defences = {name: each for name, each in detectors.items() if isinstance(each, Attack)}
     makers = {name: each for name, each in detectors.items() if name not in defences}
@@ -67,6 +67,29 @@ def measure(work, data, *, attacks, detectors, options):
         options.fooled_only,
         left_out,
     )
+
+
+def judged(classifier, data, limit):
+    """Choose the test inputs to judge.
+
+    Args:
+        classifier: The `a2d_keras.Classifier`.
+        data: The `models.record.Dataset`.
+        limit: The largest number of inputs; None means all.
+
+    Returns:
+        The first that the classifier gets right, float32, (at most limit, *input shape).
+
+    Raises:
+        ValueError: If there are fewer than 40.
+    """
+    benign = correctly_classified(classifier, data.x_test, data.y_test, limit)
+    if len(benign) < MIN_INPUTS:
+        raise ValueError(
+            f"The classifier must get at least {MIN_INPUTS} test inputs right; check the classes, "
+            f"and the range of the inputs. Received: {len(benign)} of {len(data.x_test)}"
+        )
+    return benign
 
 
 class _LeftOut(dict):
@@ -107,16 +130,6 @@ class _LeftOut(dict):
                 f"limit. Received: {', '.join(fooled) or 'no attack'}"
             )
         return kept
-
-
-def _judged(classifier, data, limit):
-    benign = correctly_classified(classifier, data.x_test, data.y_test, limit)
-    if len(benign) < MIN_INPUTS:
-        raise ValueError(
-            f"The classifier must get at least {MIN_INPUTS} test inputs right; check the classes, "
-            f"and the range of the inputs. Received: {len(benign)} of {len(data.x_test)}"
-        )
-    return benign
 
 
 def _training(work, correct, attacks, defences):
