@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import uuid
 
 import numpy as np
 
@@ -95,10 +96,9 @@ class Scored:
         """List the class with its parameters, its source and the benign inputs, as digests."""
         kind = type(self._detector)
         shown = kind.__name__ if kind.__repr__ is object.__repr__ else repr(self._detector)
-        source = inspect.getsource(sys.modules[kind.__module__])
         return {
             "detector": f"{kind.__module__}: {shown}",
-            "source": digest(source),
+            "source": digest(_source(kind)),
             "fitted on": digest(self._benign),
         }
 
@@ -149,3 +149,11 @@ class Scored:
             The scores, float64, (n,).
         """
         return characteristics[:, 0]
+
+
+def _source(kind):
+    """Read the module of a class; if it was typed in, return what equals nothing else."""
+    try:
+        return inspect.getsource(sys.modules[kind.__module__])
+    except (OSError, TypeError):
+        return uuid.uuid4().hex

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import pandas as pd
 import tensorflow as tf
 
 from a2d_keras.version import __version__
 from baselines.digests import digest
 from baselines.noise import noise_like
+
+_UNIT = [0.0, 1.0]  # the usual bounds, which results do not name
 
 
 class Split(NamedTuple):
@@ -87,6 +90,9 @@ class Work:
             "Keras": keras.__version__,
             "TensorFlow": tf.__version__,
         }
+        bounds = [np.asarray(bound).tolist() for bound in classifier.bounds]
+        if bounds != _UNIT:
+            self.basis["bounds"] = bounds
 
     def craft(self, split, attacks, inputs):
         """Craft adversarial examples.

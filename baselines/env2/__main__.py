@@ -91,11 +91,11 @@ def _images(chosen):
 
 def _photographs(chosen):
     limit = chosen.limit or photographs.LIMIT
-    examples, data = photographs.start(chosen.classifier, limit, chosen.data_dir)
+    examples, data, others = photographs.start(chosen.classifier, limit, chosen.data_dir)
     return settings.Run(
         title=_title(chosen),
         data=data,
-        parts=photographs.parts(examples.classifier, data, limit),
+        parts=photographs.parts(examples.classifier, others, limit),
         work=lambda checkpoints: photographs.Shared(examples, checkpoints),
         benign_accuracy=photographs.BENIGN_ACCURACY,
     )

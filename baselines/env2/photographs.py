@@ -7,7 +7,6 @@ import numpy as np
 from baselines import photographs
 from baselines.compare.attacks import defences
 from baselines.compare.sizes import sizes
-from baselines.comparison.labels import predicted
 from baselines.comparison.measurements import Work
 from baselines.env2.paper import FIGURES
 from baselines.env2.settings import Part, guards
@@ -54,7 +53,7 @@ class Shared(Work):
 
 
 def start(name, limit, data_dir=None):
-    """Load a classifier and its photographs.
+    """Load a classifier and the photographs.
 
     Args:
         name: One of `models.imagenet.CLASSIFIERS`.
@@ -63,23 +62,21 @@ def start(name, limit, data_dir=None):
             `A2D_DATA_DIR`.
 
     Returns:
-        The `baselines.photographs.Work`; and a `models.record.Dataset` without training inputs,
-        whose test inputs are the photographs to attack, and then others, all classified
-        correctly.
+        The `baselines.photographs.Work`; a `models.record.Dataset` without training inputs, whose
+        test inputs are all photographs; and benign photographs that are not attacked.
     """
     where = {"classifier": name, "limit": limit, "data_dir": data_dir, "out": None}
-    work, benign, others = photographs.start(argparse.Namespace(**where))
-    x = np.concatenate([benign, others])
-    y = predicted(work.classifier, x)
-    return work, Dataset(x[:0], y[:0], x, y)
+    work, _, others = photographs.start(argparse.Namespace(**where))
+    x, y = imagenet.photographs(data_dir)
+    return work, Dataset(x[:0], y[:0], x, y), others
 
 
-def parts(classifier, data, limit):
+def parts(classifier, others, limit):
     """List the parts: the quick attacks, the slow ones, and DBA_d on a few photographs.
 
     Args:
         classifier: The `a2d_keras.Classifier`.
-        data: What `start` returned.
+        others: Benign photographs to adapt guards to, and to choose steps by.
         limit: The largest number of photographs.
 
     Returns:
@@ -88,11 +85,11 @@ def parts(classifier, data, limit):
     attacks = {name: imagenet.ATTACKS[name] for name in _ATTACKS}
     slow = {name: attacks[name] for name in imagenet.SLOW}
     quick = {name: each for name, each in attacks.items() if name not in slow}
-    costs = defences(sizes(classifier, data.x_test[:limit]))
+    costs = defences(sizes(classifier, others))
     last = {_SLOW_DEFENCE: costs.pop(_SLOW_DEFENCE)}
     every = {
         **costs,
-        **guards(lambda _, data: data.x_test[limit:]),
+        **guards(lambda *_: others),
         "BL2": LocalDimension.from_data,
     }
     published, few = FIGURES["imagenet"], min(limit, FEW)
