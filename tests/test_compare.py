@@ -75,7 +75,7 @@ def test_sizes_follow_from_the_distance_to_the_boundary(tiny):
     median = np.median(statistic.fit(X[:100]).transform(X[:100]))
     assert found.distance == rounded(median) == pytest.approx(median, rel=0.05)
     assert found.eps == pytest.approx(min(0.5, 4 * median), rel=0.06)
-    assert found.step == pytest.approx(median / 100, rel=0.06)
+    assert found.step == pytest.approx(median / 50, rel=0.1)
     assert (found.large, default_limit(X)) == (False, 200)
     assert default_limit(np.zeros((1, 64, 64, 3))) == 100
     assert f"ε = {found.eps:g}" in found.text()
@@ -91,7 +91,7 @@ def test_large_inputs_get_no_slow_attack_or_detector():
     large = SIZES._replace(large=True)
     assert {*default_attacks(SIZES)} - {*default_attacks(large)} == {"JSMA", "C&W"}
     left = {*defaults(SIZES, trained=True)} - {*defaults(large, trained=True)}
-    assert left == {"JSMA_d", "mutation testing"}
+    assert left == {"mutation testing"}
     assert isinstance(attacks(large)["JSMA"], a2d.JSMA)
     assert {*attacks(large)} == {*attacks(SIZES)}
 
@@ -239,6 +239,7 @@ def test_the_command_runs_on_digits_as_bytes_and_continues(
         "    def score(self, x): return abs(x.mean((1, 2, 3)) - self.mean)\n"
     )
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     words = ["--model", "bytes.keras", "--data", "data.npz", "--bounds", "0", "255"]
     words += ["--attacks", "FGSM", "DeepFool", "--limit", "60", "--out", "out"]
     words += ["--detectors", "BIM_d", "default", "LID", "mine:Brightness"]

@@ -172,6 +172,14 @@ def test_costs_of_photographs_are_kept_a_few_at_a_time(classifier, benign, tmp_p
     np.testing.assert_allclose(found["x"], expected, atol=1e-6)
 
 
+def test_photographs_have_parts_of_three_sizes(classifier, digits):
+    quick, slow, last = photographs.parts(classifier, digits.x_test[:100], 200)
+    assert [[*part.attacks] for part in (quick, slow)] == [["FGSM", "DeepFool"], ["JSMA", "C&W"]]
+    assert [part.limit for part in (quick, slow, last)] == [200, 40, 40]
+    assert [*quick.detectors] == [*DEFENCES[:3], "default", "BoundaryDistance", "BL2"]
+    assert [*last.detectors] == ["DBA_d"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [BlackBox, BlackBoxAsCoded])
 def test_the_black_box_attack_transfers(kind, classifier, digits, benign):

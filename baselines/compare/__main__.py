@@ -6,7 +6,6 @@ continues.
 """
 
 import argparse
-import os
 import pathlib
 import sys
 
@@ -28,7 +27,6 @@ def main(argv=None):
     words = sys.argv[1:] if argv is None else argv
     parser = _parser()
     chosen = parser.parse_args(words)
-    sys.path.insert(0, os.getcwd())  # for a detector of one's own, also where Python is "safe"
     try:
         _run(chosen, words)
     except ValueError as error:

@@ -6,7 +6,7 @@ import inspect
 
 from a2d_keras import Attack, Statistic
 from baselines.base import Baseline
-from baselines.compare.attacks import default_defences, defences
+from baselines.compare.attacks import DEFAULT_DEFENCES, defences
 from baselines.mutation_testing import operators
 from baselines.registry import BASELINES
 from baselines.scored import GUARDS, Guard, Scored
@@ -40,7 +40,7 @@ def defaults(sizes, *, trained):
         A list of names.
     """
     slow = _SLOW if sizes.large else ()
-    names = [*default_defences(sizes), *GUARDS, *BASELINES]
+    names = [*DEFAULT_DEFENCES, *GUARDS, *BASELINES]
     return [name for name in names if name not in slow and (trained or name not in TRAINED)]
 
 

@@ -10,7 +10,7 @@ from a2d_keras import BoundaryDistance, Fingerprints
 _MEASURED = 100  # inputs
 _FOOLING = 4  # median distances: fools most inputs with one step on MNIST and on CIFAR-10
 _MAX_EPS = 0.5
-_STEPS = 100  # that BIM_d takes from the median input to its boundary
+_STEPS = 50  # that BIM_d takes from the median input to its boundary
 _LARGE = 64 * 64 * 3  # values of an input
 _LIMIT, _LARGE_LIMIT = 200, 100
 

@@ -98,8 +98,8 @@ def run(model, data, *, attacks=None, detectors=None, out=None, options=None):
     names = defaults(size, trained=trained) if detectors is None else detectors
     made = make_detectors(names, classifier, size, fitting)
     said = [size.text(), estimate.text(classifier, benign, chosen, made, training=trained)]
-    if not trained:
-        said.append(f"Without training inputs, {', '.join(TRAINED)}, END and Z-score are left out.")
+    if not trained and detectors is None:
+        said.append(f"{', '.join(TRAINED)}: left out: they need training inputs")
     print("\n".join(said), flush=True)
     about = {"chosen": said[0], "estimate": said[1], **dict(options.about)}
     if class_names:

@@ -42,7 +42,7 @@ def measure(work, data, *, attacks, detectors, options):
 
     examples, fooled = work.craft("test", attacks, dict.fromkeys(attacks, benign))
     training = None
-    if len(correct) >= 2 * MIN_INPUTS:
+    if attacks and len(correct) >= 2 * MIN_INPUTS:
         training = _training(work, correct, attacks, defences)
     kept = left_out.weak(fooled, training)
     attacks = {name: attacks[name] for name in kept}
