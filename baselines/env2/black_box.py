@@ -6,6 +6,7 @@ when they are called, and so need nothing but the inputs that the training start
 
 import dataclasses
 
+import keras
 import numpy as np
 
 from a2d_keras import FGSM, Transfer, train_substitute
@@ -60,7 +61,7 @@ class BlackBox:
         return Transfer(substitute=stand_in, attack=FGSM(eps=self.eps))(classifier, x)
 
     def train(self, classifier, verbose=0):
-        """Train the substitute.
+        """Train the substitute, from a seed that becomes that of Keras.
 
         Args:
             classifier: The `a2d_keras.Classifier` to imitate.
@@ -69,6 +70,7 @@ class BlackBox:
         Returns:
             The substitute, an `a2d_keras.Classifier`.
         """
+        keras.utils.set_random_seed(0)
         model = substitute(classifier.input_shape, classifier.classes)
         how = {**_TRAINING, "rounds": self.rounds, "step": self.step}
         return train_substitute(classifier, self.seeds, model, verbose=verbose, **how)

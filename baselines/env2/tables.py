@@ -112,15 +112,8 @@ def table_3(comparison):
     for form, (threshold, verdicts) in _sequential(comparison.measurements).items():
         row = {"defence": f"{BL3} {form}", "threshold": threshold}
         for kind, adversarial in (("adversarial", True), ("benign", False)):
-            used, flagged = zip(
-                *(
-                    (v.used, v.is_adversarial)
-                    for k, v in verdicts.items()
-                    if (k != "benign") == adversarial
-                ),
-                strict=True,
-            )
-            used, flagged = np.concatenate(used), np.concatenate(flagged)
+            chosen = [each for k, each in verdicts.items() if (k != "benign") == adversarial]
+            flagged, used = map(np.concatenate, zip(*chosen, strict=True))
             row |= {f"{kind}_steps": used.mean(), f"{kind}_queries": used.mean()}
             row[f"{kind}_accuracy"] = (flagged == adversarial).mean()
         added.append(row)
