@@ -71,6 +71,7 @@ def test_few_photographs_of_cifar10_meet_the_slow_defence(empty):
     assert most.detectors["BL3"].keywords == {"rate": 0.005}
 
 
+@pytest.mark.slow
 def test_guards_learn_from_training_inputs(model, digits, classifier):
     right = settings._training(classifier, digits)
     assert len(right) > 900
