@@ -15,6 +15,7 @@ from baselines.comparison import Options
 from baselines.comparison.choices import MIN_INPUTS
 from baselines.comparison.labels import correctly_classified
 from baselines.comparison.measuring import judged
+from baselines.comparison.protocols import NOISY
 
 _FITTING = 1000  # benign inputs for detectors that learn from no others
 
@@ -63,7 +64,8 @@ def compare(model, data, *, attacks=None, detectors=None, out=None, options=None
         ['default']
     """
     chosen = {"attacks": attacks, "detectors": detectors, "out": out, "options": options}
-    return run(model, data, **chosen).tables["auroc_held_out"]
+    table = run(model, data, **chosen).tables["auroc_held_out"]
+    return table[~table["detector"].str.endswith(NOISY)].reset_index(drop=True)
 
 
 def run(model, data, *, attacks=None, detectors=None, out=None, options=None):

@@ -22,8 +22,8 @@ class Comparison:
 
     Attributes:
         tables: A dict from the table's name to a `pandas.DataFrame`: `auroc_paper`,
-            `auroc_held_out`, `transfer`, and with defences `figure_3` (if asked for) and `table_3`,
-            and if there are training inputs, `figure_6` and `table_7`.
+            `auroc_held_out`, `transfer` if a detector learns, and with defences `figure_3` (if
+            asked for) and `table_3`, and if there are training inputs, `figure_6` and `table_7`.
         scores: A dict from the protocol's name to a dict from the attack to a dict from the
             detector to its scores of negatives and of positives.
         about: How the results were made, a dict that JSON can hold.
@@ -101,7 +101,9 @@ def evaluate(measurements, options):
         for name, protocol in protocols.PROTOCOLS.items()
     }
     tables = {f"auroc_{name}": protocols.auroc_table(found) for name, found in scores.items()}
-    tables["transfer"] = protocols.transfer(measurements)
+    transfer = protocols.transfer(measurements)
+    if len(transfer):  # defences alone transfer nothing
+        tables["transfer"] = transfer
     if options.halves is not None:
         tables["figure_3"] = accuracy.figure_3(measurements, options.halves)
     if measurements.test.defences:

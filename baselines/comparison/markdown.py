@@ -3,8 +3,7 @@
 import pandas as pd
 
 from baselines.comparison.ensembles import ENSEMBLES
-
-_NOISY = " + noisy"  # ends the name of a detector whose negatives are noisy inputs too
+from baselines.comparison.protocols import NOISY
 
 
 def text(fooled, tables, published):
@@ -73,15 +72,16 @@ def _auroc_parts(fooled, tables, published):
         ),
         "Held out": _held_out(held_out, every),
         "Held out, 95 % intervals": _spread(_interval(held_out), every),
-        "Transfer": _transfer(tables["transfer"]),
     }
+    if "transfer" in tables:
+        parts["Transfer"] = _transfer(tables["transfer"])
     return {title: table for title, table in parts.items() if len(table.columns) > 1}
 
 
 def _groups(detectors):
     """Sort detectors into single defences, ensembles, baselines, and baselines on noise."""
-    noisy = [name for name in detectors if name.endswith(_NOISY)]
-    baselines = [name.removesuffix(_NOISY) for name in noisy]
+    noisy = [name for name in detectors if name.endswith(NOISY)]
+    baselines = [name.removesuffix(NOISY) for name in noisy]
     ensembles = [name for name in detectors if name in ENSEMBLES]
     known = {*noisy, *baselines, *ensembles}
     return [name for name in detectors if name not in known], ensembles, baselines, noisy

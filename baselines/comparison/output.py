@@ -131,7 +131,8 @@ def _page(out, results, comparison):
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     tables = comparison.tables
     shown = tables | {name: auroc_cells(tables[name]) for name in ("auroc_paper", "auroc_held_out")}
-    shown["transfer"] = _pivot(tables["transfer"], ["detector", "fitted_on"], "auroc")
+    if "transfer" in tables:
+        shown["transfer"] = _pivot(tables["transfer"], ["detector", "fitted_on"], "auroc")
     return environment.from_string(template.read_text()).render(
         **results,
         defences=comparison.measurements.test.defences,

@@ -9,6 +9,7 @@ from scipy import stats
 from baselines.comparison.ensembles import ENSEMBLES, adversarial_steps
 
 RESAMPLES = 1000
+NOISY = " + noisy"  # ends the name of a detector whose negatives are noisy inputs too
 _BATCH = 100  # resamples at once
 
 
@@ -191,7 +192,7 @@ def _score_attack(measurements, protocol, attack, by_cost):
         benign, noisy = score["benign"][scored], score[f"noisy {attack}"][scored]
         positive = score[attack][scored & counted]
         found[name] = benign, positive
-        found[f"{name} + noisy"] = np.append(benign, noisy), positive
+        found[name + NOISY] = np.append(benign, noisy), positive
     return found
 
 

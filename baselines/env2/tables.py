@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from baselines.comparison.protocols import NOISY
 from baselines.env2.paper import of_attack
 from baselines.mutation_testing.sequential import benign_rate, sequential_test
 
@@ -51,7 +52,7 @@ def table_2(found):
         both = first[[*keys, "inputs", "paper_protocol"]].merge(
             second[[*keys, "held_out", "low", "high"]], on=keys
         )
-        both = both[~both["detector"].str.endswith(" + noisy")]
+        both = both[~both["detector"].str.endswith(NOISY)]
         both.insert(0, "part", part)
         rows.append(both)
     return pd.concat(rows, ignore_index=True)
