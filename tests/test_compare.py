@@ -210,7 +210,7 @@ def test_defences_without_training_inputs_have_no_ensembles(
     assert table["detector"].tolist() == ["BIM_d"]
     assert table["auroc"].item() > 0.9
     page = (tmp_path / "report.html").read_text()
-    assert "Left out: no training inputs." in page
+    assert "Left out; see the end of the page." in page
     assert "Table 3" in (tmp_path / "tables.md").read_text()
     assert "Figure 6" not in (tmp_path / "tables.md").read_text()
 

@@ -140,7 +140,9 @@ def _page(out, results, comparison):
         halves=comparison.options.halves,
         images=[path.name for path in out.glob("*.png")],
         image=lambda name: _embedded(out / name),
-        table=lambda name: _html(shown[name]) if name in shown else "Left out: no training inputs.",
+        table=lambda name: (
+            _html(shown[name]) if name in shown else "Left out; see the end of the page."
+        ),
     )
 
 
