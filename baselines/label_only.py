@@ -15,7 +15,8 @@ from a2d_keras import Classifier, Fingerprints, LabelDistance
 from baselines.comparison import protocols
 from baselines.comparison.arguments import LIMIT
 from baselines.comparison.checkpoints import Checkpoints
-from baselines.comparison.measurements import Work, correctly_classified
+from baselines.comparison.labels import correctly_classified
+from baselines.comparison.measurements import Work
 from models import datasets, registry, zoo
 
 _DEFENCE = "DBA_d"

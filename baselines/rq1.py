@@ -15,7 +15,7 @@ import numpy as np
 
 from a2d_keras import FGSM, LBFGS, LSA, CarliniWagner, Classifier
 from baselines import plots
-from baselines.comparison.measurements import correctly_classified
+from baselines.comparison.labels import correctly_classified
 from models import datasets, registry, zoo
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import tabulate
 
 from a2d_keras import Classifier
-from baselines.comparison.measurements import correctly_classified
+from baselines.comparison.labels import correctly_classified
 from baselines.comparison.protocols import auroc
 from models import datasets, registry, zoo
 

@@ -7,7 +7,7 @@ import numpy as np
 
 import a2d_keras as a2d
 from a2d_keras.statistics.attack_cost import measure
-from baselines.comparison.measurements import correctly_classified
+from baselines.comparison.labels import correctly_classified
 from models import datasets, registry, zoo
 
 

@@ -16,7 +16,8 @@ from a2d_keras.statistics.base import Statistic
 from a2d_keras.statistics.defaults import FOR_IMAGES
 from baselines.comparison import protocols
 from baselines.comparison.checkpoints import Checkpoints
-from baselines.comparison.measurements import Work, correctly_classified
+from baselines.comparison.labels import correctly_classified
+from baselines.comparison.measurements import Work
 from baselines.coverage import changes, detectors, kinds, tables, writing
 from baselines.coverage.__main__ import main
 from baselines.coverage.detectors import Detector, Judged, by_fisher, label, measured, sets

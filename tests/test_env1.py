@@ -16,7 +16,7 @@ import a2d_keras as a2d
 from baselines.base import RegressionBaseline
 from baselines.comparison import Halves, Options, accuracy, compare, output, protocols
 from baselines.comparison.ensembles import adversarial_steps, flags, nearest_neighbors, z_score
-from baselines.comparison.measurements import correctly_classified
+from baselines.comparison.labels import correctly_classified
 from baselines.env1.__main__ import main
 from baselines.env1.settings import FIGURE_3, LABELS, detectors
 from baselines.registry import BASELINES

@@ -205,6 +205,14 @@ def test_labels_are_those_of_copies_with_the_weights(model, digits, operator):
     assert_same(model.get_weights(), before)
 
 
+def test_labels_do_not_depend_on_how_many_mutants_run_together(model, digits, monkeypatch):
+    monkeypatch.setattr("baselines.mutation_testing.mutants._TOGETHER", 2)
+    two = Mutants(model, operator="NAI", rate=0.1, seed=0).labels(digits.x_test, numbers=range(5))
+    monkeypatch.setattr("baselines.mutation_testing.mutants._MAX_VALUES", 1)
+    one = Mutants(model, operator="NAI", rate=0.1, seed=0).labels(digits.x_test, numbers=range(5))
+    np.testing.assert_array_equal(one, two)
+
+
 @pytest.mark.slow
 def test_labels_of_frozen_nested_and_normalized_layers(small, digits):
     mutants = Mutants(small, operator="GF", rate=0.5, seed=0)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from baselines.clever.measure import Clever, CleverOptions
-from baselines.comparison.measurements import correctly_classified
+from baselines.comparison.labels import correctly_classified
 from baselines.digests import digest
 from models.parameters import confident
 

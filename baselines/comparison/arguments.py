@@ -20,6 +20,30 @@ def parser(suite, description, *, min_inputs, limit=LIMIT):
     Returns:
         An `argparse.ArgumentParser`.
     """
+    made = argparse.ArgumentParser(prog=f"python -m baselines.{suite}", description=description)
+    made.add_argument("--dataset", choices=registry.RECORDS, default="digits")
+    default = limit or "depends on the data set"
+    made.add_argument(
+        "--limit", type=at_least(min_inputs), default=limit, help=f"maximum test inputs ({default})"
+    )
+    made.add_argument("--data-dir", help="folder that holds <dataset>.npz")
+    made.add_argument("--out", help=f"folder for results (results/{suite}/<dataset>)")
+    return made
+
+
+def at_least(min_inputs):
+    """Make the type of `--limit`.
+
+    Args:
+        min_inputs: The smallest number of inputs.
+
+    Returns:
+        A function from a word to an int, which raises `argparse.ArgumentTypeError`.
+
+    Examples:
+        >>> at_least(40)("50")
+        50
+    """
 
     def inputs(text):
         value = int(text)
@@ -29,15 +53,7 @@ def parser(suite, description, *, min_inputs, limit=LIMIT):
             )
         return value
 
-    made = argparse.ArgumentParser(prog=f"python -m baselines.{suite}", description=description)
-    made.add_argument("--dataset", choices=registry.RECORDS, default="digits")
-    default = limit or "depends on the data set"
-    made.add_argument(
-        "--limit", type=inputs, default=limit, help=f"maximum test inputs ({default})"
-    )
-    made.add_argument("--data-dir", help="folder that holds <dataset>.npz")
-    made.add_argument("--out", help=f"folder for results (results/{suite}/<dataset>)")
-    return made
+    return inputs
 
 
 def about(suite, words, name, data):

@@ -18,7 +18,7 @@ class Checkpoints:
     writes can leave an HDF5 file that nothing can read.)
 
     Args:
-        folder: The folder, a `pathlib.Path`; created if missing.
+        folder: The folder, a `pathlib.Path`; created if missing. None keeps nothing.
 
     Attributes:
         seconds: A dict from the name of each checkpoint that was asked for to the seconds that
@@ -39,7 +39,8 @@ class Checkpoints:
     """
 
     def __init__(self, folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.seconds = {}
 
@@ -55,6 +56,8 @@ class Checkpoints:
         Returns:
             The dict of arrays.
         """
+        if self.folder is None:
+            return compute()
         path = self.folder / f"{name}.h5"
         origin = json.dumps(origin, sort_keys=True)
         kept = self._read(path, name, origin)

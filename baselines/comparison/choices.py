@@ -59,6 +59,8 @@ class Options:
             `{"BL2": "LID"}`. Defaults to nothing.
         about: What the report says about the run, a dict that JSON can hold. "suite" and "title"
             form its heading, and "command" is the command to run it again. Defaults to nothing.
+        fooled_only: Whether the paper's protocol counts only examples that fool, as in Env2.
+            Defaults to False.
         verbose: 1 shows progress bars. Defaults to 0.
 
     Raises:
@@ -71,6 +73,7 @@ class Options:
     published: Published = NOTHING_PUBLISHED
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fooled_only: bool = False
     verbose: int = 0
 
     def __post_init__(self):

@@ -11,7 +11,8 @@ from a2d_keras import Attack, Classifier
 from baselines.comparison import accuracy, output, protocols
 from baselines.comparison.checkpoints import Checkpoints
 from baselines.comparison.choices import Options
-from baselines.comparison.measurements import Measurements, measure
+from baselines.comparison.measurements import Measurements, Work
+from baselines.comparison.measuring import measure
 from baselines.comparison.provenance import provenance
 
 
@@ -21,8 +22,8 @@ class Comparison:
 
     Attributes:
         tables: A dict from the table's name to a `pandas.DataFrame`: `auroc_paper`,
-            `auroc_held_out`, `transfer`, and with defences `figure_3` (if asked for), `figure_6`,
-            `table_3` and `table_7`.
+            `auroc_held_out`, `transfer` if a detector learns, and with defences `figure_3` (if
+            asked for) and `table_3`, and if there are training inputs, `figure_6` and `table_7`.
         scores: A dict from the protocol's name to a dict from the attack to a dict from the
             detector to its scores of negatives and of positives.
         about: How the results were made, a dict that JSON can hold.
@@ -37,7 +38,7 @@ class Comparison:
     options: Options
 
 
-def compare(model, data, *, attacks, detectors, out, options=None):
+def compare(model, data, *, attacks, detectors, out=None, options=None):
     """Compare detectors on adversarial examples of a classifier.
 
     Adversarial examples are crafted from correctly classified test inputs. Every detector scores
@@ -45,44 +46,43 @@ def compare(model, data, *, attacks, detectors, out, options=None):
     `out/checkpoints`, so the same call continues a run that was stopped.
 
     Args:
-        model: The trained classifier, a `keras.Model` with inputs in [0, 1], or an
-            `a2d_keras.Classifier`.
-        data: The `models.record.Dataset`.
+        model: The trained classifier, a `keras.Model` with inputs in [0, 1], an
+            `a2d_keras.Classifier`, or a `Work` on one that keeps results elsewhere.
+        data: The `models.record.Dataset`; without training inputs, its first two arrays are empty.
         attacks: The attacks that craft adversarial examples, a dict by name.
         detectors: The detectors, a dict by name. An `a2d_keras.Attack` detects by its cost; two or
             more also form the ensembles. Anything else is a function that takes the model and the
             data and returns a `baselines.base.Baseline`, such as
             `KernelDensityUncertainty.from_data`.
-        out: The folder of the results, created if missing.
+        out: The folder of the results, created if missing. Defaults to None: nothing is written.
         options: The `Options`. Defaults to `Options()`.
 
     Returns:
         The `Comparison`.
+
+    Raises:
+        ValueError: If the classifier gets too few test inputs right, or no attack fools it often
+            enough.
     """
     started = time.monotonic()
     options = options or Options()
-    classifier = model if isinstance(model, Classifier) else Classifier(model)
-    out = pathlib.Path(out)
-    checkpoints = Checkpoints(out / "checkpoints")
-    measurements = measure(
-        classifier,
-        data,
-        attacks=attacks,
-        detectors=detectors,
-        checkpoints=checkpoints,
-        options=options,
-    )
+    folder = None if out is None else pathlib.Path(out)
+    work = _work(model, folder, options)
+    measurements = measure(work, data, attacks=attacks, detectors=detectors, options=options)
     scores, tables = evaluate(measurements, options)
     run = {
         "test inputs": len(measurements.test.inputs["benign"]),
         "attacks": {name: repr(attack) for name, attack in attacks.items()},
         "defences": {n: repr(each) for n, each in detectors.items() if isinstance(each, Attack)},
         "baselines": {n: each.parameters() for n, each in measurements.baselines.items()},
+        **({"left out": dict(measurements.left_out)} if measurements.left_out else {}),
     }
-    made = provenance(classifier.model, data, checkpoints.seconds, started)
+    made = provenance(work.classifier.model, data, work.checkpoints.seconds, started)
     about = {**options.about, **run, **made}
     comparison = Comparison(tables, scores, about, measurements, options)
-    output.write(out, comparison)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        output.write(folder, comparison)
     return comparison
 
 
@@ -101,11 +101,22 @@ def evaluate(measurements, options):
         for name, protocol in protocols.PROTOCOLS.items()
     }
     tables = {f"auroc_{name}": protocols.auroc_table(found) for name, found in scores.items()}
-    tables["transfer"] = protocols.transfer(measurements)
+    transfer = protocols.transfer(measurements)
+    if len(transfer):  # defences alone transfer nothing
+        tables["transfer"] = transfer
     if options.halves is not None:
         tables["figure_3"] = accuracy.figure_3(measurements, options.halves)
     if measurements.test.defences:
-        tables["figure_6"] = accuracy.figure_6(measurements)
         tables["table_3"] = accuracy.table_3(measurements, options.benign_accuracy)
-        tables["table_7"] = accuracy.table_7(measurements)
+        if measurements.training:
+            tables["figure_6"] = accuracy.figure_6(measurements)
+            tables["table_7"] = accuracy.table_7(measurements)
     return scores, tables
+
+
+def _work(model, folder, options):
+    if isinstance(model, Work):
+        return model
+    classifier = model if isinstance(model, Classifier) else Classifier(model)
+    checkpoints = Checkpoints(None if folder is None else folder / "checkpoints")
+    return Work(classifier, checkpoints, options.verbose)

@@ -3,8 +3,7 @@
 import pandas as pd
 
 from baselines.comparison.ensembles import ENSEMBLES
-
-NOISY = " + noisy"  # ends the name of a detector whose negatives are noisy inputs too
+from baselines.comparison.protocols import NOISY
 
 
 def text(fooled, tables, published):
@@ -23,7 +22,9 @@ def text(fooled, tables, published):
     if "figure_6" in tables:
         title = f"Figure 6{heading and ', the mean ' + heading[2:]}"
         parts[title] = _figure_6(tables["figure_6"], published)
+    if "table_3" in tables:
         parts[f"Table 3{heading}"] = _table_3(tables["table_3"], published)
+    if "table_7" in tables:
         parts[f"Table 7{_heading(published.table_7)}"] = _table_7(tables["table_7"], published)
     return "\n\n".join(section(title, table) for title, table in parts.items())
 
@@ -71,8 +72,9 @@ def _auroc_parts(fooled, tables, published):
         ),
         "Held out": _held_out(held_out, every),
         "Held out, 95 % intervals": _spread(_interval(held_out), every),
-        "Transfer": _transfer(tables["transfer"]),
     }
+    if "transfer" in tables:
+        parts["Transfer"] = _transfer(tables["transfer"])
     return {title: table for title, table in parts.items() if len(table.columns) > 1}
 
 

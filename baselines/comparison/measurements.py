@@ -1,17 +1,20 @@
 """Craft adversarial examples and measure them. This takes long; every result is kept."""
 
 import functools
-from typing import NamedTuple
+import types
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from a2d_keras import Attack
 from a2d_keras.version import __version__
 from baselines.digests import digest
 from baselines.noise import noise_like
+
+_UNIT = [0.0, 1.0]  # the usual bounds, which results do not name
 
 
 class Split(NamedTuple):
@@ -41,74 +44,26 @@ class Measurements(NamedTuple):
 
     Attributes:
         test: The `Split` of test inputs. Input i of every kind was made from benign input i.
-        training: The `Split` of training inputs. Each attack has its own.
+        training: The `Split` of training inputs. Each attack has its own. None if there are none.
         extra_steps: A dict from each extra attack of the `Halves` to the steps on its examples of
             the test inputs, int64, (n,).
         baselines: A dict from the baseline's name to the `Baseline`, not fitted.
         characteristics: A dict from the baseline's name to a dict from the kind of test input,
             such as "FGSM" or "noisy FGSM", to its characteristics, float64, (n, any number).
+        bounds: The bounds of an input. Defaults to (0.0, 1.0).
+        fooled_only: Whether the paper's protocol counts only examples that fool. Defaults to
+            False.
+        left_out: What is missing, a dict from its name to the reason. Defaults to nothing.
     """
 
     test: Split
-    training: Split
+    training: Split | None
     extra_steps: dict
     baselines: dict
     characteristics: dict
-
-
-def correctly_classified(model, x, y, limit):
-    """Return the first inputs that the classifier gets right.
-
-    Args:
-        model: The classifier, a `keras.Model`.
-        x: Inputs, float32, (n, *input shape).
-        y: Their classes, int, (n,).
-        limit: The largest number of inputs to return.
-
-    Returns:
-        The inputs, float32, (at most `limit`, *input shape).
-    """
-    predicted = model.predict(x, batch_size=512, verbose=0).argmax(axis=-1)
-    return x[predicted == y][:limit]
-
-
-def measure(classifier, data, *, attacks, detectors, checkpoints, options):
-    """Craft adversarial examples, and measure them with every detector.
-
-    Args:
-        classifier: The `a2d_keras.Classifier`.
-        data: The `models.record.Dataset`.
-        attacks: As for `baselines.comparison.compare`.
-        detectors: As for `baselines.comparison.compare`.
-        checkpoints: The `Checkpoints` that keep what is finished.
-        options: The `Options`.
-
-    Returns:
-        The `Measurements`.
-    """
-    model, limit = classifier.model, options.limit
-    defences = {name: each for name, each in detectors.items() if isinstance(each, Attack)}
-    makers = {name: each for name, each in detectors.items() if name not in defences}
-    work = Work(classifier, checkpoints, options.verbose)
-
-    benign = correctly_classified(model, data.x_test, data.y_test, limit)
-    examples, fooled = work.craft("test", attacks, dict.fromkeys(attacks, benign))
-    inputs = {"benign": benign, **examples}
-    extra_steps = work.extra(options.halves, benign, defences)
-    baselines = {name: make(model, data) for name, make in makers.items()}
-    characteristics = {
-        name: work.characterise(name, baseline, inputs, attacks)
-        for name, baseline in baselines.items()
-    }
-    test = Split(inputs, fooled, *work.attack_again("test", inputs, defences))
-
-    correct = correctly_classified(model, data.x_train, data.y_train, 2 * limit)
-    benign, rest = correct[: len(correct) // 2], correct[len(correct) // 2 :]
-    shares = dict(zip(attacks, np.array_split(rest, len(attacks)), strict=True))
-    examples, fooled = work.craft("training", attacks, shares)
-    inputs = {"benign": benign, **examples}
-    training = Split(inputs, fooled, *work.attack_again("training", inputs, defences))
-    return Measurements(test, training, extra_steps, baselines, characteristics)
+    bounds: Any = (0.0, 1.0)
+    fooled_only: bool = False
+    left_out: Mapping[str, str] = types.MappingProxyType({})
 
 
 class Work:
@@ -135,6 +90,9 @@ class Work:
             "Keras": keras.__version__,
             "TensorFlow": tf.__version__,
         }
+        bounds = [np.asarray(bound).tolist() for bound in classifier.bounds]
+        if bounds != _UNIT:
+            self.basis["bounds"] = bounds
 
     def craft(self, split, attacks, inputs):
         """Craft adversarial examples.

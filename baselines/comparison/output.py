@@ -83,16 +83,18 @@ def _draw(out, comparison):
     if "figure_3" in comparison.tables:
         what = f"{title}: distances of mean {comparison.options.halves.defence} steps"
         plots.distances(out / "figure_3.png", what, comparison.tables["figure_3"])
-    _draw_pictures(out / "pictures.png", test)
+    if test.inputs["benign"].ndim == 4:
+        _draw_pictures(out / "pictures.png", test, comparison.measurements.bounds)
 
 
-def _draw_pictures(path, test):
+def _draw_pictures(path, test, bounds):
     """Draw the first benign inputs for which all attacks succeed, with the example of each."""
     everywhere = np.logical_and.reduce([*test.fooled.values()])
     pairs, captions = [], []
     for index in np.flatnonzero(everywhere)[:_SHOWN]:
         for attack in test.fooled:
-            pairs.append((test.inputs["benign"][index], test.inputs[attack][index]))
+            two = (test.inputs[kind][index] for kind in ("benign", attack))
+            pairs.append(tuple((x - bounds[0]) / (bounds[1] - bounds[0]) for x in two))
             captions.append([_caption(test, kind, index) for kind in ("benign", attack)])
     if pairs:
         plots.pictures(path, pairs, captions)
@@ -136,7 +138,8 @@ def _page(out, results, comparison):
     for protocol in protocols.PROTOCOLS:
         rows = tables[f"auroc_{protocol}"]
         shown |= {f"auroc_{protocol}": auroc_cells(rows), f"tpr_{protocol}": _tpr_cells(rows)}
-    shown["transfer"] = _pivot(tables["transfer"], ["detector", "fitted_on"], "auroc")
+    if "transfer" in tables:
+        shown["transfer"] = _pivot(tables["transfer"], ["detector", "fitted_on"], "auroc")
     return environment.from_string(template.read_text()).render(
         **results,
         defences=comparison.measurements.test.defences,
@@ -144,7 +147,11 @@ def _page(out, results, comparison):
         halves=comparison.options.halves,
         images=[path.name for path in out.glob("*.png")],
         image=lambda name: _embedded(out / name),
-        table=lambda name: _html(shown[name], comparison.options.names),
+        table=lambda name: (
+            _html(shown[name], comparison.options.names)
+            if name in shown
+            else "Left out; see the end of the page."
+        ),
     )
 
 

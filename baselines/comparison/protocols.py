@@ -10,6 +10,7 @@ from baselines.comparison.ensembles import ENSEMBLES, adversarial_steps
 
 RESAMPLES = 1000
 RATES = (0.01, 0.05)  # false positive rates at which true positives are counted
+NOISY = " + noisy"  # ends the name of a detector whose negatives are noisy inputs too
 _BATCH = 100  # resamples at once
 
 
@@ -32,8 +33,9 @@ class Protocol(NamedTuple):
 def paper(measurements):
     """Compare as the papers do.
 
-    Every adversarial example counts, whether or not it fooled the classifier. Each baseline is
-    fitted and scored on the test inputs that its authors fit and score on.
+    Every adversarial example counts, whether or not it fooled the classifier, unless the
+    measurements are `fooled_only`. Each baseline is fitted and scored on the test inputs that its
+    authors fit and score on.
 
     Args:
         measurements: The `baselines.comparison.measurements.Measurements`.
@@ -44,8 +46,9 @@ def paper(measurements):
     count = len(measurements.test.inputs["benign"])
     every = np.ones(count, bool)
     splits = {name: each.paper_split(count) for name, each in measurements.baselines.items()}
-    counted = dict.fromkeys(measurements.test.fooled, every)
-    return Protocol(counted, every, splits, fooled_only=False)
+    fooled, fooled_only = measurements.test.fooled, measurements.fooled_only
+    counted = fooled if fooled_only else dict.fromkeys(fooled, every)
+    return Protocol(counted, every, splits, fooled_only)
 
 
 def held_out(measurements):
@@ -140,7 +143,7 @@ def transfer(measurements):
         benign inputs only), `attack`, `auroc`, `low`, `high`.
     """
     test, protocol = measurements.test, held_out(measurements)
-    ensembles = ENSEMBLES if test.defences else {}
+    ensembles = _ensembles(measurements)
     found = {
         (name, "none"): _ensemble_scores(measurements, each)
         for name, each in ensembles.items()
@@ -212,7 +215,7 @@ def _score_attack(measurements, protocol, attack, by_cost):
         benign, noisy = score["benign"][scored], score[f"noisy {attack}"][scored]
         positive = score[attack][scored & counted]
         found[name] = benign, positive
-        found[f"{name} + noisy"] = np.append(benign, noisy), positive
+        found[name + NOISY] = np.append(benign, noisy), positive
     return found
 
 
@@ -223,10 +226,14 @@ def _cost_scores(measurements, fooled_only):
         name: {kind: -frame[name].to_numpy() for kind, frame in steps.items()}
         for name in measurements.test.defences
     }
-    if found:
-        for name, ensemble in ENSEMBLES.items():
-            found[name] = _ensemble_scores(measurements, ensemble, fooled_only=fooled_only)
+    for name, ensemble in _ensembles(measurements).items():
+        found[name] = _ensemble_scores(measurements, ensemble, fooled_only=fooled_only)
     return found
+
+
+def _ensembles(measurements):
+    """List the ensembles: there are none without defences, or without training inputs."""
+    return ENSEMBLES if measurements.test.defences and measurements.training else {}
 
 
 def _ensemble_scores(measurements, ensemble, *, fooled_only=False, attacks=None):

@@ -10,6 +10,7 @@ import sklearn
 import tensorflow as tf
 
 from a2d_keras.version import __version__
+from baselines.comparison.labels import predicted
 from baselines.digests import digest
 
 
@@ -38,8 +39,7 @@ def provenance(model, data, seconds, started):
 
 
 def _accuracy(model, x, y):
-    correct = model.predict(x, batch_size=512, verbose=0).argmax(axis=-1) == y
-    return round(float(correct.mean()), 4)
+    return round(float((predicted(model, x) == y).mean()), 4)
 
 
 def _versions():

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from baselines.comparison.measurements import correctly_classified
+from baselines.comparison.labels import correctly_classified
 from baselines.coverage.changes import EVASIONS, HARMLESS
 from baselines.coverage.strangers import strangers
 from models.parameters import CONFIDENT

@@ -1,1 +1,6 @@
-"""Env2 of the paper: the attacks, as the authors of model mutation testing code them."""
+"""Env2 of the paper: A2D against mutation testing (BL3) and Dissector (BL4), and against others.
+
+`python -m baselines.env2 --dataset mnist` is `baselines.comparison.compare` in several parts
+(`settings.py`, `photographs.py`), and tables of all (`tables.py`). `attacks.py`, `normalized.py`
+and `black_box.py` hold the attacks as the authors of mutation testing code them.
+"""

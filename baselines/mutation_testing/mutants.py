@@ -1,5 +1,7 @@
 """Mutants of a classifier: drawn from a seed, filtered by their accuracy, and run on inputs."""
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -12,12 +14,14 @@ _BATCH = 256
 _KEPT_ACCURACY = 0.9  # of the classifier's, which a mutant must reach
 _PROBED = 10  # mutants that show whether the rate changes anything
 _MAX_DRAWS = 20  # for each mutant that is kept
+_TOGETHER, _MAX_VALUES = 16, 10_000_000  # mutants in one pass, and their parameters together
 
 
 class Mutants:
     """Mutants of a classifier, by number. A mutant is a seed: nothing of it is kept.
 
-    The classifier's own weights do not change. They enter one compiled pass as arguments.
+    The classifier's own weights do not change. Those of several mutants enter one compiled pass as
+    arguments.
 
     Args:
         model: The classifier, a built `keras.Model`, as `a2d_keras.Classifier` takes it.
@@ -51,6 +55,8 @@ class Mutants:
                 f"`rate` is so small that {operator} changes no weight of this model. "
                 f"Received: {rate} for {describe(model)}"
             )
+        values = sum(math.prod(variable.shape) for variable in self._variables)
+        self._together = max(1, min(_TOGETHER, _MAX_VALUES // values))
         self._run = _compile(Classifier(model), self._variables)
 
     def weights(self, number):
@@ -78,8 +84,9 @@ class Mutants:
             Their labels, int32, (mutants, n).
         """
         found = np.empty((len(numbers), len(x)), "int32")
-        for row, number in zip(found, numbers, strict=True):
-            row[:] = self._labels(x, self.weights(number))
+        for start in range(0, len(numbers), self._together):
+            rows = slice(start, start + self._together)
+            found[rows] = self._labels(x, [self.weights(number) for number in numbers[rows]])
         return found
 
     def original_labels(self, x):
@@ -91,7 +98,7 @@ class Mutants:
         Returns:
             The labels, int32, (n,).
         """
-        return self._labels(x, self._original())
+        return self._labels(x, [self._original()])[0]
 
     def choose(self, x, y, count):
         """Draw mutants until enough of them classify held-out inputs well.
@@ -111,17 +118,17 @@ class Mutants:
             ValueError: If not even one mutant in 20 is good enough.
         """
         needed = round(_KEPT_ACCURACY * float(np.mean(self.original_labels(x) == y)), 2)
-        kept = []
-        for number in range(_MAX_DRAWS * count):
-            accuracy = float(np.mean(self._labels(x, self.weights(number)) == y))
-            if round(accuracy, 2) >= needed:
-                kept.append(number)
-            if len(kept) == count:
-                return np.array(kept)
+        kept, most = [], _MAX_DRAWS * count
+        for start in range(0, most, self._together):
+            numbers = range(start, min(start + self._together, most))
+            for number, labels in zip(numbers, self.labels(x, numbers=numbers), strict=True):
+                if round(float(np.mean(labels == y)), 2) >= needed:
+                    kept.append(number)
+            if len(kept) >= count:
+                return np.array(kept[:count])
         raise ValueError(
             f"Too few mutants have an accuracy of {needed} or more on the held-out inputs: use a "
-            f"smaller `rate`. Received: {self._rate}, with {len(kept)} such mutants among "
-            f"{_MAX_DRAWS * count}"
+            f"smaller `rate`. Received: {self._rate}, with {len(kept)} such mutants among {most}"
         )
 
     def _original(self):
@@ -130,21 +137,26 @@ class Mutants:
     def _is_original(self, number):
         return all(map(np.array_equal, self.weights(number), self._original()))
 
-    def _labels(self, x, weights):
-        weights = [tf.constant(array) for array in weights]
+    def _labels(self, x, mutants):
+        """Classify inputs with mutants whose parameters are given, int32, (mutants, n)."""
+        weights = [tf.constant(np.stack(arrays)) for arrays in zip(*mutants, strict=True)]
         batches = (x[start : start + _BATCH] for start in range(0, len(x), _BATCH))
         found = [self._run(weights, batch).numpy() for batch in batches]
-        return np.concatenate([np.empty(0, "int32"), *found])
+        return np.concatenate([np.empty((len(mutants), 0), "int32"), *found], axis=1)
 
 
 def _compile(classifier, variables):
-    """Compile labels as one function of parameters and inputs."""
-    specs = [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]
+    """Compile labels as one function of the parameters of several mutants, stacked, and inputs."""
+    specs = [tf.TensorSpec((None, *variable.shape), variable.dtype) for variable in variables]
     x = tf.TensorSpec((None, *classifier.input_shape), "float32")
+    labels = tf.TensorSpec((None,), "int32")
 
     @tf.function(input_signature=[specs, x], autograph=False)
     def run(weights, x):
-        with keras.StatelessScope(list(zip(variables, weights, strict=True))):
-            return tf.argmax(classifier.logits(x), axis=-1, output_type=tf.int32)
+        def classify(weights):
+            with keras.StatelessScope(list(zip(variables, weights, strict=True))):
+                return tf.argmax(classifier.logits(x), axis=-1, output_type=tf.int32)
+
+        return tf.map_fn(classify, weights, fn_output_signature=labels)
 
     return run
