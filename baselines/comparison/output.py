@@ -171,7 +171,7 @@ def _tpr_cells(rows):
 
 def _spelled(name, names):
     """Add what a name stands for, before "+ noisy" if it ends so."""
-    first, plus, noisy = name.partition(markdown.NOISY)
+    first, plus, noisy = name.partition(protocols.NOISY)
     return f"{first} ({names[first]}){plus}{noisy}" if first in names else name
 
 
