@@ -1,6 +1,6 @@
 """The attacks: each a step, nearly all run by the slot loop. To add one, add its line here."""
 
-from typing import TYPE_CHECKING
+import typing
 
 from a2d_keras.attacks.boundary import DBA as DBA
 from a2d_keras.attacks.carlini_wagner import CarliniWagner as CarliniWagner
@@ -15,5 +15,5 @@ from a2d_keras.attacks.saliency_map import JSMA as JSMA
 from a2d_keras.attacks.saliency_map import PairJSMA as PairJSMA
 from a2d_keras.attacks.substitute import Transfer as Transfer
 
-if not TYPE_CHECKING:  # a type checker cannot compute this, and would find nothing public
+if not typing.TYPE_CHECKING:  # a type checker cannot compute this, and would find nothing public
     __all__ = [name for name, value in globals().items() if isinstance(value, type)]
