@@ -40,6 +40,7 @@ def fitted(make, model, kinds):
     return make(model).fit(*(x[:100] for x in kinds))
 
 
+@pytest.mark.slow
 def test_adversarial_inputs_score_higher(fitted, kinds):
     benign, noisy, adversarial = (fitted.score(x[100:]) for x in kinds)
     assert benign.dtype == "float64"

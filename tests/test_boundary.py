@@ -91,6 +91,7 @@ class TestStarts:
             np.testing.assert_allclose(result.adversarial[:3], self.DARK, rtol=1e-6)
             np.testing.assert_array_equal(result.success, [False] * 3 + [True] * 2)
 
+    @pytest.mark.slow
     def test_where_noise_has_one_class_inputs_of_the_other_are_starts(self, bright):
         starts = np.concatenate([self.DARK, self.BRIGHT])
         attack = dataclasses.replace(self.ATTACK, starts=starts, distance=0.1)
@@ -103,6 +104,7 @@ class TestStarts:
         assert result.queries[0] > 1000
         assert (result.queries <= attack.max_queries(bright, 5000)).all()
 
+    @pytest.mark.slow
     def test_are_not_asked_for_where_noise_does(self, bright):
         starts = np.concatenate([self.DARK, self.BRIGHT])
         without, together = (

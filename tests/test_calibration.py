@@ -52,6 +52,7 @@ def test_is_one_of_the_counts(fresh, attack):
     assert attack.best_slots(fresh) in COUNTS
 
 
+@pytest.mark.slow
 def test_is_found_once_for_each_kind_of_attack(timed):
     classifier = a2d.Classifier(small())
     for eps_iter in (0.001, 0.002):

@@ -106,6 +106,7 @@ class TestAttackCostMonitor:
         assert history["val_attack_cost"] == list(expected.medians)
         assert len(set(expected.medians)) > 1
 
+    @pytest.mark.slow
     def test_tensorboard_stopping_and_checkpoints_see_it(self, trainable, fit, benign, tmp_path):
         """The first epoch stays the best, since a wild step ruins the next ones."""
         wild = keras.callbacks.LearningRateScheduler(lambda epoch: 1e-4 if epoch == 0 else 3.0)
@@ -127,6 +128,7 @@ class TestAttackCostMonitor:
         best = a2d.AttackCosts(keras.models.load_model(path), attacks=[QUICK]).transform(benign)
         assert np.median(best) == max(medians)
 
+    @pytest.mark.slow
     def test_traces_the_attack_once(self, trainable, fit, benign):
         traced = []
 
@@ -325,6 +327,7 @@ def watch(guarded, flags, sizes, **options):
 
 
 class TestDetectionLog:
+    @pytest.mark.slow
     def test_a_line_for_every_batch(self, guarded, benign, adversarial, tmp_path):
         path = tmp_path / "log.jsonl"
         x = np.concatenate([benign, adversarial])
@@ -347,6 +350,7 @@ class TestDetectionLog:
         assert lines(path)[:3] == records
         assert len(lines(path)) == 4
 
+    @pytest.mark.slow
     def test_lines_hold_the_medians_of_whatever_the_guard_gives(self, either, benign, tmp_path):
         log = a2d.DetectionLog(tmp_path / "log.jsonl")
         out = predict(either, benign, log, batch_size=25)

@@ -162,6 +162,7 @@ def test_nearer_than_bim(classifier, digits20):
     assert distances[0].mean() < 0.8 * distances[1].mean()
 
 
+@pytest.mark.slow
 def test_search_over_c_brings_examples_nearer(classifier, digits20, result):
     once = CarliniWagner(**(QUICK | {"binary_search_steps": 1}))(classifier, digits20)
     first, last = (l2(digits20, r.adversarial)[once.success] for r in (once, result))
@@ -199,6 +200,7 @@ def test_a_budget_ends_the_search_with_the_nearest_so_far(classifier, digits20, 
     assert (l2(digits20, short.adversarial)[turned] >= distances - 1e-3).all()
 
 
+@pytest.mark.slow
 def test_targeted_reaches_the_target_and_at_it_costs_one(classifier, digits20):
     labels = predicted(classifier, digits20)
     there = np.arange(20) < 5

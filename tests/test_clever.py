@@ -12,7 +12,7 @@ from keras import layers
 from scipy.stats import weibull_min
 
 from a2d_keras import BIM, CarliniWagner, Classifier
-from baselines.clever import paper, tables
+from baselines.clever import paper, tables, weibull
 from baselines.clever.__main__ import main
 from baselines.clever.measure import Clever, CleverOptions
 from baselines.clever.sampling import ball, shrunken_ball
@@ -104,6 +104,7 @@ class TestScore:
         options = CleverOptions(radius=2.5, capped=True)
         assert Clever(classifier, options=options)(x).scores == 2.5
 
+    @pytest.mark.slow
     def test_a_pool_is_drawn_from_with_replacement(self, smooth):
         x, classifier = np.full((1, 5), 0.5), Classifier(smooth)
         fresh, pool = (
@@ -177,6 +178,7 @@ class TestFit:
         assert largest_possible(maxima) == maxima.max()
 
 
+@pytest.mark.slow
 def test_the_fit_is_arts_on_the_same_maxima(smooth, monkeypatch):
     pytest.importorskip("art.metrics", reason="ART is not installed: a2d-keras[benchmarks]")
     from art.estimators.classification import TensorFlowV2Classifier
@@ -274,6 +276,7 @@ def _two_attacks(monkeypatch):
     quick = {"FGSM": record.settings.attacks["FGSM"], "BIM-a": BIM(eps=0.3, eps_iter=0.05)}
     settings = dataclasses.replace(record.settings, attacks=quick)
     monkeypatch.setitem(RECORDS, "digits", dataclasses.replace(record, settings=settings))
+    monkeypatch.setattr(weibull, "SHAPES", (1.0,))  # the fits themselves are tested above
 
 
 @pytest.mark.usefixtures("_two_attacks")

@@ -238,6 +238,7 @@ class TestDetect:
         assert status == 0
         assert (summary["inputs"], summary["flagged"]) == (calm.sum(), 0)
 
+    @pytest.mark.slow
     def test_inputs_that_are_not_finite_have_no_prediction(self, run, folder, model, guarded):
         flagging = a2d.guard(model, on_invalid="flag")
         flagging.set_weights(guarded.get_weights())
@@ -285,6 +286,7 @@ class TestDetect:
 
 
 class TestCost:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "name", ["guarded", *(pytest.param(n, marks=pytest.mark.slow) for n in ("model", "costly"))]
     )

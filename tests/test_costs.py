@@ -46,6 +46,7 @@ def test_attack_keeps_all_that_was_found(costs, classifier, benign):
     np.testing.assert_array_equal(changed != label, bim.success)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form",
     [
@@ -96,6 +97,7 @@ def test_any_classifier_detects_behind_it(costs, benign, adversarial, detector):
     assert pipeline.predict(benign[half:]).mean() < 0.2
 
 
+@pytest.mark.slow
 def test_changed_parameters_count(model, benign):
     costs = AttackCosts(model, attacks=[BIM(eps_iter=0.01)])
     first = costs.transform(benign)
@@ -117,6 +119,7 @@ def test_names_its_columns(costs):
     assert list(costs.get_feature_names_out()) == ["bim_0", "bim2_1"]
 
 
+@pytest.mark.slow
 def test_shows_progress(model, benign, monkeypatch, capsys):
     monkeypatch.setattr(progress, "visible", lambda: True)
     AttackCosts(model, attacks=[BIM(eps_iter=0.01)], verbose=1).transform(benign)

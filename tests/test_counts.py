@@ -77,6 +77,7 @@ class TestTraces:
             assert calls(layer, lambda n=count: guarded.predict(x[:n], verbose=0)) == 0
 
 
+@pytest.mark.slow
 def test_no_python_in_what_is_compiled(model, held_out):
     guarded = a2d.guard(model, attacks=FOUR)
     specs = tf.TensorSpec((None, 8, 8, 1), tf.float32), tf.TensorSpec((None,), tf.bool)
@@ -95,6 +96,7 @@ class TestPasses:
         np.testing.assert_array_equal(result.queries, result.cost + 1)
         np.testing.assert_array_equal(result.gradient_evaluations, result.cost + 1)
 
+    @pytest.mark.slow
     def test_labels_take_no_gradient(self, classifier, benign):
         result = FOUR[3](classifier, benign[:10])
         assert (result.gradient_evaluations == 0).all()

@@ -427,6 +427,22 @@ def _few(monkeypatch, few_settings):
 
 
 @pytest.mark.usefixtures("_few")
+def test_the_command_judges_by_statistics_costs_and_a_rival(tmp_path, monkeypatch, capsys):
+    chosen = {"Margin": (Margin(),), "default": (Margin(), BoundaryDistance())}
+    rivals = detectors.rivals
+    monkeypatch.setattr(detectors, "sets", lambda classifier: chosen)
+    monkeypatch.setattr(detectors, "rivals", lambda settings: {"BL1": rivals(settings)["BL1"]})
+    words = ["--limit", "60", "--out", str(tmp_path), "--examples", str(tmp_path / "examples")]
+    main(words)
+    assert (tmp_path / "tables.md").read_text() in capsys.readouterr().out
+    rows = pd.DataFrame(json.loads((tmp_path / "results.json").read_text())["verdicts"])
+    found = rows[(rows["group"] == "attacks") & (rows["kind"] == "BIM-a")].set_index("detector")
+    assert set(found.index) == {"Margin", "default", "BIM_d", "BL1", "BL1, same attack"}
+    assert found.loc["BIM_d", "auroc"] > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_few")
 def test_runs_on_the_digits_and_measures_again_only_what_changed(tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     words = ["--limit", "60", "--out", str(out), "--examples", str(tmp_path / "examples")]

@@ -97,6 +97,7 @@ def test_success_is_a_change_of_the_prediction(classifier, benign, found):
     np.testing.assert_array_equal(found.gradient_evaluations, 9 * found.queries)
 
 
+@pytest.mark.slow
 @BOTH
 def test_the_norm_asked_for_is_the_smaller(classifier, benign, norm):
     sizes = {
@@ -150,6 +151,7 @@ def test_resists_where_there_is_no_gradient(norm):
     np.testing.assert_array_equal(result.queries, 1)
 
 
+@pytest.mark.slow
 @BOTH
 def test_small_gradients_do_not_underflow(norm):
     rng = np.random.default_rng(1)

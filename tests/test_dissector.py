@@ -122,6 +122,7 @@ def test_the_growth_weighs_the_snapshots(model, digits, fitted, kinds):
     np.testing.assert_allclose(detector.score_characteristics(table), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -191,6 +192,7 @@ def a_tensor(a):
     return keras.ops.convert_to_tensor(a)
 
 
+@pytest.mark.slow
 def test_nested_models_and_logits(model, digits, fitted, kinds):
     inputs = keras.Input((8, 8, 1))
     nested = keras.Model(inputs, model(layers.Rescaling(1.0)(inputs)))

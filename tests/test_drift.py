@@ -88,6 +88,7 @@ def test_weights_that_change_places_are_noticed(guarded, x):
         guarded.predict(x, verbose=0)
 
 
+@pytest.mark.slow
 def test_adapting_again_settles_it(guarded, x):
     model = guarded.detector.model
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -109,6 +110,7 @@ def test_random_seeds_are_no_weights(guarded, x):
     guarded.predict(x, verbose=0)
 
 
+@pytest.mark.slow
 def test_warns_by_choice(x):
     guarded = adapted(small(), x, on_changed_weights="warn")
     with warnings.catch_warnings():

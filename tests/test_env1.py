@@ -49,6 +49,7 @@ def test_settings_are_table_5():
         assert (list(settings.attacks), list(settings.defences)) == (ATTACKS, DEFENCES)
 
 
+@pytest.mark.slow
 def test_auroc_is_scikit_learns_and_its_interval_covers():
     generator = np.random.default_rng(0)
     negative = generator.integers(0, 30, 300)  # with ties
@@ -244,6 +245,7 @@ class Toy(RegressionBaseline):
         return cls(model)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_inputs")
 def test_a_data_set_and_a_baseline_need_nothing_but_their_registries(tmp_path, monkeypatch):
     settings = RECORDS["digits"].settings

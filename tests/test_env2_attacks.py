@@ -125,6 +125,7 @@ def deepfool_by_loops(logits, z):
     return z + np.float32(1.02) * total
 
 
+@pytest.mark.slow
 def test_deepfool_equals_the_definition(classifier, logits, benign):
     z, images, success, _ = captured(ATTACKS[2], classifier, benign)
     assert success.all()

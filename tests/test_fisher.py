@@ -177,6 +177,7 @@ def test_a_constant_statistic_says_nothing_until_it_differs(tail, value):
     assert (p_values(rule, away) < 1 / 41).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**16), scale=st.sampled_from((1e-6, 1, 1e6)), ties=st.booleans())
 def test_tails_go_on_without_a_jump(seed, scale, ties):
@@ -285,6 +286,7 @@ class TestGuard:
         for left, right in zip(rule.get_weights(), expected.get_weights(), strict=True):
             np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
 
+    @pytest.mark.slow
     def test_another_rate_needs_no_adapt(self, classifier, guarded, x, tmp_path):
         fresh = self.adapted(classifier, x, false_positive_rate=0.01)
         moved = self.adapted(classifier, x)

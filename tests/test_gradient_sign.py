@@ -42,6 +42,7 @@ def test_targeted_fgsm_is_cleverhans(soft, images):
     np.testing.assert_allclose(result.adversarial, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("attack", "norm", "unit"), [(BIM, np.inf, 1), (BIM2, 2, 72**0.5)])
 def test_bim_is_cleverhans(soft, images, attack, norm, unit):
     steps, eps, eps_iter = 8, 0.004, 0.0007  # the ball is reached before the last step
@@ -71,6 +72,7 @@ def test_perturbation_stays_in_ball_and_bounds(soft, images, attack):
     assert result.adversarial.max() <= BOUNDS[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", [BIM, BIM2])
 def test_bim_b_is_the_last_iterate(classifier, benign, attack):
     parameters = {"eps_iter": 0.01, "max_iterations": 50, "eps": 0.3}

@@ -154,6 +154,7 @@ def test_cheap_statistics_stand_beside_the_exact_cost(words, capsys, monkeypatch
     assert taken[3] > 2
 
 
+@pytest.mark.slow
 def test_fgsm_is_one_step_of_a_root_mean_square():
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
     model.add(keras.layers.Dense(3))

@@ -137,6 +137,7 @@ class TestBoundsPerFeature:
         assert tabular.unit.classes == 3
         assert tabular.unit.weights_hash() == tabular.weights_hash()
 
+    @pytest.mark.slow
     def test_attacks_cost_as_on_features_scaled_by_hand(self, tabular):
         model = tabular.model
         inputs_ = keras.Input((4,))

@@ -273,6 +273,7 @@ def test_tells_held_out_fgsm(model, digits, right):
     assert roc_auc_score(np.repeat([0, 1], 150), np.concatenate(scores)) > 0.9
 
 
+@pytest.mark.slow
 def test_fits_characteristics_that_were_computed_before(fitted, model, digits, kinds):
     other = KernelDensityUncertainty(model, digits.x_train, digits.y_train)
     tables = [other.characteristics(x[:80]) for x in kinds]

@@ -83,6 +83,7 @@ def with_lambda(x):
 
 
 class TestSaving:
+    @pytest.mark.slow
     @pytest.mark.parametrize("guard", EACH)
     @pytest.mark.parametrize(
         "build",
@@ -297,6 +298,7 @@ class TestInputs:
         for name in ("predictions", "statistics", "p_value"):
             np.testing.assert_allclose(out[name], expected[name], rtol=1e-3, atol=1e-5)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "declared", ["dict", *(pytest.param(d, marks=pytest.mark.slow) for d in ("name", "list"))]
     )

@@ -97,6 +97,7 @@ def test_outputs_of_statistics(guarded, benign):
     assert (np.diff(out["p_value"][by_score]) <= 0).all()
 
 
+@pytest.mark.slow
 def test_outputs_of_costs(guarded_by_costs, benign):
     out = predict(guarded_by_costs, benign)
     assert set(out) == OUTPUTS["costs"]
@@ -189,6 +190,7 @@ class TestOrder:
         assert convolutions == len(self.ATTACKS) * in_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "attacks",
     [[None], pytest.param(SEVERAL[:2], marks=pytest.mark.slow)],
@@ -213,6 +215,7 @@ class TestDefaultStep:
         assert "steps settle a verdict of BIM(" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_was_learned_is_told(classifier, held_out, capsys):
     a2d.guard(classifier).adapt(held_out[:60])
     told = capsys.readouterr().out
@@ -253,6 +256,7 @@ class TestData:
         for here, there in zip(left.get_weights(), right.get_weights(), strict=True):
             np.testing.assert_allclose(here, there, rtol=1e-3, atol=1e-5)
 
+    @pytest.mark.slow
     def test_no_inputs_no_outputs(self, each_guarded, benign, out):
         empty = predict(each_guarded, benign[:0])
         assert {name: len(values) for name, values in empty.items()} == dict.fromkeys(out, 0)
@@ -320,6 +324,7 @@ class TestErrors:
             with pytest.raises(ValueError, match=message):
                 predict(guarded, x)
 
+    @pytest.mark.slow
     def test_datasets(self, guarded, benign):
         for message, x in self.bad(benign).items():
             dataset = tf.data.Dataset.from_tensor_slices(x).batch(len(x))
@@ -402,6 +407,7 @@ class TestErrors:
             getattr(guarded, method)(benign, np.zeros(len(benign)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["zscore", "knn"])
 def test_keeps_what_benign_inputs_cost(classifier, held_out, adversarial, rule):
     others = adversarial[:20] if rule == "knn" else None
@@ -461,6 +467,7 @@ def test_mixed_precision_classifier(model, held_out, adversarial, benign):
     assert flagged[len(adversarial) :].mean() <= 0.2
 
 
+@pytest.mark.slow
 def test_learned_state_is_in_the_weights(each_guarded, model, benign, out):
     other = a2d.guard(model, rule=each_guarded.detector.rule)
     other.set_weights(each_guarded.get_weights())

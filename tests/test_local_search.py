@@ -76,6 +76,7 @@ def plain(attack, classifier, image):
     return value * (high - low) + (low + high) / 2, step + 1, queries, gap
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", [ATTACK, pytest.param(WIDER, marks=pytest.mark.slow)])
 def test_is_local_search_written_plainly(classifier, benign, attack):
     result = attack(classifier, benign[:12])
@@ -112,6 +113,7 @@ def test_success_is_a_change_of_the_prediction(classifier, benign, found):
     np.testing.assert_array_equal(found.gradient_evaluations, 0)
 
 
+@pytest.mark.slow
 def test_changes_t_pixels_in_all_channels(small_images):
     result = LSA(t=3, max_iterations=1)(random_classifier((6, 6, 2)), small_images)
     changed = result.adversarial != small_images
@@ -134,6 +136,7 @@ def test_goes_on_near_the_changed_pixels(small_images):
         assert np.abs(first - then).max() <= 1
 
 
+@pytest.mark.slow
 def test_draws_belong_to_the_input_and_the_seed(classifier, benign):
     attack = LSA(max_iterations=2)
     result = attack(classifier, np.repeat(benign[:2], 3, axis=0), slots=4)
@@ -143,6 +146,7 @@ def test_draws_belong_to_the_input_and_the_seed(classifier, benign):
     assert (other.adversarial != result.adversarial[::3]).any(axis=(1, 2, 3)).all()
 
 
+@pytest.mark.slow
 def test_needs_no_gradient(benign):
     layers = [
         keras.Input((8, 8, 1)),

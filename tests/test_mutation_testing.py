@@ -189,6 +189,7 @@ def plain_labels(model, weights, x):
     return copy.predict(x, verbose=0).argmax(axis=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "operator",
     ["NAI", *(pytest.param(n, marks=pytest.mark.slow) for n in OPERATORS if n != "NAI")],

@@ -155,6 +155,7 @@ class TestAnyModel:
         np.testing.assert_allclose(logits, exact.logits(x), atol=0.05)
         assert not np.array_equal(logits, exact.logits(x))
 
+    @pytest.mark.slow
     def test_gradients_are_close_and_float32(self, make):
         model = make()
         x = tf.constant(inputs_of(model))
@@ -166,6 +167,7 @@ class TestAnyModel:
         assert low.dtype == "float32"
         assert np.dot(exact, low) > 0.95 * np.linalg.norm(exact) * np.linalg.norm(low)
 
+    @pytest.mark.slow
     def test_the_model_is_left_as_it_is(self, make):
         model = make()
         x = inputs_of(model)
@@ -319,6 +321,7 @@ def slow(attack, share):
     return pytest.param(attack, share, marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @needs_bfloat16
 @pytest.mark.parametrize(
     ("attack", "share"),

@@ -103,6 +103,7 @@ class TestDefence:
         assert (found.loss.numpy()[flagged] > 0).all()
         np.testing.assert_array_equal(found.accepted, ~flagged)
 
+    @pytest.mark.slow
     def test_accepts_what_lies_in_all_intervals(self, guarded, held_out):
         defence = GuardDefence(guarded, held_out[:10])
         loss = look(defence, held_out).loss.numpy()
@@ -238,6 +239,7 @@ class TestGradients:
 
 
 class TestDescents:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "kind",
         [PGD, *(pytest.param(k, marks=LONG) for k in (SelectivePGD, OrthogonalPGD, LogitMatching))],
@@ -354,6 +356,7 @@ class TestOthers:
         alone = KappaSweep(confidences=(0,), search_iterations=300).craft(case)
         assert crafted.verdicts.score.mean() < alone.verdicts.score.mean()
 
+    @pytest.mark.slow
     def test_eight_bits_are_whole_levels_within_reach(self, case):
         best = PGD(eps=0.1, max_iterations=20).craft(case).x
         crafted = EightBits(eps=0.1).craft(case._replace(best=best))

@@ -123,6 +123,7 @@ def test_too_few_inputs_are_refused():
         prepared(ZScore(), [500]).learn(np.arange(1, 19)[:, None])
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(attacks=st.integers(1, 3), rows=st.integers(3, 150), seed=st.integers(0, 2**16))
 def test_neighbours_are_scikit_learns_without_ties(attacks, rows, seed):
@@ -172,6 +173,7 @@ def test_an_even_vote_is_benign():
     assert judge(rule, [[11], [500]])[0].tolist() == [False, False]
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**16))
 def test_one_attack_stops_where_no_vote_changes(seed):

@@ -26,6 +26,7 @@ def test_reaches_the_second_most_likely_class(classifier, benign):
     np.testing.assert_array_equal(result.gradient_evaluations, result.cost + 1)
 
 
+@pytest.mark.slow
 def test_moves_one_pixel_a_step_by_theta(classifier, benign):
     one = JSMA(theta=0.05, max_iterations=1)(classifier, benign)
     change = np.abs(one.adversarial - benign).reshape(len(benign), -1)
@@ -35,6 +36,7 @@ def test_moves_one_pixel_a_step_by_theta(classifier, benign):
     assert np.abs(often.adversarial - benign).max() <= 0.03 + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", [JSMA(targeted=True), PairJSMA(gamma=1.0, targeted=True)])
 def test_reaches_given_targets(classifier, benign, attack):
     label = classifier.logits(benign).numpy().argmax(-1)
@@ -140,6 +142,7 @@ def test_pairs_fit_any_number_of_pixels(model, classifier, benign, monkeypatch):
     np.testing.assert_array_equal(whole.adversarial, parts.adversarial)
 
 
+@pytest.mark.slow
 def test_random_targets_belong_to_the_input(classifier, benign):
     attack = PairJSMA(gamma=1.0)
     first = attack(classifier, np.concatenate([benign, benign[::-1]]))

@@ -154,6 +154,7 @@ def test_round_trip_keeps_every_choice(options, guard_digits, x, tmp_path):
     assert loaded.detector.up_to_date
 
 
+@pytest.mark.slow
 def test_weights_alone(each_guarded, x, out, tmp_path):
     each_guarded.save_weights(tmp_path / "guarded.weights.h5")
     other = a2d.guard(zoo.build("digits"), rule=each_guarded.detector.rule)

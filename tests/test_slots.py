@@ -100,6 +100,7 @@ def test_many_more_inputs_than_fit_one_batch(anything):
     np.testing.assert_array_equal(result.cost, np.clip(x[:, 0], 1, 50))
 
 
+@pytest.mark.slow
 def test_widths_are_few(anything):
     """For any costs, since a device prepares kernels for each width."""
     WIDTHS.clear()
@@ -126,6 +127,7 @@ def test_xla_runs_the_same_loop(anything):
     np.testing.assert_array_equal(result.success, x[:, 0] <= 50)
 
 
+@pytest.mark.slow
 def test_budget_cuts_costs_short(classifier, benign):
     full, short = BIM()(classifier, benign), BIM()(classifier, benign, budget=100)
     np.testing.assert_array_equal(short.cost, np.minimum(full.cost, 100))
@@ -134,6 +136,7 @@ def test_budget_cuts_costs_short(classifier, benign):
     np.testing.assert_array_equal(never_longer.cost, short.cost)
 
 
+@pytest.mark.slow
 def test_dataset_equals_array(classifier, benign):
     dataset = tf.data.Dataset.from_tensor_slices((benign, np.zeros(len(benign)))).batch(7)
     from_dataset, from_array = BIM()(classifier, dataset), BIM()(classifier, benign)
@@ -168,6 +171,7 @@ class TestCompiled:
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         return Classifier(model, bounds=(np.zeros(4), np.arange(1.0, 5.0)))
 
+    @pytest.mark.slow
     def test_does_not_keep_the_classifier_alive(self):
         classifier = self.make()  # a fixture would be kept alive by pytest
         for attack in (BIM(max_iterations=2), LBFGS(max_iterations=2)):

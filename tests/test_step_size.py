@@ -70,6 +70,7 @@ def test_is_saved(guarded, narrow, tmp_path):
     np.testing.assert_array_equal(out["cost"], expected["cost"])
 
 
+@pytest.mark.slow
 def test_gives_up_with_a_warning(model, held_out):
     inputs = (1e-6 * held_out[:40] + 0.5).astype("float32")
     guarded = a2d.guard(magnified(model, 1e6), rule="zscore")

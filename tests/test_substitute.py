@@ -79,6 +79,7 @@ def small_model(shape=(8, 8, 1), classes=10, kind=keras.Sequential):
     return model
 
 
+@pytest.mark.slow
 def test_augmentation_is_jacobian_based(labels_only, known):
     model = small_model(kind=Remembering)
     given = train_substitute(labels_only, known, model, rounds=2, epochs=3, step=0.07)
@@ -95,6 +96,7 @@ def test_augmentation_is_jacobian_based(labels_only, known):
     np.testing.assert_allclose(seen, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_dataset_of_inputs(labels_only, known):
     known = known[:30]
     dataset = tf.data.Dataset.from_tensor_slices((known, np.zeros(30))).batch(7)
@@ -126,6 +128,7 @@ def test_other_bounds_scale(classifier, wide, known, benign):
     assert scaled.adversarial.max() <= 3
 
 
+@pytest.mark.slow
 def test_targeted(substitute, classifier, benign):
     targets = (labels_of(classifier, benign) + 1) % 10
     attack = Transfer(substitute=substitute, attack=FGSM(eps=0.5, targeted=True))
@@ -140,6 +143,7 @@ def test_targeted(substitute, classifier, benign):
         attack(classifier, benign)
 
 
+@pytest.mark.slow
 def test_already_at_the_target(substitute, classifier, benign):
     both = labels_of(classifier, benign) == labels_of(substitute, benign)
     attack = Transfer(substitute=substitute, attack=BIM(targeted=True))
@@ -149,6 +153,7 @@ def test_already_at_the_target(substitute, classifier, benign):
     np.testing.assert_array_equal(result.cost, 1)
 
 
+@pytest.mark.slow
 def test_attack_is_a_value_that_keras_serializes(substitute, classifier, benign):
     attack = Transfer(substitute=substitute, attack=BIM(eps_iter=0.02, max_iterations=20))
     same = Transfer(substitute=substitute, attack=BIM(eps_iter=0.02, max_iterations=20))

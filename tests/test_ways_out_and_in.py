@@ -63,11 +63,11 @@ def test_foolbox_examples_of_its_own_tensors_are_judged(guarded, classifier):
 
 
 def test_art_attacks_and_its_examples_are_judged(guarded, classifier):
-    x = tiny.X[:20]
+    attacks, x = art(), tiny.X[:20]
     estimator = classifier.as_art()
     np.testing.assert_allclose(estimator.predict(x), classifier.logits(x), atol=1e-6)
     assert estimator.input_shape == tiny.SHAPE
-    attack = art().BasicIterativeMethod(estimator, eps=0.9, max_iter=20, verbose=False)
+    attack = attacks.BasicIterativeMethod(estimator, eps=0.9, max_iter=20, verbose=False)
     adversarial = attack.generate(x)
     assert_examples(classifier, x, adversarial)
     assert tiny.predict(guarded, adversarial)["is_adversarial"].shape == (20,)

@@ -48,6 +48,7 @@ def test_false_positive_rate_is_kept(draw, attacks, rows, rate, calibrations):
     assert np.mean(rates) >= rate / 4  # and the detector is not merely silent
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     k=st.integers(1, 4),
