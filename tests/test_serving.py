@@ -395,6 +395,24 @@ def test_requests_that_wait_become_one_batch():
     assert str(wrong) == "-2 is negative"
 
 
+def test_a_request_that_waits_for_a_service_that_fails_is_answered(model_served, benign):
+    asked = threading.Event()
+
+    class Broken:
+        name, input, outputs = model_served.name, model_served.input, model_served.outputs
+
+        def warm_up(self, *counts):
+            asked.wait(10)
+            time.sleep(0.2)
+            raise MemoryError
+
+    pool = concurrent.futures.ThreadPoolExecutor()
+    with TestClient(create_app(Broken())) as client, pool:
+        answer = pool.submit(client.post, "/detect", content=to_body(benign[:1]))
+        asked.set()
+        assert answer.result(10).status_code == 503
+
+
 def test_requests_in_progress_are_answered_before_the_service_stops(model_served, benign):
     config = uvicorn.Config(create_app(model_served), port=0, log_level="error")
     server = uvicorn.Server(config)

@@ -25,10 +25,12 @@ class Batcher:
 
     def __init__(self, run, enough, on_batch):
         self._run, self._enough, self._on_batch = run, enough, on_batch
-        self._waiting = asyncio.Queue()
+        self._waiting, self._closed = asyncio.Queue(), None
 
     async def __call__(self, inputs):
         """Wait for the outputs for some inputs; raise what `run` raises for these inputs."""
+        if self._closed:
+            raise self._closed
         asked = _Asked(inputs, asyncio.get_running_loop().create_future())
         self._waiting.put_nowait(asked)
         return await asked.answer
@@ -40,6 +42,12 @@ class Batcher:
             while not self._waiting.empty() and _size(batch) < self._enough:
                 batch.append(self._waiting.get_nowait())
             await self._answer(batch)
+
+    def close(self, error):
+        """Answer all who wait, and all who come, with an error, since nobody will work."""
+        self._closed = error
+        while not self._waiting.empty():
+            _settle(self._waiting.get_nowait().answer.set_exception, error)
 
     async def _answer(self, batch):
         try:

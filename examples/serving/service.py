@@ -26,6 +26,7 @@ from examples.serving.metrics import Metrics
 
 # A client hears no answer while it sends, so up to this many times the limit is read and dropped.
 _MAX_DROPPED = 16
+_FAILED = "The service has failed; its log says why."
 _SECONDS_TO_STOP = 30
 
 log = logging.getLogger("a2d")
@@ -95,7 +96,7 @@ class Service:
     def health(self):
         """Say whether the service works. If not, restart it."""
         if self.worker.done():
-            raise HTTPException(503, "The service has failed; its log says why.")
+            raise HTTPException(503, _FAILED)
         return {"status": "ok"}
 
     def ready(self):
@@ -134,6 +135,7 @@ class Service:
             log.warning("warmed up with inputs that the model refuses", extra={"why": str(error)})
         except Exception:
             log.exception("failed to warm up")
+            self.batcher.close(HTTPException(503, _FAILED))
             raise
         self.warm = True
         log.info("ready", extra={"model": self.model.name})
