@@ -3,12 +3,14 @@
 import gzip
 import hashlib
 import json
+import re
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 MANIFEST = "programs.json"
+_COPY = r"mhlo\.copy (%\S+) : (tensor<[^>]*>)"
 
 
 class Program(NamedTuple):
@@ -54,7 +56,7 @@ class Folder:
         x = tf.zeros([program.count, *images.shape[1:]])
         code = compiled.experimental_get_compiler_ir(x)(stage="stablehlo")
         path = self._path / f"{program.name}.mlir.gz"
-        path.write_bytes(gzip.compress(code.encode(), mtime=0))
+        path.write_bytes(gzip.compress(_portable(code).encode(), mtime=0))
         captured = compiled.get_concrete_function(x)
         self._programs.append(
             {
@@ -79,6 +81,11 @@ class Folder:
             np.savez_compressed(self._path / f"{name}.npz", value)
             self._stored.add(name)
         return name
+
+
+def _portable(code):
+    """Write the copies of TensorFlow's dialect as StableHLO. JAX 0.11 compiles nothing else."""
+    return re.sub(_COPY, r"stablehlo.reshape \1 : (\2) -> \2", code)
 
 
 def _captured_values(function):

@@ -18,6 +18,7 @@ from jaxlib.mlir import ir
 
 _EQUAL = 0.95  # the least share of results that must be equal
 _REPEATS = 5
+_LONG = 5.0  # seconds, after which no repeat begins
 _PEAKS = {  # floating-point operations a second, without sparsity, as NVIDIA's data sheets say
     "A100": {"float32": 19.5e12, "bfloat16": 312e12},
     "H100": {"float32": 67e12, "bfloat16": 989e12},
@@ -73,7 +74,7 @@ def measure(folder, program):
         values = [x, *(_read(folder, name) for name in program["weights"])]
         placed = [jax.device_put(value, device) for value in values]
         results = execute(placed)
-        seconds = np.median([_seconds(execute, placed) for _ in range(_REPEATS)])
+        seconds = np.median(_seconds(execute, placed))
     found = dict(zip(program["outputs"], map(np.asarray, results), strict=True))
     equal = min(
         float(np.mean(np.resize(_read(folder, name), count) == found[key]))
@@ -124,9 +125,13 @@ def _read(folder, name):
 
 
 def _seconds(execute, values):
-    started = time.perf_counter()
-    execute(values)
-    return time.perf_counter() - started
+    """Time repeats. A program that takes long has fewer of them."""
+    seconds = []
+    while len(seconds) < _REPEATS and sum(seconds) < _LONG:
+        started = time.perf_counter()
+        execute(values)
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
 
 def _peak(device, precision):
