@@ -35,6 +35,7 @@ if not _deferred:
             f"tensorflow before Keras is imported. Received: {keras.backend.backend()}"
         )
 
+    from a2d_keras.adversarial_training import AdversarialTraining as AdversarialTraining
     from a2d_keras.attacks import *  # noqa: F403
     from a2d_keras.attacks.base import Attack as Attack
     from a2d_keras.attacks.base import StepAttack as StepAttack

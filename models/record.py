@@ -32,6 +32,21 @@ class Dataset(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Adversary:
+    """Adversarial training, and the attack that measures what came of it.
+
+    Args:
+        training: Arguments of `AdversarialTraining`, without `warmup_steps`.
+        warmup_epochs: Epochs over which the attack grows to its size.
+        test: Arguments of an `AdversarialTraining` whose attack measures the robust accuracy.
+    """
+
+    training: Mapping[str, Any]
+    warmup_epochs: int
+    test: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     """What the comparisons run on a data set, after the paper (Zhao et al. 2021, Table 5).
 
@@ -66,6 +81,7 @@ class Record:
             to `adam`.
         augmentation: A function without arguments that returns the layers that change images in
             training only. Defaults to no layers.
+        adversary: The `Adversary` that it is trained against. Defaults to none.
         settings: The `Settings`.
         bundled: Whether the data is available without a download. Defaults to False.
         copies: Titles of known copies of the data that differ from it, by their digest. Defaults
@@ -79,6 +95,7 @@ class Record:
     batch_size: int = 128
     optimizer: Callable[[int], keras.optimizers.Optimizer] = adam
     augmentation: Callable[[], list[Any]] = list
+    adversary: Adversary | None = None
     settings: Settings
     bundled: bool = False
     copies: Mapping[str, str] = dataclasses.field(default_factory=dict)

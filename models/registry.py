@@ -1,7 +1,8 @@
 """The data sets, one file each, with a `RECORD`; to add one, add its line here.
 
-Env2 of the paper has classifiers of its own on the same data. Their weights are not here yet, so
-they have another list: suites do not offer them, and `python -m models.train lenet5` trains one.
+Other classifiers of the same data have lists of their own, which `models.train` offers, since the
+suites ask for a data set: those of the paper's Env2, with attacks of their own, and those that
+were trained adversarially.
 """
 
 import importlib
@@ -17,12 +18,17 @@ ENV2_NAMES = (
     "lenet5",
     "resnet20",
 )
+ROBUST_NAMES = (
+    "mnist_robust",
+    "cifar10_robust",
+)
+_OTHERS = (*ENV2_NAMES, *ROBUST_NAMES)
 RECORDS = {name: importlib.import_module(f"models.{name}").RECORD for name in NAMES}
-ENV2_RECORDS = {name: importlib.import_module(f"models.{name}").RECORD for name in ENV2_NAMES}
+OTHER_RECORDS = {name: importlib.import_module(f"models.{name}").RECORD for name in _OTHERS}
 
 
 def find(name: str) -> Record:
-    """Find the record of a data set, or of a classifier of Env2.
+    """Find the record of a data set, or of another classifier.
 
     Args:
         name: Its name.
@@ -37,7 +43,7 @@ def find(name: str) -> Record:
         >>> find("digits").epochs
         100
     """
-    known = RECORDS | ENV2_RECORDS
+    known = RECORDS | OTHER_RECORDS
     if name not in known:
         raise ValueError(f"`name` must be one of {', '.join(known)}. Received: {name!r}")
     return known[name]

@@ -15,7 +15,7 @@ def main(argv=None):
         argv: Command line words. Defaults to those of the process.
     """
     parser = argparse.ArgumentParser(prog="python -m models.train", description=__doc__)
-    parser.add_argument("dataset", choices=registry.RECORDS | registry.ENV2_RECORDS)
+    parser.add_argument("dataset", choices=registry.RECORDS | registry.OTHER_RECORDS)
     parser.add_argument("--data-dir", help="folder that holds <dataset>.npz")
     arguments = parser.parse_args(argv)
     tf.config.experimental.enable_op_determinism()

@@ -11,7 +11,10 @@ import pathlib
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
+from a2d_keras import AdversarialTraining
 from models import registry
 from models.record import Dataset
 
@@ -51,11 +54,15 @@ def train(name: str, data: Dataset, *, seed: int = 0) -> keras.Sequential:
     """
     keras.utils.set_random_seed(seed)
     record, model = registry.find(name), build(name)
+    steps_per_epoch = math.ceil(len(data.x_train) / record.batch_size)
+    fit = _fit_robustly if record.adversary else _fit
+    fit(record, model, data, record.optimizer(record.epochs * steps_per_epoch))
+    return model
+
+
+def _fit(record, model, data, optimizer):
     trained = keras.Sequential([*record.augmentation(), model])
-    steps = record.epochs * math.ceil(len(data.x_train) / record.batch_size)
-    trained.compile(
-        record.optimizer(steps), "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
+    trained.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     trained.fit(
         data.x_train,
         data.y_train,
@@ -64,7 +71,23 @@ def train(name: str, data: Dataset, *, seed: int = 0) -> keras.Sequential:
         validation_data=(data.x_test, data.y_test),
         verbose=2,
     )
-    return model
+
+
+def _fit_robustly(record, model, data, optimizer):
+    augment = keras.Sequential([keras.Input(data.x_train.shape[1:]), *record.augmentation()])
+    batches = tf.data.Dataset.from_tensor_slices((data.x_train, data.y_train))
+    batches = batches.shuffle(len(data.x_train)).batch(record.batch_size)
+    batches = batches.map(lambda x, y: (augment(x, training=True), y)).prefetch(tf.data.AUTOTUNE)
+    warmup_steps = record.adversary.warmup_epochs * len(batches)
+    trained = AdversarialTraining(model, **record.adversary.training, warmup_steps=warmup_steps)
+    trained.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    trained.fit(
+        batches,
+        shuffle=False,  # they are
+        epochs=record.epochs,
+        validation_data=(data.x_test, data.y_test),
+        verbose=2,
+    )
 
 
 def save(name: str, model: keras.Model, data: Dataset) -> dict[str, Any]:
@@ -76,7 +99,8 @@ def save(name: str, model: keras.Model, data: Dataset) -> dict[str, Any]:
         data: The `models.datasets.Dataset` it was trained on.
 
     Returns:
-        The manifest's entry, a dict with `sha256`, `epochs`, `train_accuracy`, `test_accuracy`.
+        The manifest's entry, a dict with `sha256`, `epochs`, `train_accuracy`, `test_accuracy`,
+        and `robust_accuracy` (on attacked test images) if the record has an adversary.
     """
     path = _weights_path(name)
     WEIGHTS.mkdir(exist_ok=True)
@@ -89,6 +113,8 @@ def save(name: str, model: keras.Model, data: Dataset) -> dict[str, Any]:
         "train_accuracy": _accuracy(model, data.x_train, data.y_train),
         "test_accuracy": _accuracy(model, data.x_test, data.y_test),
     }
+    if registry.find(name).adversary:
+        entry["robust_accuracy"] = _robust_accuracy(name, model, data)
     MANIFEST.write_text(json.dumps(_manifest() | {name: entry}, indent=2, sort_keys=True) + "\n")
     return entry
 
@@ -151,6 +177,16 @@ def _sha256(path):
 
 def _manifest():
     return json.loads(MANIFEST.read_text()) if MANIFEST.is_file() else {}
+
+
+def _robust_accuracy(name, model, data):
+    """Measure the accuracy on test images attacked as the record says."""
+    keras.utils.set_random_seed(0)
+    trained = AdversarialTraining(model, **registry.find(name).adversary.test)
+    trained.compile(loss="sparse_categorical_crossentropy")
+    attack = tf.function(trained.attack, autograph=False, reduce_retracing=True)
+    batches = tf.data.Dataset.from_tensor_slices((data.x_test, data.y_test)).batch(500)
+    return _accuracy(model, np.concatenate([attack(x, y) for x, y in batches]), data.y_test)
 
 
 def _accuracy(model, x, y):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models import datasets, registry, zoo
+from models.record import Adversary, Dataset
 
 pytestmark = pytest.mark.checkout
 
@@ -60,14 +61,9 @@ def test_offline_and_absent(monkeypatch):
 
 
 def test_refuses_other_names():
-    with pytest.raises(
-        ValueError, match="digits, mnist, cifar10, lenet5, resnet20. Received: 'svhn'"
-    ):
-        datasets.load("svhn")
-    with pytest.raises(
-        ValueError, match="digits, mnist, cifar10, lenet5, resnet20. Received: 'svhn'"
-    ):
-        zoo.build("svhn")
+    for function in (datasets.load, zoo.build):
+        with pytest.raises(ValueError, match="digits, mnist, .*, cifar10_robust. Received: 'svhn'"):
+            function("svhn")
 
 
 @pytest.mark.parametrize(
@@ -75,6 +71,7 @@ def test_refuses_other_names():
     [
         *(("digits", 38_282), ("mnist", 1_218_634), ("cifar10", 2_915_114)),
         *(("lenet5", 61_706), ("resnet20", 274_042)),
+        *(("mnist_robust", 1_218_634), ("cifar10_robust", 2_915_114)),
     ],
 )
 def test_architectures(name, parameters):
@@ -143,6 +140,17 @@ def test_trains_where_nothing_was_trained(own_weights, digits):
     again = zoo.load_or_train("digits", digits)  # seeded
     for left, right in zip(first.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_allclose(left, right, atol=1e-4)
+
+
+def test_a_classifier_is_trained_adversarially(own_weights, digits, monkeypatch):
+    adversary = Adversary(
+        training={"eps": 0.1, "max_iterations": 2}, warmup_epochs=1, test={"eps": 0.1}
+    )
+    record = dataclasses.replace(registry.RECORDS["digits"], epochs=12, adversary=adversary)
+    monkeypatch.setitem(registry.RECORDS, "digits", record)
+    few = Dataset(*(array[:400] for array in digits))
+    entry = zoo.save("digits", zoo.train("digits", few), few)
+    assert 0.1 < entry["robust_accuracy"] < entry["test_accuracy"]
 
 
 def test_weights_that_were_changed_are_refused(own_weights, digits):

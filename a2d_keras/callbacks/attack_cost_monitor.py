@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from a2d_keras import inputs
+from a2d_keras.adversarial_training import AdversarialTraining
 from a2d_keras.attacks import BIM
 from a2d_keras.attacks.base import Attack
 from a2d_keras.classifier import Classifier
@@ -86,7 +87,7 @@ class AttackCostMonitor(keras.callbacks.Callback):
         """Compile the attack, and refuse unsuitable inputs before an epoch is spent."""
         self._warn_of_order()
         self._classifier = None
-        if self.model.built:  # otherwise the first batch builds it
+        if self._trained.built:  # otherwise the first batch builds it
             self._median_cost(budget=1)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -95,6 +96,11 @@ class AttackCostMonitor(keras.callbacks.Callback):
         if self.name in logs:
             raise ValueError(f"`name` must be new in the logs. Received: {self.name!r}")
         logs[self.name] = self._median_cost()
+
+    @property
+    def _trained(self) -> keras.Model:
+        """The classifier whose weights change."""
+        return self.model.model if isinstance(self.model, AdversarialTraining) else self.model
 
     def _warn_of_order(self) -> None:
         """Warn of callbacks that are listed before this one, and so never find its number."""
@@ -113,7 +119,7 @@ class AttackCostMonitor(keras.callbacks.Callback):
 
     def _median_cost(self, budget: int | None = None) -> float:
         if self._classifier is None:
-            self._classifier = Classifier(self.model, **self.classifier_options)
+            self._classifier = Classifier(self._trained, **self.classifier_options)
         result = self.attack(self._classifier, self.x, budget=budget, slots=self.slots)
         some = inputs.first(self.x, self._classifier, _INPUTS_TO_CHECK)
         finite = np.isfinite(self._classifier.logits(some)).all()
