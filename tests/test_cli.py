@@ -359,7 +359,6 @@ class TestExplain:
             shown = name.rpartition("_")[0].replace("_", " ")
             assert f"{shown}: {value:.3g} {histograms.show_p(summary['p_values'][name])}" in text
 
-    @pytest.mark.slow
     def test_says_costs_in_words(self, run, folder, costly, quantised, svg_with_text):
         out = costly.predict(quantised[0] / 255, verbose=0)
         calm = int(out["is_adversarial"].argmin())
@@ -816,7 +815,9 @@ class TestStart:
             {line.rpartition("|")[2].strip().partition(".")[0] for line in imports},
         )
 
-    @pytest.mark.parametrize("module", [True, False], ids=["module", "script"])
+    @pytest.mark.parametrize(
+        "module", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["module", "script"]
+    )
     @pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS)])
     def test_help(self, script, module, words):
         how = ("-m", "a2d_keras") if module else (script,)

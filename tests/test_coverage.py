@@ -49,6 +49,7 @@ def few_settings():
         settings,
         attacks={"FGSM": settings.attacks["FGSM"], "BIM-a": quick},
         strong={"C&W κ5": quick},
+        defences={"BIM_d": BIM(eps_iter=0.005, max_iterations=100)},
         baselines={
             "KD+BU": {"passes": 2, "bandwidth": 0.3},
             "mutation testing": {"mutants": 5},
@@ -427,14 +428,18 @@ def _few(monkeypatch, few_settings):
 
 
 @pytest.mark.usefixtures("_few")
-def test_the_command_judges_by_statistics_costs_and_a_rival(tmp_path, monkeypatch, capsys):
+def test_the_command_judges_by_statistics_costs_and_a_rival(
+    collected, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(kinds, "MAX_CONFIDENT", 40)  # as in the examples, which are kept
     chosen = {"Margin": (Margin(),), "default": (Margin(), BoundaryDistance())}
     rivals = detectors.rivals
     monkeypatch.setattr(detectors, "sets", lambda classifier: chosen)
     monkeypatch.setattr(detectors, "rivals", lambda settings: {"BL1": rivals(settings)["BL1"]})
-    words = ["--limit", "60", "--out", str(tmp_path), "--examples", str(tmp_path / "examples")]
-    main(words)
-    assert (tmp_path / "tables.md").read_text() in capsys.readouterr().out
+    main(["--limit", str(LIMIT), "--out", str(tmp_path), "--examples", str(collected[1])])
+    printed = capsys.readouterr().out
+    assert "test BIM-a: kept" in printed
+    assert (tmp_path / "tables.md").read_text() in printed
     rows = pd.DataFrame(json.loads((tmp_path / "results.json").read_text())["verdicts"])
     found = rows[(rows["group"] == "attacks") & (rows["kind"] == "BIM-a")].set_index("detector")
     assert set(found.index) == {"Margin", "default", "BIM_d", "BL1", "BL1, same attack"}
