@@ -2,6 +2,7 @@ import dataclasses
 import inspect
 import io
 import json
+import pathlib
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from baselines.comparison import protocols
 from baselines.comparison.checkpoints import Checkpoints
 from baselines.comparison.labels import correctly_classified
 from baselines.comparison.measurements import Work
+from baselines.coverage import __main__ as command
 from baselines.coverage import changes, detectors, kinds, tables, writing
 from baselines.coverage.__main__ import main
 from baselines.coverage.detectors import Detector, Judged, by_fisher, label, measured, sets
@@ -444,6 +446,24 @@ def test_the_command_judges_by_statistics_costs_and_a_rival(
     found = rows[(rows["group"] == "attacks") & (rows["kind"] == "BIM-a")].set_index("detector")
     assert set(found.index) == {"Margin", "default", "BIM_d", "BL1", "BL1, same attack"}
     assert found.loc["BIM_d", "auroc"] > 0.9
+
+
+@pytest.mark.parametrize(("limit", "folder"), [(1000, "digits"), (60, "digits-60")])
+def test_a_quick_look_has_examples_of_its_own(limit, folder, tmp_path, monkeypatch, capsys):
+    given = {}
+
+    def record(model, data, **rest):
+        given.update(rest, model=model.name)
+        (tmp_path / "tables.md").write_text("no tables")
+
+    monkeypatch.setattr(command, "cover", record)
+    words = ["--limit", str(limit), "--out", str(tmp_path)]
+    main(words)
+    assert (given["model"], given["name"], given["limit"]) == ("digits", "digits", limit)
+    assert given["folders"].out == tmp_path
+    assert given["folders"].examples == pathlib.Path("results/examples") / folder
+    assert given["about"]["command"] == f"python -m baselines.coverage {' '.join(words)}"
+    assert "no tables" in capsys.readouterr().out
 
 
 @pytest.mark.slow
