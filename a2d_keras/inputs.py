@@ -13,7 +13,7 @@ from a2d_keras.classifier import Classifier
 from a2d_keras.validation import require
 
 _TOLERANCE = 1e-6  # how far an input may exceed its bounds, as a fraction of their range
-_AT_ONCE = 2**22  # values validated at once, to limit memory
+_AT_ONCE = 2**22  # values validated, or copied, at once, to limit memory
 _DARK, _BRIGHT = 32, 255  # a maximum between these looks like pixels that were not scaled
 _COUNTS: MutableMapping[tf.data.Dataset, int] = weakref.WeakKeyDictionary()  # of inputs, if known
 
@@ -139,8 +139,12 @@ def validate(x: Any, classifier: Classifier, *, refuse: bool = True) -> tf.Tenso
 
 
 def _parts(x: Any) -> list[Any]:
-    rows = max(1, _AT_ONCE // max(1, math.prod(x.shape[1:])))
+    rows = _rows_at_once(x)
     return [x[start : start + rows] for start in range(0, max(len(x), 1), rows)]
+
+
+def _rows_at_once(x: Any) -> int:
+    return max(1, _AT_ONCE // max(1, math.prod(x.shape[1:])))
 
 
 def _sentence(summary: Summary, classifier: Classifier) -> tf.Tensor:
@@ -292,10 +296,35 @@ def to_dataset(checked: Checked, size: int) -> tf.data.Dataset:
         A dataset of `Checked` batches. Floating-point numbers are cast to Keras's `floatx`, and
         others are not changed.
     """
-    x = checked.x
-    if tf.as_dtype(x.dtype).is_floating:
-        x = tf.cast(x, keras.config.floatx())
-    return _untuned(tf.data.Dataset.from_tensor_slices(checked._replace(x=x)).batch(size))
+    sizes = size * max(1, _rows_at_once(checked.x) // size), size
+    if len(checked.x) <= sizes[0]:
+        return _untuned(_batched(_in_floatx(checked), size))
+    batches = -(-len(checked.x) // size)
+    return _untuned(
+        _parted(checked, *sizes).apply(tf.data.experimental.assert_cardinality(batches))
+    )
+
+
+def _parted(checked: Checked, rows: int, size: int) -> tf.data.Dataset:
+    """Cut into batches part after part. At once, TensorFlow would copy all inputs, twice."""
+
+    def parts() -> Iterator[Checked]:
+        for start in range(0, len(checked.x), rows):
+            yield _in_floatx(Checked(*(part[start : start + rows] for part in checked)))
+
+    specs = [tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in next(parts())]
+    made = tf.data.Dataset.from_generator(parts, output_signature=Checked(*specs))
+    return made.flat_map(lambda part: _batched(part, size))
+
+
+def _batched(checked: Checked, size: int) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(checked).batch(size)
+
+
+def _in_floatx(checked: Checked) -> Checked:
+    if not tf.as_dtype(checked.x.dtype).is_floating:
+        return checked
+    return checked._replace(x=tf.cast(checked.x, keras.config.floatx()))
 
 
 def is_dataset(x: Any) -> bool:

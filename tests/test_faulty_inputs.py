@@ -145,6 +145,21 @@ class TestInputs:
             with pytest.raises(ValueError, match=message):
                 run(bad, verbose=0)
 
+    @pytest.mark.parametrize("form", [np.asarray, tf.convert_to_tensor])
+    def test_parts_are_batches_of_the_whole(self, form, monkeypatch):
+        x = np.arange(46.0).reshape(23, 2)  # float64
+        invalid = tf.constant(np.arange(23) % 3 == 0)
+        checked = inputs.Checked(form(x), invalid)
+        whole = list(inputs.to_dataset(checked, 4))
+        monkeypatch.setattr(inputs, "_AT_ONCE", 20)  # two batches of four rows
+        parts = inputs.to_dataset(checked, 4)
+        assert parts.cardinality() == 6
+        for part, batch in zip(parts, whole, strict=True):
+            assert isinstance(part, inputs.Checked)
+            assert part.x.dtype == batch.x.dtype == tf.float32
+            np.testing.assert_array_equal(part.x, batch.x)
+            np.testing.assert_array_equal(part.invalid, batch.invalid)
+
     @pytest.mark.slow
     def test_100_000_inputs_take_less_than_a_gibibyte(self):
         assert python("-c", ENORMOUS) < 1024  # MiB
