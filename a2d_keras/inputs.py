@@ -144,7 +144,8 @@ def _parts(x: Any) -> list[Any]:
 
 
 def _rows_at_once(x: Any) -> int:
-    return max(1, _AT_ONCE // max(1, math.prod(x.shape[1:])))
+    values: int = math.prod(x.shape[1:])
+    return max(1, _AT_ONCE // max(1, values))
 
 
 def _sentence(summary: Summary, classifier: Classifier) -> tf.Tensor:
