@@ -137,7 +137,7 @@ class TestInputs:
         assert costs.transform(batches(x[:0])).shape == (0, 2)
 
     def test_counts_faults_over_all_parts(self, guarded, x, monkeypatch):
-        monkeypatch.setattr(inputs, "_AT_ONCE", 12)  # two rows
+        monkeypatch.setattr(inputs.values, "AT_ONCE", 12)  # two rows
         bad = x.copy()
         bad[3, 0, 0], bad[40, 0], bad[59] = np.nan, 7, -2
         message = "1 values that are not finite, 9 outside.* 3 of 60 inputs, from -2 to 7"
@@ -151,7 +151,7 @@ class TestInputs:
         invalid = tf.constant(np.arange(23) % 3 == 0)
         checked = inputs.Checked(form(x), invalid)
         whole = list(inputs.to_dataset(checked, 4))
-        monkeypatch.setattr(inputs, "_AT_ONCE", 20)  # two batches of four rows
+        monkeypatch.setattr(inputs.values, "AT_ONCE", 20)  # two batches of four rows
         parts = inputs.to_dataset(checked, 4)
         assert parts.cardinality() == 6
         for part, batch in zip(parts, whole, strict=True):

@@ -101,7 +101,7 @@ class TestValidity:
     def test_an_array_is_scanned_once(self, classifier, monkeypatch):
         scans = []
         validity = inputs.validity
-        monkeypatch.setattr(inputs, "validity", lambda *a: scans.append(1) or validity(*a))
+        monkeypatch.setattr(inputs.values, "validity", lambda *a: scans.append(1) or validity(*a))
         inputs.validate(X, classifier)
         assert len(scans) == 1
         parts = list(inputs.batches(X, classifier, 4, validated=True))

@@ -131,10 +131,10 @@ def classifier_of_pixels():
 
 def test_datasets_do_not_wait_for_the_autotuning():
     classifier, seen = a2d.Classifier(tiny.classifier()), []
-    untuned = inputs._untuned
+    untuned = inputs.batching._untuned
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inputs, "_untuned", lambda x: seen.append(untuned(x)) or seen[-1])
+        patch.setattr(inputs.batching, "_untuned", lambda x: seen.append(untuned(x)) or seen[-1])
         list(inputs.batches(batches(X), classifier, 32))
     assert not seen[0].options().autotune.enabled
 
