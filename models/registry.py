@@ -1,7 +1,7 @@
 """The data sets, one file each, with a `RECORD`; to add one, add its line here.
 
-Env2 of the paper has classifiers of its own on the same data. Their weights are not here yet, so
-they have another list: suites do not offer them, and `python -m models.train lenet5` trains one.
+Env2 of the paper has classifiers of its own on the same data, with attacks of its own. They have
+another list, which `baselines.env2` and `models.train` offer; the other suites ask for a data set.
 """
 
 import importlib

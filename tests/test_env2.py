@@ -85,7 +85,7 @@ def test_the_papers_rows_are_found_under_both_names():
     assert (row["DBA_d"], row["BL3"]) == (0.8672, 0.9576)
     assert of_attack(FIGURES["cifar10"], "BB") == {}
     assert FIGURES["imagenet"].table_2["FGSM"]["BL4"] == 0.9617
-    assert FIGURES["mnist"].table_3["BL3"] == (None, 66, 0.964, 463)
+    assert FIGURES["mnist"].table_3["BL3 as coded"] == (None, 66, 0.964, 463)
 
 
 def test_cells_stand_beside_the_papers(found, evaluated):
@@ -117,21 +117,26 @@ def test_table_3_has_both_forms_of_the_sequential_test(found):
     assert figure["FGSM"] == attacked[0].is_adversarial.mean()
 
 
-def test_price_is_queries_or_passes(found):
-    rows = tables.price(found).set_index("detector")
-    steps = found["sound"].tables["table_3"].set_index("defence")
-    assert rows.loc["BIM_d", "benign_passes"] == steps.loc["BIM_d", "benign_queries"]
-    assert rows.loc["BL1", "benign_passes"] == rows.loc["BL1", "adversarial_passes"] == 50
-    assert "END" not in rows.index
+def test_price_stands_beside_auroc_for_every_part(found):
+    rows = tables.price({"sound": found["sound"], "again": found["sound"]})
+    assert [*rows["part"].unique()] == ["sound", "again"]
+    row = rows[rows["part"] == "again"].set_index("detector").loc["BIM_d"]
+    summed = found["sound"].tables["overview"].set_index("detector").loc["BIM_d"]
+    assert row["auroc"] == summed["auroc"]
+    assert row["benign_passes"] == summed["benign_passes"]
+    assert "part" not in found["sound"].tables["overview"]
 
 
 def test_the_report_holds_every_table(found, tmp_path):
     computed = tables.compute(found)
     assert [*computed] == ["table_2", "cells", "table_3", "figure_6", "price"]
-    writing.write(tmp_path / "new", {"suite": "Env2"}, computed)
+    published = {"sound": found["sound"].options.published}
+    writing.write(tmp_path / "new", {"suite": "Env2"}, computed, published)
     text = (tmp_path / "new" / "tables.md").read_text()
     assert "| BL3 as coded" in text
-    assert "Table 2 cell by cell" in text
+    row = computed["cells"].iloc[0]
+    assert f"{row.ours:.4f} / 0.5000 (**{row.difference:+.3f}**)" in text
+    assert " / 463 " in text  # the paper's mutants for a benign input
     assert pd.read_csv(tmp_path / "new" / "cells.csv")["paper"].item() == 0.5
     assert (tmp_path / "new" / "results.json").exists()
 

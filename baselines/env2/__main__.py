@@ -48,7 +48,8 @@ def main(argv=None):
     seconds = {name: each.about["seconds of all checkpoints"] for name, each in found.items()}
     first = next(iter(found.values())).about
     same = {name: first[name] for name in ("date", "versions", "digests", "test accuracy")}
-    writing.write(out, {**about, **same, "seconds of parts": seconds}, results)
+    published = {part.name: part.published for part in run.parts}
+    writing.write(out, {**about, **same, "seconds of parts": seconds}, results, published)
     print((out / "tables.md").read_text())
     print(f"Written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
     print(f"{sum(seconds.values())} s of work, {time.monotonic() - started:.0f} s now")
