@@ -68,7 +68,16 @@ def test_few_photographs_of_cifar10_meet_the_slow_defence(empty):
     assert (most.limit, few.limit, [*few.detectors]) == (500, 100, ["DBA_d"])
     assert "DBA_d" not in most.detectors
     assert "BL3 GF" not in most.detectors
-    assert most.detectors["BL3"].keywords == {"rate": 0.005}
+    assert most.detectors["BL3"].__wrapped__.keywords == {"rate": 0.005}
+
+
+def test_parts_share_what_was_trained(empty):
+    made = settings.once(lambda model, data: [model, data])
+    first = made("a", empty)
+    assert made("a", empty) is first
+    assert made("b", empty) == ["b", empty]
+    sound, coded = settings.parts("mnist", empty, 500)
+    assert sound.detectors["BL4"] is coded.detectors["BL4"]
 
 
 @pytest.mark.slow
