@@ -6,13 +6,17 @@ import pandas as pd
 import pytest
 
 import a2d_keras as a2d
-from baselines.comparison import Options
+from baselines.comparison import Options, protocols
 from baselines.comparison.checkpoints import Checkpoints
 from baselines.comparison.core import Comparison
-from baselines.env2 import photographs, settings, tables, writing
+from baselines.comparison.labels import correctly_classified
+from baselines.comparison.measurements import Work
+from baselines.env2 import photographs, settings, stored, tables, writing
 from baselines.env2.__main__ import main
+from baselines.env2.attacks import FGSMAsCoded
 from baselines.env2.black_box import BlackBox, BlackBoxAsCoded
 from baselines.env2.paper import AS_CODED, FIGURES, of_attack
+from baselines.mutation_testing.detector import MutationTesting
 from baselines.mutation_testing.sequential import benign_rate, sequential_test
 from models import registry, zoo
 from models.record import Dataset
@@ -193,6 +197,38 @@ def test_photographs_have_parts_of_three_sizes(classifier, digits):
     assert [part.limit for part in (quick, slow, last)] == [200, 40, 40]
     assert [*quick.detectors] == [*DEFENCES[:3], "default", "BoundaryDistance", "BL2"]
     assert [*last.detectors] == ["DBA_d"]
+
+
+def test_stored_examples_fool_and_are_no_pairs_of_the_benign(classifier, digits, monkeypatch):
+    monkeypatch.setattr(protocols, "RESAMPLES", 30)  # intervals are not tested
+    monkeypatch.setattr(stored, "_TOGETHER", 50)
+    work = Work(classifier, Checkpoints(None))
+    attacks = {"FGSM as coded": FGSMAsCoded(eps=0.5, mean=(0.3,), deviation=(0.4,))}
+    defence, drawn = a2d.BIM(eps_iter=0.02, max_iterations=40), settings.once(_few_mutants)
+    rows = stored.compare(work, digits, attacks, {"BIM_d": defence, "BL3": drawn}, 30)
+    assert [*rows["detector"]] == ["BIM_d", "BL3"]
+    assert {*rows["examples"]} == {30}
+    assert rows["paper"].to_list() == [0.9883, 0.9617]
+    correct = correctly_classified(classifier, digits.x_test, digits.y_test, None)
+    attacked = rows["attacked"].iloc[0]
+    assert attacked % 50 == 0
+    parts = [
+        attacks["FGSM as coded"](classifier, x)
+        for x in np.split(correct[:attacked], attacked // 50)
+    ]
+    assert sum(part.success.sum() for part in parts[:-1]) < 30  # no more than needed
+    examples = np.concatenate([part.adversarial[part.success] for part in parts])[:30]
+    costs = [-defence(classifier, x).cost for x in (correct[-30:], examples)]
+    rates = [
+        drawn(classifier.model, digits).characteristics(x).mean(axis=1)
+        for x in (correct[-30:], examples)
+    ]
+    expected = [protocols.area(*costs), protocols.area(*rates)]
+    np.testing.assert_allclose(rows["auroc"], expected, atol=0.01)
+
+
+def _few_mutants(model, data):
+    return MutationTesting.from_data(model, data, mutants=20)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from baselines import plots
-from baselines.comparison.protocols import NOISY, held_out
+from baselines.comparison.protocols import NOISY, detected, held_out
 
 RATE = 0.05  # of false positives
 
@@ -27,8 +27,7 @@ def missed(scores, measurements):
         places = np.flatnonzero(protocol.scored & protocol.counted[attack])
         for detector, (negative, positive) in by_detector.items():
             if not detector.endswith(NOISY):
-                threshold = np.quantile(negative, 1 - RATE, method="inverted_cdf")
-                count = int((positive <= threshold).sum())
+                count = round(len(positive) * (1 - detected(negative, positive, RATE)))
                 row = {"detector": detector, "attack": attack, "missed": count, "of": len(positive)}
                 rows.append(row | {"input": places[positive.argmin()] if count else -1})
     return pd.DataFrame(rows)
