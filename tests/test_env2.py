@@ -205,26 +205,22 @@ def test_stored_examples_fool_and_are_no_pairs_of_the_benign(classifier, digits,
     work = Work(classifier, Checkpoints(None))
     attacks = {"FGSM as coded": FGSMAsCoded(eps=0.5, mean=(0.3,), deviation=(0.4,))}
     defence, drawn = a2d.BIM(eps_iter=0.02, max_iterations=40), settings.once(_few_mutants)
-    rows = stored.compare(work, digits, attacks, {"BIM_d": defence, "BL3": drawn}, 30)
+    found = stored.measure(work, digits, attacks, {"BIM_d": defence, "BL3": drawn}, 30)
+    rows = stored.table_2(found)
     assert [*rows["detector"]] == ["BIM_d", "BL3"]
     assert {*rows["examples"]} == {30}
     assert rows["paper"].to_list() == [0.9883, 0.9617]
     correct = correctly_classified(classifier, digits.x_test, digits.y_test, None)
-    attacked = rows["attacked"].iloc[0]
-    assert attacked % 50 == 0
-    parts = [
-        attacks["FGSM as coded"](classifier, x)
-        for x in np.split(correct[:attacked], attacked // 50)
-    ]
-    assert sum(part.success.sum() for part in parts[:-1]) < 30  # no more than needed
-    examples = np.concatenate([part.adversarial[part.success] for part in parts])[:30]
-    costs = [-defence(classifier, x).cost for x in (correct[-30:], examples)]
-    rates = [
-        drawn(classifier.model, digits).characteristics(x).mean(axis=1)
-        for x in (correct[-30:], examples)
-    ]
+    first = [attacks["FGSM as coded"](classifier, x) for x in np.split(correct[:200], 4)]
+    examples = np.concatenate([part.adversarial[part.success] for part in first])[:30]
+    kinds, mutants = (correct[-30:], examples), drawn(classifier.model, digits)
+    costs = [-defence(classifier, x).cost for x in kinds]
+    rates = [mutants.characteristics(x).mean(axis=1) for x in kinds]
     expected = [protocols.area(*costs), protocols.area(*rates)]
     np.testing.assert_allclose(rows["auroc"], expected, atol=0.01)
+    rows = stored.table_3(found).set_index("defence")
+    assert rows.loc["BIM_d", "benign_steps"] == pytest.approx(-costs[0].mean(), rel=0.02)
+    assert "BL3 sound" in rows.index
 
 
 def _few_mutants(model, data):

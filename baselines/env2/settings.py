@@ -81,9 +81,17 @@ def parts(name, data, limit):
     attacks, every = dict(settings.attacks), detectors(settings)
     if name == "mnist":
         every |= _other_operators(settings)
-        coded = as_coded(data)
+        seeds = data.x_test[-_SEEDS:]
+        coded = {
+            "FGSM": FGSMAsCoded(),
+            "JSMA": JSMAAsCoded(),
+            "DeepFool": DeepFoolAsCoded(),
+            "C&W": CarliniWagnerAsCoded(),
+            "BB": BlackBoxAsCoded(seeds=seeds),
+        }
+        coded = {f"{attack}{AS_CODED}": each for attack, each in coded.items()}
         figures = {f"{attack}{AS_CODED}": row for attack, row in published.table_2.items()}
-        attacks["BB"] = BlackBox(seeds=data.x_test[-_SEEDS:])
+        attacks["BB"] = BlackBox(seeds=seeds)
         return [
             Part("sound", attacks, every, limit, NOTHING_PUBLISHED),
             Part("as_coded", coded, every, limit, published._replace(table_2=figures)),
@@ -93,25 +101,6 @@ def parts(name, data, limit):
         Part("sound", attacks, every, limit, published),
         Part("dba", attacks, slow, min(limit, FEW), published),
     ]
-
-
-def as_coded(data):
-    """Make the attacks on MNIST as BL3's authors code them.
-
-    Args:
-        data: The `models.record.Dataset`.
-
-    Returns:
-        A dict by name.
-    """
-    attacks = {
-        "FGSM": FGSMAsCoded(),
-        "JSMA": JSMAAsCoded(),
-        "DeepFool": DeepFoolAsCoded(),
-        "C&W": CarliniWagnerAsCoded(),
-        "BB": BlackBoxAsCoded(seeds=data.x_test[-_SEEDS:]),
-    }
-    return {f"{name}{AS_CODED}": attack for name, attack in attacks.items()}
 
 
 def detectors(settings):

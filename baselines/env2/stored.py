@@ -1,9 +1,9 @@
-"""Env2's attacks as coded, chosen as by BL3's authors: `python -m baselines.env2.stored`.
+"""Tables 2 and 3 on examples chosen as by BL3's authors: `python -m baselines.env2.stored`.
 
 As coded, most attacks fool seldom. The authors attack all test images that the classifier gets
-right, keep those that fool, and compare them with other images. So does this, on MNIST: each attack
-goes on until `--limit` of its examples fool. Finished results are kept, so a run that was stopped
-continues, also with more detectors.
+right, keep those that fool, and compare them with other images. So does this on MNIST with each
+attack, as coded and in its sound form, until `--limit` of its examples fool. Finished results are
+kept, so a run that was stopped continues, also with more detectors.
 """
 
 import argparse
@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from a2d_keras import Attack, Classifier
-from baselines.comparison import protocols
+from baselines.comparison import Comparison, Options, accuracy, protocols
 from baselines.comparison.checkpoints import Checkpoints
 from baselines.comparison.labels import correctly_classified
-from baselines.comparison.measurements import Work
-from baselines.env2 import settings
+from baselines.comparison.measurements import Measurements, Split, Work
+from baselines.env2 import settings, tables
 from baselines.env2.paper import FIGURES, of_attack
 from models import datasets, registry, zoo
 
@@ -27,7 +27,7 @@ _DETECTORS = ("JSMA_d", "BIM_d", "BIM2_d", "DBA_d", "default", "BoundaryDistance
 
 
 def main(argv=None):
-    """Craft, score, and write `stored.csv`.
+    """Craft, measure, and write both tables for both forms.
 
     Args:
         argv: Command line words. Defaults to those of the process.
@@ -36,46 +36,98 @@ def main(argv=None):
     out = pathlib.Path(chosen.out)
     work = Work(Classifier(zoo.load(_NAME)), Checkpoints(out / "checkpoints" / "stored"))
     data = datasets.load(_NAME, chosen.data_dir)
-    known = settings.detectors(registry.find(_NAME).settings)
-    detectors = {name: known[name] for name in chosen.detectors}
-    table = compare(work, data, settings.as_coded(data), detectors, chosen.limit)
-    table.to_csv(out / "stored.csv", index=False, float_format="%.4f")
-    print(table.to_string(index=False, float_format="%.4f"))
+    sound, coded = settings.parts("mnist", data, chosen.limit)
+    detectors = {name: sound.detectors[name] for name in chosen.detectors}
+    for form, attacks in (("coded", coded.attacks), ("sound", sound.attacks)):
+        measurements = measure(work, data, attacks, detectors, chosen.limit)
+        found = {"table_2": table_2(measurements), "table_3": table_3(measurements)}
+        for name, table in found.items():
+            path = out / f"stored_{name}_{form}.csv"
+            table.to_csv(path, index=False, float_format="%.4f")
+            print(f"{path.name}\n{table.to_string(index=False, float_format='%.4f')}\n")
 
 
-def compare(work, data, attacks, detectors, limit):
-    """Compute the AUROC of detectors that learn from no attack.
+def measure(work, data, attacks, detectors, limit):
+    """Craft examples that fool, and measure them and as many benign inputs.
 
     Args:
         work: The `baselines.comparison.measurements.Work` on the classifier.
         data: The `models.record.Dataset`.
         attacks: The attacks, a dict by name.
-        detectors: The detectors, a dict by name, as for `baselines.comparison.compare`.
+        detectors: The detectors, which learn from no attack, a dict by name, as for
+            `baselines.comparison.compare`.
         limit: The largest number of examples of an attack, and that of benign inputs, which are
             the last that the classifier gets right.
 
     Returns:
-        A `pandas.DataFrame` with a row for each attack and detector: `attack`, `detector`, `auroc`
-        and its 95 % interval `low` to `high`, the number of `examples`, how many inputs were
-        `attacked` to get them, and the `paper`'s AUROC, or NaN.
+        The `Measurements`. Inputs of different kinds do not belong together.
     """
     correct = correctly_classified(work.classifier, data.x_test, data.y_test, None)
-    pool, benign = correct[:-limit], correct[-limit:]
-    found = {name: _fooling(work, name, attack, pool, limit) for name, attack in attacks.items()}
-    inputs = {"benign": benign, **{name: x for name, (x, _) in found.items()}}
+    inputs = {"benign": correct[-limit:]}
+    for name, attack in attacks.items():
+        inputs[name] = _fooling(work, name, attack, correct[:-limit], limit)
+    fooled = {name: np.ones(len(inputs[name]), bool) for name in attacks}
+    defences = {name: each for name, each in detectors.items() if isinstance(each, Attack)}
+    split = Split(inputs, fooled, *work.attack_again("stored", inputs, defences))
+    baselines = {
+        name: make(work.classifier.model, data)
+        for name, make in detectors.items()
+        if name not in defences
+    }
+    characteristics = {
+        name: {
+            kind: work.characteristics(f"{kind} {name}", each, x, x) for kind, x in inputs.items()
+        }
+        for name, each in baselines.items()
+    }
+    return Measurements(split, None, {}, baselines, characteristics)
+
+
+def table_2(measurements):
+    """Compute AUROCs.
+
+    Args:
+        measurements: What `measure` returned.
+
+    Returns:
+        A `pandas.DataFrame` with a row for each attack and detector: `attack`, `detector`, `auroc`
+        and its 95 % interval `low` to `high`, the number of `examples`, and the `paper`'s AUROC,
+        or NaN.
+    """
+    steps = measurements.test.steps
+    found = {
+        name: {kind: -frame[name].to_numpy() for kind, frame in steps.items()}
+        for name in measurements.test.defences
+    }
+    for name, baseline in measurements.baselines.items():
+        own = measurements.characteristics[name]
+        baseline.fit_characteristics(*[own["benign"]] * 3)  # nothing is learned from attacks
+        found[name] = {k: baseline.score_characteristics(values) for k, values in own.items()}
     rows = []
-    for detector, each in detectors.items():
-        scores = _scores(work, detector, each, data, inputs)
-        for name, (x, attacked) in found.items():
-            area = protocols.auroc(scores["benign"], scores[name])
-            row = {"attack": name, "detector": detector, **area, "examples": len(x)}
-            paper = of_attack(FIGURES["mnist"], name).get(detector, np.nan)
-            rows.append(row | {"attacked": attacked, "paper": paper})
+    for attack, fooled in measurements.test.fooled.items():
+        for name, score in found.items():
+            row = {"attack": attack, "detector": name}
+            row |= protocols.auroc(score["benign"], score[attack]) | {"examples": len(fooled)}
+            rows.append(row | {"paper": of_attack(FIGURES["mnist"], attack).get(name, np.nan)})
     return pd.DataFrame(rows)
 
 
+def table_3(measurements):
+    """Compute the price of defences and of the sequential test.
+
+    Args:
+        measurements: What `measure` returned.
+
+    Returns:
+        A `pandas.DataFrame`, as `baselines.env2.tables.table_3` returns it.
+    """
+    kept = registry.find(_NAME).settings.benign_accuracy
+    rows = {"table_3": accuracy.table_3(measurements, kept)}
+    return tables.table_3(Comparison(rows, {}, {}, measurements, Options()))
+
+
 def _fooling(work, name, attack, pool, limit):
-    """Attack a few inputs at a time until enough fool; return these, and how many were attacked."""
+    """Attack a few inputs at a time until enough examples fool."""
     fields = {"adversarial": "adversarial", "success": "success"}
     examples, attacked = pool[:0], 0
     while len(examples) < limit and attacked < len(pool):
@@ -83,18 +135,8 @@ def _fooling(work, name, attack, pool, limit):
         found = work.attack(f"{name} {attacked}", attack, x, fields)
         examples = np.concatenate([examples, found["adversarial"][found["success"]]])
         attacked += len(x)
-    return examples[:limit], attacked
-
-
-def _scores(work, name, detector, data, inputs):
-    """Score all kinds of input, a dict by kind; higher is more adversarial."""
-    if isinstance(detector, Attack):
-        steps, _ = work.attack_again("stored", inputs, {name: detector})
-        return {kind: -frame[name].to_numpy() for kind, frame in steps.items()}
-    made = detector(work.classifier.model, data)
-    found = {k: work.characteristics(f"{k} {name}", made, x, x) for k, x in inputs.items()}
-    made.fit_characteristics(*[found["benign"]] * 3)  # nothing is learned from attacks
-    return {kind: made.score_characteristics(values) for kind, values in found.items()}
+    print(f"{name}: {len(examples)} fool of {attacked}", flush=True)
+    return examples[:limit]
 
 
 def _parser():
