@@ -111,6 +111,20 @@ def test_cells_stand_beside_the_papers(found, evaluated):
     assert rows["explain"].item() == (abs(expected - 0.5) > 0.02)
 
 
+def test_cells_of_attacks_as_coded_stand_beside_the_papers(found, empty):
+    _, coded = settings.parts("mnist", empty, 500)
+    part = found["sound"]
+    tables_2 = {
+        name: table.assign(attack=table["attack"] + AS_CODED)
+        for name, table in part.tables.items()
+        if name.startswith("auroc")
+    }
+    options = dataclasses.replace(part.options, published=coded.published)
+    rows = tables.cells({"coded": dataclasses.replace(part, tables=tables_2, options=options)})
+    row = rows.set_index(["attack", "detector"]).loc["FGSM as coded", "BIM_d"]
+    assert row["paper"] == 0.9883
+
+
 def test_table_3_has_both_forms_of_the_sequential_test(found):
     comparison = found["sound"]
     rows = tables.table_3(comparison).set_index("defence")

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 
 from baselines.comparison.protocols import NOISY
-from baselines.env2.paper import of_attack
 from baselines.mutation_testing.sequential import benign_rate, sequential_test
 
 BL3 = "BL3"
@@ -71,7 +70,7 @@ def cells(found):
     rows = []
     for row in table_2(found).itertuples():
         published = found[row.part].options.published
-        theirs = of_attack(published, row.attack).get(row.detector)
+        theirs = published.table_2.get(row.attack, {}).get(row.detector)
         if theirs is not None:
             difference = row.paper_protocol - theirs
             cell = {"part": row.part, "attack": row.attack, "detector": row.detector}
