@@ -141,6 +141,33 @@ def pictures(path, rows, captions):
     _save(figure, path)
 
 
+def grid(path, images):
+    """Draw images in a grid, with a caption below each.
+
+    Args:
+        path: The file.
+        images: A dict from the names of row and column to an image, float32 in [0, 1], (height,
+            width, channels), or None for a blank, and its caption.
+    """
+    rows, columns = (list(dict.fromkeys(names)) for names in zip(*images, strict=True))
+    size = (1.5 + 1.1 * len(columns), 0.5 + 1.2 * len(rows))
+    figure, axes = plt.subplots(
+        len(rows), len(columns), figsize=size, squeeze=False, layout="constrained"
+    )
+    for axis, (row, column) in zip(axes.flat, itertools.product(rows, columns), strict=True):
+        image, caption = images[row, column]
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(image is not None)
+        if image is not None:
+            axis.imshow(np.clip(image, 0, 1).squeeze(), cmap="gray", vmin=0, vmax=1)
+        axis.set_xlabel(caption, fontsize=7)
+    for name, axis in zip(columns, axes[0], strict=True):
+        axis.set_title(name, fontsize=8)
+    for name, axis in zip(rows, axes[:, 0], strict=True):
+        axis.set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
+    _save(figure, path)
+
+
 def _matrix(path, title, matrix, form, **colors):
     size = 2 + 0.6 * np.array(matrix.shape[::-1])
     figure, axis = plt.subplots(figsize=size, layout="constrained")

@@ -7,14 +7,18 @@ import pandas as pd
 import pytest
 
 import a2d_keras as a2d
-from baselines.comparison import Options
+from baselines.comparison import Options, protocols
 from baselines.comparison.checkpoints import Checkpoints
 from baselines.comparison.core import Comparison
+from baselines.comparison.labels import correctly_classified
+from baselines.comparison.measurements import Work
 from baselines.env2 import __main__ as command
-from baselines.env2 import black_box, photographs, settings, tables, writing
+from baselines.env2 import black_box, photographs, settings, stored, tables, writing
 from baselines.env2.__main__ import main
+from baselines.env2.attacks import FGSMAsCoded
 from baselines.env2.black_box import BlackBox, BlackBoxAsCoded
 from baselines.env2.paper import AS_CODED, FIGURES, of_attack
+from baselines.mutation_testing.detector import MutationTesting
 from baselines.mutation_testing.sequential import benign_rate, sequential_test
 from models import imagenet, registry, zoo
 from models.record import Dataset
@@ -70,7 +74,16 @@ def test_few_photographs_of_cifar10_meet_the_slow_defence(empty):
     assert (most.limit, few.limit, [*few.detectors]) == (500, 100, ["DBA_d"])
     assert "DBA_d" not in most.detectors
     assert "BL3 GF" not in most.detectors
-    assert most.detectors["BL3"].keywords == {"rate": 0.005}
+    assert most.detectors["BL3"].__wrapped__.keywords == {"rate": 0.005}
+
+
+def test_parts_share_what_was_trained(empty):
+    made = settings.once(lambda model, data: [model, data])
+    first = made("a", empty)
+    assert made("a", empty) is first
+    assert made("b", empty) == ["b", empty]
+    sound, coded = settings.parts("mnist", empty, 500)
+    assert sound.detectors["BL4"] is coded.detectors["BL4"]
 
 
 @pytest.mark.slow
@@ -87,7 +100,7 @@ def test_the_papers_rows_are_found_under_both_names():
     assert (row["DBA_d"], row["BL3"]) == (0.8672, 0.9576)
     assert of_attack(FIGURES["cifar10"], "BB") == {}
     assert FIGURES["imagenet"].table_2["FGSM"]["BL4"] == 0.9617
-    assert FIGURES["mnist"].table_3["BL3"] == (None, 66, 0.964, 463)
+    assert FIGURES["mnist"].table_3["BL3 as coded"] == (None, 66, 0.964, 463)
 
 
 def test_cells_stand_beside_the_papers(found, evaluated):
@@ -98,6 +111,20 @@ def test_cells_stand_beside_the_papers(found, evaluated):
     assert rows["ours"].item() == expected
     assert rows["difference"].item() == pytest.approx(expected - 0.5)
     assert rows["explain"].item() == (abs(expected - 0.5) > 0.02)
+
+
+def test_cells_of_attacks_as_coded_stand_beside_the_papers(found, empty):
+    _, coded = settings.parts("mnist", empty, 500)
+    part = found["sound"]
+    tables_2 = {
+        name: table.assign(attack=table["attack"] + AS_CODED)
+        for name, table in part.tables.items()
+        if name.startswith("auroc")
+    }
+    options = dataclasses.replace(part.options, published=coded.published)
+    rows = tables.cells({"coded": dataclasses.replace(part, tables=tables_2, options=options)})
+    row = rows.set_index(["attack", "detector"]).loc["FGSM as coded", "BIM_d"]
+    assert row["paper"] == 0.9883
 
 
 def test_table_3_has_both_forms_of_the_sequential_test(found):
@@ -119,21 +146,26 @@ def test_table_3_has_both_forms_of_the_sequential_test(found):
     assert figure["FGSM"] == attacked[0].is_adversarial.mean()
 
 
-def test_price_is_queries_or_passes(found):
-    rows = tables.price(found).set_index("detector")
-    steps = found["sound"].tables["table_3"].set_index("defence")
-    assert rows.loc["BIM_d", "benign_passes"] == steps.loc["BIM_d", "benign_queries"]
-    assert rows.loc["BL1", "benign_passes"] == rows.loc["BL1", "adversarial_passes"] == 50
-    assert "END" not in rows.index
+def test_price_stands_beside_auroc_for_every_part(found):
+    rows = tables.price({"sound": found["sound"], "again": found["sound"]})
+    assert [*rows["part"].unique()] == ["sound", "again"]
+    row = rows[rows["part"] == "again"].set_index("detector").loc["BIM_d"]
+    summed = found["sound"].tables["overview"].set_index("detector").loc["BIM_d"]
+    assert row["auroc"] == summed["auroc"]
+    assert row["benign_passes"] == summed["benign_passes"]
+    assert "part" not in found["sound"].tables["overview"]
 
 
 def test_the_report_holds_every_table(found, tmp_path):
     computed = tables.compute(found)
     assert [*computed] == ["table_2", "cells", "table_3", "figure_6", "price"]
-    writing.write(tmp_path / "new", {"suite": "Env2"}, computed)
+    published = {"sound": found["sound"].options.published}
+    writing.write(tmp_path / "new", {"suite": "Env2"}, computed, published)
     text = (tmp_path / "new" / "tables.md").read_text()
     assert "| BL3 as coded" in text
-    assert "Table 2 cell by cell" in text
+    row = computed["cells"].iloc[0]
+    assert f"{row.ours:.4f} / 0.5000 (**{row.difference:+.3f}**)" in text
+    assert " / 463 " in text  # the paper's mutants for a benign input
     assert pd.read_csv(tmp_path / "new" / "cells.csv")["paper"].item() == 0.5
     assert (tmp_path / "new" / "results.json").exists()
 
@@ -246,6 +278,34 @@ def test_the_black_box_attack_steps_along_its_substitute(
         assert (np.ptp(found.adversarial, axis=(1, 2, 3)) == 1).all()  # stretched
     labels, own = (classifier.logits(x).numpy().argmax(-1) for x in (found.adversarial, benign))
     assert (labels != own)[found.success].all()
+
+
+def test_stored_examples_fool_and_are_no_pairs_of_the_benign(classifier, digits, monkeypatch):
+    monkeypatch.setattr(protocols, "RESAMPLES", 30)  # intervals are not tested
+    monkeypatch.setattr(stored, "_TOGETHER", 50)
+    work = Work(classifier, Checkpoints(None))
+    attacks = {"FGSM as coded": FGSMAsCoded(eps=0.5, mean=(0.3,), deviation=(0.4,))}
+    defence, drawn = a2d.BIM(eps_iter=0.02, max_iterations=40), settings.once(_few_mutants)
+    found = stored.measure(work, digits, attacks, {"BIM_d": defence, "BL3": drawn}, 30)
+    rows = stored.table_2(found)
+    assert [*rows["detector"]] == ["BIM_d", "BL3"]
+    assert {*rows["examples"]} == {30}
+    assert rows["paper"].to_list() == [0.9883, 0.9617]
+    correct = correctly_classified(classifier, digits.x_test, digits.y_test, None)
+    first = [attacks["FGSM as coded"](classifier, x) for x in np.split(correct[:200], 4)]
+    examples = np.concatenate([part.adversarial[part.success] for part in first])[:30]
+    kinds, mutants = (correct[-30:], examples), drawn(classifier.model, digits)
+    costs = [-defence(classifier, x).cost for x in kinds]
+    rates = [mutants.characteristics(x).mean(axis=1) for x in kinds]
+    expected = [protocols.area(*costs), protocols.area(*rates)]
+    np.testing.assert_allclose(rows["auroc"], expected, atol=0.01)
+    rows = stored.table_3(found).set_index("defence")
+    assert rows.loc["BIM_d", "benign_steps"] == pytest.approx(-costs[0].mean(), rel=0.02)
+    assert "BL3 sound" in rows.index
+
+
+def _few_mutants(model, data):
+    return MutationTesting.from_data(model, data, mutants=20)
 
 
 @pytest.mark.slow

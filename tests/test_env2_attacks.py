@@ -143,6 +143,24 @@ def test_cw_stands_still_on_what_is_already_across(classifier, logits, benign):
     assert success.sum() > before.sum()
 
 
+def test_cw_leaves_what_has_come_to_rest(classifier, logits, benign):
+    attack = CarliniWagnerAsCoded(c=0.6, iterations=400, learning_rate=0.05, **SCALE)
+    z, images, _, _ = captured(attack, classifier, benign[:6])
+    labels = logits(z).numpy().argmax(-1)
+    w, mean, square = np.zeros_like(z), 0.0, 0.0
+    for step in range(1, 401):  # for all to the end
+        inside = np.tanh(z + w) / 2
+        values = logits(inside).numpy()
+        others = np.where(np.eye(10)[labels] > 0, -np.inf, values).argmax(-1)
+        weights = -0.6 * np.eye(10)[others] * (values.argmax(-1) == labels)[:, None]
+        gradient = by_gradient(logits, inside, weights.astype("float32"))
+        gradient = gradient * (1 - 4 * inside**2) / 2
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+        estimate = square / (1 - 0.999**step)
+        w -= (0.05 * mean / (1 - 0.9**step) / (np.sqrt(estimate) + 1e-8)).astype("float32")
+    np.testing.assert_allclose(images, np.tanh(z + w) / 2, atol=0.02)
+
+
 @pytest.mark.slow
 def test_the_substitute_learns_from_labels(classifier, digits):
     imitation = a2d.train_substitute(

@@ -1,3 +1,4 @@
+import dataclasses
 import html.parser
 import json
 import pathlib
@@ -5,11 +6,13 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from baselines.comparison import Comparison, Options, markdown, output, protocols
+from baselines.comparison import Comparison, Options, accuracy, markdown, output, page, protocols
 from baselines.comparison.choices import NOTHING_PUBLISHED
+from baselines.comparison.overview import overview
 from baselines.env1.paper import FIGURES
 from baselines.env1.settings import FIGURE_3, NAMES
 
@@ -34,6 +37,10 @@ LOOK = """<script>onload = () => { document.title = JSON.stringify({
   images: [...document.images].map(i => i.complete && i.naturalWidth > 100),
   width: document.documentElement.scrollWidth, window: innerWidth,
   cut: [...document.querySelectorAll(".wide")].filter(e => e.scrollWidth > e.clientWidth).length,
+  sorted: [1, 2].map(() => {
+    const table = document.querySelector("table");
+    table.tHead.rows[0].cells[1].click();
+    return [...table.tBodies[0].rows].map(row => parseFloat(row.cells[1].textContent)) }),
   font: parseFloat(getComputedStyle(document.querySelector("td")).fontSize)}) }</script>"""
 
 
@@ -53,8 +60,8 @@ def folder(tmp_path_factory, evaluated, measurements):
 def test_page_holds_every_table_and_plot(folder):
     page = (folder / "report.html").read_text()
     plots = {path.name for path in folder.glob("*.png")}
-    assert page.count("data:image/png;base64,") == len(plots) == 6
-    assert page.count("<table") == 9
+    assert page.count("data:image/png;base64,") == len(plots) == 7
+    assert page.count("<table") == 10
     for name in ("BL1 (KD+BU)", "BL2 (LID) + noisy", "END (K-NN of all defences)"):
         assert name in page
     assert "Env1 on &lt;digits&gt;" in page
@@ -94,6 +101,67 @@ def test_markdown_holds_every_table_next_to_the_papers(tables, folder):
     assert f"| {table_3.loc['DBA_d', 'benign_steps']:.0f} / 319 " in text
     table_7 = tables["table_7"].set_index(["parameter", "value"])
     assert f"{table_7.loc[('z', -1.281552), 'benign_accuracy']:.4f} / 0.9260" in text
+
+
+def test_the_overview_has_the_price_beside_auroc(measurements, tables):
+    seconds = {"benign BL2": 60.0, "FGSM BL2": 6.0, "noisy C&W BL2": 0.6, "test BL2": 9.0}
+    seconds |= {"test benign BIM_d 0": 1.0, "test benign BIM_d 20": 2.0}
+    held_out = tables["auroc_held_out"]
+    rows = overview(held_out, measurements, seconds)
+    assert rows["auroc"].is_monotonic_decreasing
+    assert [*rows["detector"]].count("BL1") == 1  # not again with noise
+    rows = rows.set_index("detector")
+    areas = held_out[held_out["detector"] == "BIM_d"].set_index("attack")["auroc"]
+    row = rows.loc["BIM_d"]
+    assert row["auroc"] == pytest.approx(areas.mean())
+    assert (row["worst"], row["worst_attack"]) == (areas.min(), areas.idxmin())
+    assert rows["milliseconds"].dropna().to_dict() == {"BL2": 100.0, "BIM_d": 50.0}
+    queries = measurements.test.queries
+    assert row["benign_passes"] == queries["benign"]["BIM_d"].mean()
+    attacked = [queries[attack]["BIM_d"][f] for attack, f in measurements.test.fooled.items()]
+    assert row["adversarial_passes"] == np.concatenate(attacked).mean()
+    defences = rows.loc[measurements.test.defences, "benign_passes"]
+    assert rows.loc["END", "benign_passes"] == pytest.approx(defences.sum())
+    assert rows.loc["BL1", "benign_passes"] == rows.loc["BL1", "adversarial_passes"] == 50
+    assert rows["learns_attacks"].to_dict()["END"]
+    assert not rows["learns_attacks"].to_dict()["BIM_d"]
+
+
+def test_a_miss_fools_and_looks_most_benign(measurements, tables):
+    rows = tables["missed"].set_index(["detector", "attack"])
+    rates = tables["auroc_held_out"].set_index(["detector", "attack"])
+    row = rows.loc["JSMA_d", "FGSM"]
+    expected = row["of"] * (1 - rates.loc[("JSMA_d", "FGSM"), "tpr_5"])
+    assert row["missed"] == pytest.approx(expected)
+    assert row["missed"] > 0
+    assert row["of"] == measurements.test.fooled["FGSM"][30:].sum()
+    steps = measurements.test.steps["FGSM"]["JSMA_d"][measurements.test.fooled["FGSM"]]
+    assert row["input"] == steps[steps.index >= 30].idxmax()
+    assert (rows["input"] < 0).eq(rows["missed"] == 0).all()
+
+
+def test_only_what_counts_enters_accuracy_and_price(measurements):
+    only = measurements._replace(fooled_only=True)
+    assert measurements.counted() is measurements
+    counted, fooled = only.counted(), only.test.fooled
+    assert counted.training.fooled["C&W"].all()
+    steps = [only.test.steps[attack]["BIM_d"][rows] for attack, rows in fooled.items()]
+    row = accuracy.table_3(counted, benign_accuracy=0.9).set_index("defence").loc["BIM_d"]
+    assert row["adversarial_steps"] == np.concatenate(steps).mean()
+
+
+def test_the_page_says_which_examples_count(measurements, evaluated, folder):
+    results = json.loads((folder / "results.json").read_text())
+    images = {path.name: path for path in folder.glob("*.png")}
+    options = dataclasses.replace(OPTIONS, fooled_only=True)
+    comparison = Comparison(evaluated[1], evaluated[0], ABOUT, measurements, options)
+    only, every = "Only examples that fooled the classifier count.", "Every adversarial example"
+    text = page.render(results, comparison, images)
+    assert only in text
+    assert every not in text
+    text = (folder / "report.html").read_text()
+    assert every in text
+    assert only not in text
 
 
 @pytest.mark.parametrize("folder", sorted((DOCS / "env1").glob("*/")), ids=lambda path: path.name)
@@ -143,9 +211,12 @@ def test_page_reads_in_a_browser(folder, tmp_path, width):
     )
     assert "CONSOLE" not in run.stderr
     seen = json.loads(run.stdout.split("<title>")[1].split("</title>")[0].replace("&quot;", '"'))
-    assert len(seen["images"]) == 6
+    assert len(seen["images"]) == 7
     assert all(seen["images"])
     assert seen["window"] == width
     assert seen["width"] <= width  # nothing overflows
     assert width == 400 or not seen["cut"]  # and no table has to be scrolled
     assert seen["font"] >= 12
+    down, up = seen["sorted"]
+    assert down == sorted(down, reverse=True) == up[::-1]
+    assert down[0] > down[-1]

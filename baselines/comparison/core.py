@@ -3,16 +3,18 @@
 import dataclasses
 import pathlib
 import time
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
 from a2d_keras import Attack, Classifier
-from baselines.comparison import accuracy, output, protocols
+from baselines.comparison import accuracy, missed, output, protocols
 from baselines.comparison.checkpoints import Checkpoints
 from baselines.comparison.choices import Options
 from baselines.comparison.measurements import Measurements, Work
 from baselines.comparison.measuring import measure
+from baselines.comparison.overview import overview
 from baselines.comparison.provenance import provenance
 
 
@@ -21,9 +23,10 @@ class Comparison:
     """The results of a comparison.
 
     Attributes:
-        tables: A dict from the table's name to a `pandas.DataFrame`: `auroc_paper`,
-            `auroc_held_out`, `transfer` if a detector learns, and with defences `figure_3` (if
-            asked for) and `table_3`, and if there are training inputs, `figure_6` and `table_7`.
+        tables: A dict from the table's name to a `pandas.DataFrame`: `overview`, `auroc_paper`,
+            `auroc_held_out`, `missed`, `transfer` if a detector learns, and with defences
+            `figure_3` (if asked for) and `table_3`, and if there are training inputs, `figure_6`
+            and `table_7`.
         scores: A dict from the protocol's name to a dict from the attack to a dict from the
             detector to its scores of negatives and of positives.
         about: How the results were made, a dict that JSON can hold.
@@ -69,7 +72,8 @@ def compare(model, data, *, attacks, detectors, out=None, options=None):
     folder = None if out is None else pathlib.Path(out)
     work = _work(model, folder, options)
     measurements = measure(work, data, attacks=attacks, detectors=detectors, options=options)
-    scores, tables = evaluate(measurements, options)
+    seconds = work.checkpoints.seconds
+    scores, tables = evaluate(measurements, options, seconds)
     run = {
         "test inputs": len(measurements.test.inputs["benign"]),
         "attacks": {name: repr(attack) for name, attack in attacks.items()},
@@ -77,7 +81,7 @@ def compare(model, data, *, attacks, detectors, out=None, options=None):
         "baselines": {n: each.parameters() for n, each in measurements.baselines.items()},
         **({"left out": dict(measurements.left_out)} if measurements.left_out else {}),
     }
-    made = provenance(work.classifier.model, data, work.checkpoints.seconds, started)
+    made = provenance(work.classifier.model, data, seconds, started)
     about = {**options.about, **run, **made}
     comparison = Comparison(tables, scores, about, measurements, options)
     if folder is not None:
@@ -86,12 +90,13 @@ def compare(model, data, *, attacks, detectors, out=None, options=None):
     return comparison
 
 
-def evaluate(measurements, options):
+def evaluate(measurements, options, seconds=MappingProxyType({})):
     """Score every input with every detector, and compute all tables.
 
     Args:
         measurements: The `baselines.comparison.measurements.Measurements`.
         options: The `Options`.
+        seconds: The seconds of each checkpoint, a dict by name. Defaults to none.
 
     Returns:
         The scores and the tables, as in `Comparison`.
@@ -100,17 +105,20 @@ def evaluate(measurements, options):
         name: protocols.score(measurements, protocol(measurements))
         for name, protocol in protocols.PROTOCOLS.items()
     }
-    tables = {f"auroc_{name}": protocols.auroc_table(found) for name, found in scores.items()}
+    areas = {f"auroc_{name}": protocols.auroc_table(found) for name, found in scores.items()}
+    tables = {"overview": overview(areas["auroc_held_out"], measurements, seconds), **areas}
+    tables["missed"] = missed.missed(scores["held_out"], measurements)
     transfer = protocols.transfer(measurements)
     if len(transfer):  # defences alone transfer nothing
         tables["transfer"] = transfer
     if options.halves is not None:
         tables["figure_3"] = accuracy.figure_3(measurements, options.halves)
     if measurements.test.defences:
-        tables["table_3"] = accuracy.table_3(measurements, options.benign_accuracy)
+        counted = measurements.counted()
+        tables["table_3"] = accuracy.table_3(counted, options.benign_accuracy)
         if measurements.training:
-            tables["figure_6"] = accuracy.figure_6(measurements)
-            tables["table_7"] = accuracy.table_7(measurements)
+            tables["figure_6"] = accuracy.figure_6(counted)
+            tables["table_7"] = accuracy.table_7(counted)
     return scores, tables
 
 

@@ -21,9 +21,9 @@ def text(fooled, tables, published):
     heading = _heading(published.table_2)
     if "figure_6" in tables:
         title = f"Figure 6{heading and ', the mean ' + heading[2:]}"
-        parts[title] = _figure_6(tables["figure_6"], published)
+        parts[title] = figure_6(tables["figure_6"], published)
     if "table_3" in tables:
-        parts[f"Table 3{heading}"] = _table_3(tables["table_3"], published)
+        parts[f"Table 3{heading}"] = table_3(tables["table_3"], published)
     if "table_7" in tables:
         parts[f"Table 7{_heading(published.table_7)}"] = _table_7(tables["table_7"], published)
     return "\n\n".join(section(title, table) for title, table in parts.items())
@@ -125,7 +125,16 @@ def _transfer(rows):
     return found.rename(columns={"fitted_on": "fitted on"})
 
 
-def _figure_6(rows, published):
+def figure_6(rows, published):
+    """Lay out Figure 6.
+
+    Args:
+        rows: The table of `baselines.comparison.accuracy.figure_6`.
+        published: As for `text`.
+
+    Returns:
+        A `pandas.DataFrame` of strings.
+    """
     found = rows.copy()
     kinds = rows.columns[2:]
     found[kinds] = rows[kinds].map("{:.4f}".format)
@@ -137,7 +146,16 @@ def _figure_6(rows, published):
     return found
 
 
-def _table_3(rows, published):
+def table_3(rows, published):
+    """Lay out Table 3.
+
+    Args:
+        rows: The table of `baselines.comparison.accuracy.table_3`.
+        published: As for `text`.
+
+    Returns:
+        A `pandas.DataFrame` of strings.
+    """
     found = []
     for row in rows.to_dict("records"):
         name = row["defence"]
@@ -145,7 +163,7 @@ def _table_3(rows, published):
         found.append(
             {
                 "defence": name,
-                "threshold": _next_to(row["threshold"], threshold, 0),
+                "threshold": _next_to(row["threshold"], threshold, 4 * (row["threshold"] < 1)),
                 "adversarial steps": _next_to(row["adversarial_steps"], adversarial, 0),
                 "queries": f"{row['adversarial_queries']:.0f}",
                 "adversarial accuracy": _next_to(row["adversarial_accuracy"], accuracy),

@@ -38,6 +38,19 @@ class Split(NamedTuple):
         """The names of the defences, a list."""
         return list(self.steps["benign"])
 
+    def fooling(self):
+        """Keep only the adversarial examples that fool.
+
+        Returns:
+            Another `Split`.
+        """
+        every = slice(None)
+        kept = [
+            {kind: values[self.fooled.get(kind, every)] for kind, values in each.items()}
+            for each in (self.inputs, self.fooled, self.steps, self.queries)
+        ]
+        return Split(*kept)
+
 
 class Measurements(NamedTuple):
     """Everything that the tables are computed from.
@@ -64,6 +77,17 @@ class Measurements(NamedTuple):
     bounds: Any = (0.0, 1.0)
     fooled_only: bool = False
     left_out: Mapping[str, str] = types.MappingProxyType({})
+
+    def counted(self):
+        """Keep only the adversarial examples that count: all, or those that fool.
+
+        Returns:
+            Other `Measurements`, whose rows of different kinds no longer belong together.
+        """
+        if not self.fooled_only:
+            return self
+        training = self.training and self.training.fooling()
+        return self._replace(test=self.test.fooling(), training=training)
 
 
 class Work:

@@ -9,7 +9,7 @@ from scipy import stats
 from baselines.comparison.ensembles import ENSEMBLES, adversarial_steps
 
 RESAMPLES = 1000
-RATES = (0.01, 0.05)  # false positive rates at which true positives are counted
+RATES = (0.01, 0.05, 0.1)  # false positive rates at which true positives are counted
 NOISY = " + noisy"  # ends the name of a detector whose negatives are noisy inputs too
 _BATCH = 100  # resamples at once
 
@@ -100,7 +100,7 @@ def auroc_table(scores):
     Returns:
         A `pandas.DataFrame` with a row for each attack and detector: `attack`, `detector`,
         `auroc`, `low`, `high`, the numbers of `negatives` and `positives`, and the true positive
-        rates at 1 and at 5 % false positives, `tpr_1` and `tpr_5`.
+        rates at 1, 5 and 10 % false positives, `tpr_1`, `tpr_5` and `tpr_10`.
     """
     rows = []
     for attack, by_detector in scores.items():

@@ -14,6 +14,7 @@ from baselines.comparison import Options, arguments, compare
 from baselines.comparison.checkpoints import Checkpoints
 from baselines.comparison.choices import MIN_INPUTS
 from baselines.comparison.measurements import Work
+from baselines.env1.settings import NAMES
 from baselines.env2 import photographs, settings, tables, writing
 from models import datasets, imagenet, registry, zoo
 
@@ -48,7 +49,8 @@ def main(argv=None):
     seconds = {name: each.about["seconds of all checkpoints"] for name, each in found.items()}
     first = next(iter(found.values())).about
     same = {name: first[name] for name in ("date", "versions", "digests", "test accuracy")}
-    writing.write(out, {**about, **same, "seconds of parts": seconds}, results)
+    published = {part.name: part.published for part in run.parts}
+    writing.write(out, {**about, **same, "seconds of parts": seconds}, results, published)
     print((out / "tables.md").read_text())
     print(f"Written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
     print(f"{sum(seconds.values())} s of work, {time.monotonic() - started:.0f} s now")
@@ -56,12 +58,13 @@ def main(argv=None):
 
 def _compare(run, part, out, about):
     """Compare one part. Parts of one size share what they measure."""
-    work = run.work(Checkpoints(out / f"checkpoints_{part.limit}"))
+    work = run.work(Checkpoints(out / "checkpoints" / str(part.limit)))
     title = f"{run.title}, {part.name.replace('_', ' ')}"
     options = Options(
         limit=part.limit,
         benign_accuracy=run.benign_accuracy,
         published=part.published,
+        names=NAMES,
         about={**about, "title": title},
         fooled_only=True,
         verbose=int(sys.stdout.isatty()),

@@ -123,18 +123,24 @@ class CarliniWagnerAsCoded(AsCoded):
         """Raise the largest other logit until it is the largest."""
         first, second, epsilon = _ADAM
         w, mean, square = (np.zeros_like(z) for _ in range(3))
-        own = network.one_hot(labels)
+        moving = np.arange(len(z))
         for step in range(1, self.iterations + 1):
-            images = np.tanh(z + w) / 2
-            logits = network.logits(images)
-            stands = logits.argmax(axis=-1) == labels
+            before = w[moving]
+            images = np.tanh(z[moving] + before) / 2
+            logits, own = network.logits(images), network.one_hot(labels[moving])
+            stands = logits.argmax(axis=-1) == labels[moving]
             other = network.one_hot(np.where(own > 0, -np.inf, logits).argmax(axis=-1))
             direction = np.float32(-self.c) * other * stands[:, None]
             gradient = network.gradient(images, direction) * (1 - 4 * images**2) / 2
             mean = first * mean + (1 - first) * gradient
             square = second * square + (1 - second) * gradient**2
             rate = self.learning_rate * np.sqrt(1 - second**step) / (1 - first**step)
-            w = (w - rate * mean / (np.sqrt(square) + epsilon)).astype("float32")
+            w[moving] = before - rate * mean / (np.sqrt(square) + epsilon)
+            # What fools, and has come to rest, stays where it is.
+            on = stands | (w[moving] != before).any(axis=(1, 2, 3))
+            moving, mean, square = moving[on], mean[on], square[on]
+            if not len(moving):
+                break
         images = np.tanh(z + w) / 2
         return images, network.labels(images) != labels
 

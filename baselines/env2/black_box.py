@@ -5,6 +5,7 @@ when they are called, and so need nothing but the inputs that the training start
 """
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -61,7 +62,7 @@ class BlackBox:
         return Transfer(substitute=stand_in, attack=FGSM(eps=self.eps))(classifier, x)
 
     def train(self, classifier, verbose=0):
-        """Train the substitute, from a seed that becomes that of Keras.
+        """Train the substitute, from a seed that becomes that of Keras. The last one is kept.
 
         Args:
             classifier: The `a2d_keras.Classifier` to imitate.
@@ -70,10 +71,7 @@ class BlackBox:
         Returns:
             The substitute, an `a2d_keras.Classifier`.
         """
-        keras.utils.set_random_seed(0)
-        model = substitute(classifier.input_shape, classifier.classes)
-        how = {**_TRAINING, "rounds": self.rounds, "step": self.step}
-        return train_substitute(classifier, self.seeds, model, verbose=verbose, **how)
+        return _train(classifier, self.seeds.tobytes(), self.rounds, self.step, verbose)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,3 +98,12 @@ class _OnSubstitute(FGSMAsCoded):
         other = Network(self.stand_in, *map(np.float32, (self.mean, self.deviation)))
         images, fools_other = super().craft(other, z, labels, generator)
         return images, fools_other & (network.labels(images) != labels)
+
+
+@functools.lru_cache(maxsize=1)  # it takes longer than the attack, of which there are several
+def _train(classifier, seeds, rounds, step, verbose):
+    keras.utils.set_random_seed(0)
+    seeds = np.frombuffer(seeds, "float32").reshape(-1, *classifier.input_shape)
+    model = substitute(classifier.input_shape, classifier.classes)
+    how = {**_TRAINING, "rounds": rounds, "step": step, "verbose": verbose}
+    return train_substitute(classifier, seeds, model, **how)

@@ -9,8 +9,8 @@ import abc
 import dataclasses
 from typing import NamedTuple
 
-import keras
 import numpy as np
+import tensorflow as tf
 
 _BATCH = 256
 
@@ -114,7 +114,17 @@ class Network:
 
     def __init__(self, classifier, mean, deviation):
         self.classes = classifier.classes
-        self._classifier, self._mean, self._deviation = classifier, mean, deviation
+        self._mean, self._deviation = mean, deviation
+        x = tf.TensorSpec((None, *classifier.input_shape), "float32")
+        direction = tf.TensorSpec((None, classifier.classes), "float32")
+
+        def gradient(x, direction):
+            _, pull_back = classifier.vjp(x)
+            return pull_back(direction)
+
+        # Compiled, as an attack calls these thousands of times.
+        self._logits = tf.function(classifier.logits, [x], autograph=False)
+        self._gradient = tf.function(gradient, [x, direction], autograph=False)
 
     def normalized(self, x):
         """Normalise images."""
@@ -122,7 +132,7 @@ class Network:
 
     def logits(self, z):
         """Compute the logits of normalised images, float32, (n, classes)."""
-        return self._classifier.logits(self._pixels(z)).numpy()
+        return self._logits(self._pixels(z)).numpy()
 
     def labels(self, z):
         """Compute the labels of normalised images, int64, (n,)."""
@@ -130,12 +140,11 @@ class Network:
 
     def gradient(self, z, direction):
         """Compute the gradient of logits · direction at normalised images."""
-        _, pull_back = self._classifier.vjp(self._pixels(z))
-        return pull_back(keras.ops.convert_to_tensor(direction)).numpy() * self._deviation
+        return self._gradient(self._pixels(z), direction).numpy() * self._deviation
 
     def one_hot(self, labels):
         """Make a row of zeros for each label, with a one at the label, float32."""
         return np.eye(self.classes, dtype="float32")[labels]
 
     def _pixels(self, z):
-        return keras.ops.convert_to_tensor(self._mean + self._deviation * z)
+        return self._mean + self._deviation * z

@@ -80,8 +80,8 @@ def parts(name, data, limit):
     settings, published = registry.find(CLASSIFIERS[name]).settings, FIGURES[name]
     attacks, every = dict(settings.attacks), detectors(settings)
     if name == "mnist":
-        seeds = data.x_test[-_SEEDS:]
         every |= _other_operators(settings)
+        seeds = data.x_test[-_SEEDS:]
         coded = {
             "FGSM": FGSMAsCoded(),
             "JSMA": JSMAAsCoded(),
@@ -112,7 +112,8 @@ def detectors(settings):
     Returns:
         A dict, as `baselines.comparison.compare` takes it.
     """
-    return {**settings.defences, **guards(_training), **rivals(settings)}
+    rivals_once = {name: once(make) for name, make in rivals(settings).items()}
+    return {**settings.defences, **guards(_training), **rivals_once}
 
 
 def guards(adapting):
@@ -128,7 +129,26 @@ def guards(adapting):
     def make(statistics, model, data):
         return Scored(Guard(model, statistics), adapting(model, data))
 
-    return {name: functools.partial(make, statistics) for name, statistics in GUARDS.items()}
+    return {name: once(functools.partial(make, statistics)) for name, statistics in GUARDS.items()}
+
+
+def once(make):
+    """Let all parts of a run share a detector, so that it is trained once.
+
+    Args:
+        make: A function from a model and its data to the detector.
+
+    Returns:
+        The same function, which makes one detector for a model.
+    """
+    made = {}
+
+    def shared(model, data):
+        if model not in made:
+            made[model] = make(model, data)
+        return made[model]
+
+    return functools.update_wrapper(shared, make)
 
 
 def _training(model, data):
@@ -139,8 +159,8 @@ def _other_operators(settings):
     """List mutation testing with the operators that the paper does not use."""
     options = settings.baselines.get(MutationTesting.name, {})
     return {
-        f"BL3 {operator}": functools.partial(
-            MutationTesting.from_data, operator=operator, **options
+        f"BL3 {operator}": once(
+            functools.partial(MutationTesting.from_data, operator=operator, **options)
         )
         for operator in OPERATORS
         if operator != "NAI"

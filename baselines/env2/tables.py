@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 
 from baselines.comparison.protocols import NOISY
-from baselines.env2.paper import of_attack
 from baselines.mutation_testing.sequential import benign_rate, sequential_test
 
 BL3 = "BL3"
 _TESTS = {"as coded": True, "sound": False}  # the two forms of the sequential test
-_EXPLAINED = 0.02  # a larger difference from the paper needs an explanation
+EXPLAINED = 0.02  # a larger difference from the paper needs an explanation
 
 
 def compute(found):
@@ -71,12 +70,12 @@ def cells(found):
     rows = []
     for row in table_2(found).itertuples():
         published = found[row.part].options.published
-        theirs = of_attack(published, row.attack).get(row.detector)
+        theirs = published.table_2.get(row.attack, {}).get(row.detector)
         if theirs is not None:
             difference = row.paper_protocol - theirs
             cell = {"part": row.part, "attack": row.attack, "detector": row.detector}
             cell |= {"ours": row.paper_protocol, "paper": theirs, "difference": difference}
-            rows.append(cell | {"explain": abs(difference) > _EXPLAINED})
+            rows.append(cell | {"explain": abs(difference) > EXPLAINED})
     return pd.DataFrame(rows)
 
 
@@ -143,36 +142,16 @@ def figure_6(comparison):
 
 
 def price(found):
-    """Set price beside AUROC: the mean over attacks, held out, and the passes of a verdict.
+    """Set price beside AUROC: the overviews of all parts.
 
     Args:
         found: As for `compute`.
 
     Returns:
-        A row for each part and detector whose price is known: `part`, `detector`, `auroc`, and
-        `benign_passes` and `adversarial_passes` beside the prediction.
+        A row for each part and detector: `part`, and the columns of
+        `baselines.comparison.overview.overview`.
     """
-    rows = []
-    areas = table_2(found).groupby(["part", "detector"], sort=False)["held_out"].mean()
-    for (part, detector), area in areas.items():
-        passes = _passes(found[part], detector)
-        if passes is not None:
-            row = {"part": part, "detector": detector, "auroc": area}
-            rows.append(row | {"benign_passes": passes[0], "adversarial_passes": passes[1]})
-    return pd.DataFrame(rows)
-
-
-def _passes(comparison, detector):
-    """Return the mean passes on benign and on adversarial inputs, or None if they are unknown."""
-    measurements = comparison.measurements
-    if detector in measurements.baselines:
-        passes = measurements.baselines[detector].passes
-        return None if passes is None else (passes, passes)
-    rows = comparison.tables.get("table_3")
-    if rows is None or detector not in set(rows["defence"]):
-        return None
-    row = rows.set_index("defence").loc[detector]
-    return row["benign_queries"], row["adversarial_queries"]
+    return _per_part(found, lambda comparison: comparison.tables["overview"])
 
 
 def _sequential(measurements):
@@ -201,6 +180,5 @@ def _per_part(found, compute):
     for part, comparison in found.items():
         table = compute(comparison)
         if len(table):
-            table.insert(0, "part", part)
-            tables.append(table)
+            tables.append(pd.concat([pd.Series(part, table.index, name="part"), table], axis=1))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
