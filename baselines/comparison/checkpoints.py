@@ -50,9 +50,9 @@ class Checkpoints:
         """Say how many checkpoints will be asked for, so that each line says how much is done.
 
         Args:
-            count: How many in all.
+            count: How many more.
         """
-        self._expected = count
+        self._expected = self._asked + count
 
     def get(self, name, origin, compute):
         """Read a checkpoint, or compute and keep it.
