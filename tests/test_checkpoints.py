@@ -36,6 +36,22 @@ def test_a_finished_result_is_kept(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
 
 
+def test_says_how_much_is_done_once_it_knows_how_much_there_is(tmp_path, capsys):
+    Checkpoints(tmp_path).get("a", ORIGIN, arrays)
+    later = Checkpoints(tmp_path)
+    later.expect(3)
+    capsys.readouterr()
+    for name in "abc":
+        later.get(name, ORIGIN, arrays)
+    assert capsys.readouterr().out.splitlines() == [
+        "a: kept (piece 1 of 3)",
+        "b: computing (piece 2 of 3)",
+        "b: computed in 0 s, about 0 s left",
+        "c: computing (piece 3 of 3)",
+        "c: computed in 0 s",
+    ]
+
+
 @pytest.mark.parametrize("changed", [{"attack": "BIM2()"}, {"inputs": "4321"}, {"more": 1}])
 def test_a_checkpoint_of_another_origin_is_computed_again(tmp_path, capsys, changed):
     Checkpoints(tmp_path).get("a", ORIGIN, arrays)

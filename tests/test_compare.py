@@ -297,6 +297,8 @@ def test_the_command_runs_on_digits_as_bytes_and_continues(
     words += ["--detectors", "BIM_d", "default", "LID", "mine:Brightness"]
     main(words)
     printed = capsys.readouterr().out
+    count = len([*(tmp_path / "out" / "checkpoints").glob("*.h5")])
+    assert f": computing (piece {count} of {count})\n" in printed
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     about = results["about"]
     assert about["chosen"] in printed

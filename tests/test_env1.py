@@ -305,6 +305,7 @@ def test_the_command_writes_everything_and_keeps_it(tmp_path, capsys):
     printed = capsys.readouterr().out
     checkpoints = sorted((tmp_path / "checkpoints").glob("*.h5"))
     assert f"{checkpoints[0].stem}: computed in" in printed
+    assert f": computing (piece {len(checkpoints)} of {len(checkpoints)})\n" in printed
     assert {path.name for path in tmp_path.iterdir()} == {
         *("boxes.png", "checkpoints", "costs.csv", "figure_3.png", "histograms.png"),
         *("pictures.png", "report.html", "results.json", "roc_held_out.png", "roc_paper.png"),

@@ -66,6 +66,8 @@ def test_the_wheel_holds_the_package_alone(tmp_path):
     assert tops == {"a2d_keras", f"a2d_keras-{version}.dist-info"}
     assert "a2d_keras/py.typed" in names
     assert f"Name: a2d-keras\nVersion: {version}\n" in metadata
+    first_sentence = (ROOT / "README.md").read_text().split("\n")[2]
+    assert f"\nSummary: {first_sentence}\n" in metadata
     links = re.findall(r"\]\(([^)]+)\)", metadata)  # of the README, which an index shows
     assert len(links) > 20
     assert all(link.startswith("https://") for link in links)

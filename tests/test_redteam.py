@@ -424,7 +424,9 @@ class TestRedteam:
         assert rows["any of these"]["success"] >= rows["selective_pgd"]["success"]
         assert 0 <= rows["selective_pgd"]["AUROC"] <= 1
         assert rows["selective_pgd"]["Linf"] <= EPS + 1e-6
-        assert "selective_pgd" in str(result)
+        heading, *lines = str(result).splitlines()
+        assert lines[1].startswith("selective_pgd ")
+        assert len(lines[1]) == len(heading) < 88  # what a page of the site shows
 
     def test_the_roc_curve_has_the_area_of_the_table(self, result):
         false, true = result.roc("selective_pgd")
@@ -480,12 +482,14 @@ class TestRedteam:
     def test_says_how_long_the_rest_may_take(self, classifier, right, held_out, capsys):
         scored = a2d.ScoredDefence(classifier, lambda x: x.var(axis=(1, 2, 3)), held_out)
         run = evaluation._Run(Case(scored, *right, right[0]), EPS, Checkpoints(None), verbose=1)
-        run.all([Noise(draws=2), EightBits()])
-        first, second = capsys.readouterr().out.splitlines()
+        run.all([Noise(draws=2), EightBits(), JPEG()])
+        first, second, third = capsys.readouterr().out.splitlines()
         assert re.fullmatch(
-            r"redteam: noise: .* \(1 of 2 attacks, .* at most about \d+ s left\)", first
+            r"redteam: noise: .* \(1 of 3 attacks, .* at most about \d+ s left\)", first
         )
-        assert re.fullmatch(r"redteam: eight_bits: .* \(2 of 2 attacks, \d+ s\)", second)
+        assert re.match(r"redteam: eight_bits: \d+ of \d+ got through \(2 of 3 attacks", second)
+        far = r"redteam: jpeg: \d+ of \d+ got through, at any distance \(3 of 3 attacks, \d+ s\)"
+        assert re.fullmatch(far, third)
         run._seconds, run._effort = 10.0, 100
         assert run._left([SelectivePGD(targets=2, max_iterations=600)]) == (
             ", at most about 2 min left"

@@ -57,12 +57,13 @@ def post(service, body, path="/detect"):
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
-    """The model from the README, in the folder that the README names."""
+def guarded(guard_digits, tmp_path_factory):
+    """A saved guard, exported as the README does, in the folder that the README names."""
     (code,) = re.findall(r"```python\n(.*?)```", (SERVING / "README.md").read_text(), re.DOTALL)
     names = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("serving"))
+        guard_digits().save("guarded.keras")
         exec(code, names)
         folder = pathlib.Path("results/serving/digits/1").absolute()
     return names["guarded"], folder
@@ -344,6 +345,7 @@ def test_every_request_is_a_line_of_json(services, benign):
     assert (line["path"], line["status"], line["inputs"]) == ("/detect", 200, 2)
     assert line["flagged"] in (0, 1, 2)
     assert line["seconds"] > 0
+    assert not any(r"\u001b" in line for line in services[1].log)  # no codes for a terminal
 
 
 def test_too_many_requests_are_sent_away(model_served, benign):

@@ -59,6 +59,14 @@ def test_every_notebook_is_a_page_with_its_outputs(site):
         assert all((page.parent / picture).is_file() for picture in pictures)
 
 
+def test_no_mark_of_markdown_is_left_in_the_text(site):
+    """Such as of a list that goes on after code without a blank line."""
+    for path in site.rglob("*.html"):
+        text = re.sub(r"<(pre|code|script)\b.*?</\1>", "", path.read_text(), flags=re.DOTALL)
+        left = re.findall(r"(?:```|^(?:<p>)?(?:[-*] |\d+\. |#+ |\|)).*", text, re.MULTILINE)
+        assert not left, path.name
+
+
 def test_nothing_is_loaded_from_the_network(site):
     loaded = r'<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)="https?://[^"]+"'
     for path in site.rglob("*.html"):

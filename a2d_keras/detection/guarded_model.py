@@ -84,7 +84,8 @@ class GuardedModel(keras.Model):
         Args:
             x: Inputs, (n, *input_shape), or anything else that `keras.Model.predict` takes.
             batch_size: Inputs in a batch. Defaults to the detector's `batch_size`, for arrays.
-            verbose: As in `keras.Model.predict`.
+            verbose: As in `keras.Model.predict`, whose bar counts batches: smaller ones, such as
+                of 128 where attacks judge up to 1,024 together, show more of it, and take longer.
             **kwargs: As in `keras.Model.predict`.
 
         Returns:

@@ -119,9 +119,10 @@ class _Run:
             found[adversary.name] = crafted = self._one(adversary, case)
             labels, flagged, score = crafted.verdicts
             fools = (labels != case.y) & (self._near(crafted.x) | (not adversary.limited))
+            where = "" if adversary.limited else ", at any distance"
             self._say(
                 f"{adversary.name}: {np.count_nonzero(fools & ~flagged)} of {len(fools)} got "
-                f"through ({number} of {len(adversaries)} attacks, "
+                f"through{where} ({number} of {len(adversaries)} attacks, "
                 f"{duration(time.monotonic() - started)}{self._left(adversaries[number:])})"
             )
             better = fools & self._near(crafted.x) & (score < lowest)

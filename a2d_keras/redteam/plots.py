@@ -28,7 +28,7 @@ def roc(result: RedTeamResult) -> bytes | None:
     curves = {name: curve for name, curve in curves.items() if len(curve[0])}
     if not curves:
         return None
-    canvas = figure.Figure(figsize=(7, 5.5), layout="constrained")
+    canvas = figure.Figure(figsize=(8.2, 5), layout="constrained")
     axes, smallest = canvas.subplots(), 1 / len(result.benign.score)
     for number, (name, (false, true)) in enumerate(curves.items()):
         line: Any = {
@@ -42,7 +42,7 @@ def roc(result: RedTeamResult) -> bytes | None:
     axes.set(xscale="log", xlim=(smallest, 1), ylim=(-0.01, 1.01))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right", fontsize=9)
+    canvas.legend(frameon=False, loc="outside right upper", fontsize=9)  # where no curve is
     return _png(canvas)
 
 

@@ -192,8 +192,8 @@ class RedTeamResult:
     def __str__(self) -> str:
         """Lay the table and the checks out as text."""
         rows = self.rows()
-        lines = [_line(list(rows[0]))]
-        lines += [_line([_cell(row.get(column)) for column in rows[0]]) for row in rows]
+        cells = [[_cell(row.get(column)) for column in rows[0]] for row in rows]
+        lines = _aligned([list(rows[0]), *cells])
         return "\n".join([*lines, "", *map(str, self.checks)]).rstrip()
 
 
@@ -223,5 +223,10 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _line(cells: list[str]) -> str:
-    return f"{cells[0]:<20}" + "".join(f"{cell:>10}" for cell in cells[1:])
+def _aligned(table: list[list[str]]) -> list[str]:
+    """Make each column as wide as it must be, so that the table fits a page."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        " ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+        for row in table
+    ]

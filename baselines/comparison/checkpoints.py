@@ -6,6 +6,7 @@ import time
 
 import h5py
 
+from a2d_keras.progress import duration
 from baselines.digests import digest
 
 
@@ -43,6 +44,15 @@ class Checkpoints:
             folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.seconds = {}
+        self._asked, self._expected, self._computed = 0, None, []
+
+    def expect(self, count):
+        """Say how many checkpoints will be asked for, so that each line says how much is done.
+
+        Args:
+            count: How many more.
+        """
+        self._expected = self._asked + count
 
     def get(self, name, origin, compute):
         """Read a checkpoint, or compute and keep it.
@@ -60,17 +70,28 @@ class Checkpoints:
             return compute()
         path = self.folder / f"{name}.h5"
         origin = json.dumps(origin, sort_keys=True)
-        kept = self._read(path, name, origin)
+        kept, place = self._read(path, name, origin), self._place()
         if kept is not None:
-            print(f"{name}: kept", flush=True)
+            print(f"{name}: kept{place}", flush=True)
             return kept
-        print(f"{name}: computing", flush=True)
+        print(f"{name}: computing{place}", flush=True)
         started = time.monotonic()
         arrays = compute()
-        self.seconds[name] = time.monotonic() - started
-        _write(path, arrays, origin, self.seconds[name])
-        print(f"{name}: computed in {self.seconds[name]:.0f} s", flush=True)
+        self.seconds[name] = seconds = time.monotonic() - started
+        _write(path, arrays, origin, seconds)
+        self._computed.append(seconds)
+        print(f"{name}: computed in {seconds:.0f} s{self._left()}", flush=True)
         return arrays
+
+    def _place(self):
+        self._asked += 1
+        return "" if self._expected is None else f" (piece {self._asked} of {self._expected})"
+
+    def _left(self):
+        """Say how long the others may take, if they take as long as those of this run."""
+        others = (self._expected or 0) - self._asked
+        mean = sum(self._computed) / len(self._computed)
+        return f", about {duration(mean * others)} left" if others > 0 else ""
 
     def _read(self, path, name, expected):
         if not path.exists():

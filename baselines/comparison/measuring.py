@@ -39,10 +39,13 @@ def measure(work, data, *, attacks, detectors, options):
     correct = correctly_classified(classifier, data.x_train, data.y_train, 2 * options.limit)
     if defences and len(correct) < 2 * MIN_INPUTS:
         left_out.say(_TRAINED, f"they need {2 * MIN_INPUTS} training inputs, not {len(correct)}")
+    splits = 2 if len(correct) >= 2 * MIN_INPUTS else 1  # the training inputs too
+    sizes = len(attacks), len(defences), len(makers)
+    work.checkpoints.expect(_pieces(*sizes, splits, options.halves))
 
     examples, fooled = work.craft("test", attacks, dict.fromkeys(attacks, benign))
     training = None
-    if attacks and len(correct) >= 2 * MIN_INPUTS:
+    if attacks and splits == 2:
         training = _training(work, correct, attacks, defences)
     kept = left_out.weak(fooled, training)
     attacks = {name: attacks[name] for name in kept}
@@ -130,6 +133,13 @@ class _LeftOut(dict):
                 f"limit. Received: {', '.join(fooled) or 'no attack'}"
             )
         return kept
+
+
+def _pieces(attacks, defences, baselines, splits, halves):
+    """Count the checkpoints, if no attack or baseline is left out later."""
+    again = splits * (attacks + 1) * defences  # benign inputs too
+    characteristics = baselines * (2 * attacks + 1)  # noisy inputs too
+    return splits * attacks + again + characteristics + 2 * len(halves.extra if halves else ())
 
 
 def _training(work, correct, attacks, defences):

@@ -17,6 +17,7 @@ from fastapi import HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
+from pythonjsonlogger.core import RESERVED_ATTRS
 from starlette.requests import ClientDisconnect
 
 from examples.serving import messages
@@ -227,6 +228,7 @@ def _log_config():
     json = {
         "()": "pythonjsonlogger.json.JsonFormatter",
         "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+        "reserved_attrs": [*RESERVED_ATTRS, "color_message"],  # uvicorn's, with a terminal's codes
     }
     handler = {"class": "logging.StreamHandler", "formatter": "json"}
     return {
