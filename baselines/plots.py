@@ -141,6 +141,29 @@ def pictures(path, rows, captions):
     _save(figure, path)
 
 
+def grid(path, names, rows):
+    """Draw rows of pictures, each with a caption.
+
+    Args:
+        path: The file.
+        names: The names of the rows.
+        rows: A pair for each row: images, float32 in [0, 1], (n, height, width, channels), and a
+            caption for each.
+    """
+    columns = max(len(images) for images, _ in rows)
+    size = (0.9 * columns + 0.4, 1.05 * len(rows))
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=size, squeeze=False, layout="constrained"
+    )
+    for name, line, (images, captions) in zip(names, axes, rows, strict=True):
+        line[0].set_ylabel(name, fontsize=7)
+        for axis, image, caption in zip(line, images, captions, strict=False):
+            axis.imshow(np.clip(image, 0, 1).squeeze(), cmap="gray", vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[])
+            axis.set_xlabel(caption, fontsize=6, labelpad=1)
+    _save(figure, path)
+
+
 def _matrix(path, title, matrix, form, **colors):
     size = 2 + 0.6 * np.array(matrix.shape[::-1])
     figure, axis = plt.subplots(figsize=size, layout="constrained")

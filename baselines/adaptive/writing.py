@@ -1,0 +1,133 @@
+"""The report: `results.json`, `tables.md`, and `examples.png`, a grid of pictures."""
+
+import pandas as pd
+
+from baselines import plots
+from baselines.adaptive import paper
+from baselines.adaptive.tables import NOTHING
+from baselines.comparison.markdown import section
+from baselines.comparison.output import write_records
+
+_SHOWN = 10  # pairs in the grid
+
+
+def write(out, about, tables):
+    """Write the tables.
+
+    Args:
+        out: The folder, a `pathlib.Path`, which exists.
+        about: How the results were made, a dict that JSON can hold.
+        tables: A dict of the tables of `baselines.adaptive.tables`, by the names of its functions.
+    """
+    write_records(out, about, tables)
+    (out / "tables.md").write_text(text(about, tables) + "\n")
+
+
+def draw(out, pairs, swept):
+    """Draw the first pairs, a row for each confidence below the benign inputs (Figures 8 to 13).
+
+    Args:
+        out: As for `write`.
+        pairs: The `baselines.adaptive.sweep.Pairs`.
+        swept: A list of `baselines.adaptive.sweep.Swept`.
+    """
+    rows = [(pairs.x[:_SHOWN], [f"{a} to {b}" for a, b in zip(*pairs[1:], strict=True)])]
+    for each in swept:
+        captions = [
+            f"L2={distance:.2f}" if reached else "not reached"
+            for distance, reached in zip(each.distance, each.reached, strict=True)
+        ]
+        rows.append((each.x[:_SHOWN], captions))
+    names = ["benign", *(f"κ {each.confidence:g}" for each in swept)]
+    plots.grid(out / "examples.png", names, rows)
+
+
+def text(about, tables):
+    """Lay out all tables.
+
+    Args:
+        about: As for `write`.
+        tables: As for `write`.
+
+    Returns:
+        The Markdown.
+    """
+    sizes, parts = about["sizes"], []
+    if "right_or_flagged" in tables:
+        caption = (
+            f"Changes of up to {about['eps']:.3g} of the range, 5 % false positives. Worst of all "
+            f"examples that {sizes['steps']}-step attacks made against any of these guards. Inputs "
+            "that the classifier gets wrong at once count as lost."
+        )
+        shown = tables["right_or_flagged"].rename(columns={"right_or_flagged": "right or flagged"})
+        parts.append(section("Right or flagged", _strings(shown), caption))
+        caption = "Shares of the inputs that the classifier gets right. Success is not flagged."
+        parts.append(section("The red team", _red_team(tables["red_team"]), caption))
+    if "figure_7" in tables:
+        caption = (
+            f"At most {sizes['limit']} pairs, four searches of {sizes['iterations']} iterations. "
+            f"Successes as a share of all pairs, L2 at most {about['farthest']}; behind the slash "
+            "the paper's, where its text gives one."
+        )
+        rates = _figure_7(tables["figure_7"], paper.FIGURE_7.get(about["data set"], {}))
+        parts.append(section("Figure 7: attack success rate", rates, caption))
+        caught = _by_defence(tables["figure_7"], "detected")
+        parts.append(section("Figure 7: share of these examples detected", caught))
+        parts.append(section("Figure 7: the examples", _strings(tables["distances"])))
+    if "table_4" in tables:
+        caption = (
+            f"CLEVER with {sizes['maxima']} maxima over {sizes['samples']} points, on logits. "
+            "Steps of BIM_d."
+        )
+        parts.append(section("Table 4", _strings(tables["table_4"]), caption))
+    return "\n\n".join(parts)
+
+
+def _red_team(rows):
+    pairs = zip(rows["fooled"], rows["success"], strict=True)
+    cells = rows.assign(cell=[f"{_percent(f)} / {_percent(s)}" for f, s in pairs])
+    table = cells.pivot(index=["classifier", "guard"], columns="attack", values="cell")
+    table = table[rows["attack"].unique()]
+    order = pd.MultiIndex.from_frame(rows[["classifier", "guard"]].drop_duplicates())
+    table = table.loc[order].rename(columns=lambda name: name.replace("_", " "))
+    return table.rename_axis(None, axis=1).reset_index().fillna("–")
+
+
+def _figure_7(rows, published):
+    cells = [
+        _next_to(row.asr, published.get(row.defence, {}).get(int(row.confidence)))
+        for row in rows.itertuples()
+    ]
+    return _by_defence(rows.assign(asr=cells), "asr")
+
+
+def _by_defence(rows, values):
+    table = rows.pivot(index="confidence", columns="defence", values=values)
+    table = table[rows["defence"].unique()]
+    if values == "detected":
+        table = table.drop(columns=NOTHING).map(_percent)
+    table.index = [f"{confidence:g}" for confidence in table.index]
+    return table.rename_axis(None, axis=1).rename_axis("κ").reset_index()
+
+
+def _next_to(value, published):
+    return _percent(value) + ("" if published is None else f" / {_percent(published)}")
+
+
+def _strings(table):
+    shown = table.astype(object)
+    for name in table.columns:
+        shown[name] = [_string(name, value) for value in table[name]]
+    return shown.rename(columns={"confidence": "κ", "distance": "L2 distance"})
+
+
+def _string(name, value):
+    if name in ("right", "robust", "right or flagged", "gain", "reached", "within"):
+        return _percent(value)
+    if isinstance(value, float):
+        return "–" if pd.isna(value) else f"{value:.3g}"
+    return str(value)
+
+
+def _percent(share):
+    return "–" if pd.isna(share) else f"{100 * share:.0f} %"
