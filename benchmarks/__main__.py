@@ -29,6 +29,7 @@ PARTS = {  # imported one by one, since peers may not be installed
     "cleverhans": "benchmarks.peers.cleverhans",
     "art": "benchmarks.peers.art",
     "foolbox": "benchmarks.peers.foolbox",
+    "decisions": "benchmarks.peers.decisions",
     "inputs": "benchmarks.scaling_inputs",
     "size": "benchmarks.scaling_size",
     "out": "benchmarks.scaling_out",

@@ -11,7 +11,7 @@ from tests import tiny
 
 @pytest.fixture(scope="module")
 def guarded():
-    return tiny.adapted("statistics")
+    return tiny.shared("statistics")
 
 
 class TestParameters:

@@ -94,6 +94,7 @@ def dead_letters(out, shard):
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_counts_in_are_counts_out(folder, scored, shards):
     rows = [row for shard in shards for row in verdicts(folder / "scored", shard)]
     flagged = sum(row["is_adversarial"] == "True" for row in rows)
@@ -102,6 +103,7 @@ def test_counts_in_are_counts_out(folder, scored, shards):
     assert 5 < flagged < 100
 
 
+@pytest.mark.slow
 def test_dead_letters_say_which_and_why(folder, scored, shards, broken):
     letters = {
         (pathlib.Path(shard).name, letter["record"]): letter["error"]
@@ -119,6 +121,7 @@ def test_dead_letters_say_which_and_why(folder, scored, shards, broken):
         assert sum(words in reason for reason in letters.values()) == 2, words
 
 
+@pytest.mark.slow
 def test_verdicts_are_the_models_own(folder, scored, shards, path):
     model = keras.models.load_model(path)
     for shard in shards[:2]:
@@ -134,6 +137,7 @@ def test_verdicts_are_the_models_own(folder, scored, shards, path):
         np.testing.assert_allclose(found, out["statistics"], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_shard_retried_gives_the_same(folder, scored, shards, path):
     out = folder / "retried"
     assert score.run(shards[1:2], path, str(out), (8, 8, 1))["read"] == 100

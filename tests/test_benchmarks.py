@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import a2d_keras as a2d
 from a2d_keras.precision import native_bfloat16
@@ -23,7 +24,7 @@ from benchmarks import (
     verdict_price,
 )
 from benchmarks.fresh import python
-from benchmarks.peers import common, reference
+from benchmarks.peers import common, queries, reference
 from benchmarks.rows import Measured, Row, exactly, spread
 from models import registry
 
@@ -349,7 +350,7 @@ def compares_walks(subject, taken):
     def walk(model, x, labels):
         for _ in range(3):
             model(x)
-        return common._WALK(subject.classifier, x, budget=taken, slots="auto").adversarial
+        return common.WALK(subject.classifier, x, budget=taken, slots="auto").adversarial
 
     note = common.walks_compared("a peer", walk, subject, 5, repeats=1).note
     steps = int(note.partition("; ")[2].partition(" steps of ours")[0])
@@ -370,12 +371,23 @@ def test_walks_are_compared_at_equal_distance(subject, monkeypatch):
             adversarial = np.clip(others + (others - x) / budget, 0, 1)
             return SimpleNamespace(adversarial=adversarial, queries=np.full(len(x), budget))
 
-    monkeypatch.setattr(common, "_WALK", Walk())
+    monkeypatch.setattr(common, "WALK", Walk())
     compares_walks(subject, taken=40)
 
 
 def test_boundary_attacks_are_compared_at_equal_distance(subject):
     compares_walks(subject, taken=40)
+
+
+def test_a_journal_notes_the_nearest_misclassified_image():
+    def model(x):
+        return tf.reshape(tf.stack([x[..., 0], 1 - x[..., 0]], -1), (-1, 2))  # class 0 if bright
+
+    journal = queries.Journal(model, np.zeros((1, 1, 1), "float32"), 1)
+    for batch in ([0.1, 0.9], [0.6], [0.7, 0.2]):
+        tf.function(journal)(tf.reshape(tf.constant(batch), (-1, 1, 1, 1)))
+    np.testing.assert_allclose(journal.nearest([1, 2, 3, 5, 99]), [np.inf, 0.9, 0.6, 0.6, 0.6])
+    assert queries.queries_to([(1, 2.0), (9, 0.5)], 0.4) is None
 
 
 def test_reference_costs_are_ours(subject):

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.keras
 
 @pytest.fixture(scope="module", params=tiny.EACH)
 def guarded(request):
-    return tiny.adapted(request.param)
+    return tiny.shared(request.param)
 
 
 @pytest.fixture(scope="module")

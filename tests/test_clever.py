@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers
 from scipy.stats import weibull_min
 
-from a2d_keras import BIM, CarliniWagner, Classifier
+from a2d_keras import BIM, JSMA, CarliniWagner, Classifier
 from baselines.clever import paper, tables, weibull
 from baselines.clever.__main__ import main
 from baselines.clever.measure import Clever, CleverOptions
@@ -274,7 +274,8 @@ class TestTables:
 def _two_attacks(monkeypatch):
     record = RECORDS["digits"]
     quick = {"FGSM": record.settings.attacks["FGSM"], "BIM-a": BIM(eps=0.3, eps_iter=0.05)}
-    settings = dataclasses.replace(record.settings, attacks=quick)
+    defences = {"JSMA_d": JSMA(max_iterations=10), "BIM_d": quick["BIM-a"]}
+    settings = dataclasses.replace(record.settings, attacks=quick, defences=defences)
     monkeypatch.setitem(RECORDS, "digits", dataclasses.replace(record, settings=settings))
     monkeypatch.setattr(weibull, "SHAPES", (1.0,))  # the fits themselves are tested above
 

@@ -9,6 +9,7 @@ import re
 import runpy
 import subprocess
 import sys
+import types
 import zipfile
 
 import keras
@@ -21,7 +22,7 @@ from a2d_keras import cli
 from a2d_keras.cli import calls, commands, histograms, parser, picture, readers, reasons, table
 from a2d_keras.cli.parser import COMMANDS, attack_names, make_parser
 from a2d_keras.detection import rules
-from a2d_keras.redteam import checks
+from a2d_keras.redteam import checks, evaluation
 
 ROOT = pathlib.Path(__file__).parent.parent
 HEAVY = {"tensorflow", "keras", "numpy"}
@@ -359,7 +360,6 @@ class TestExplain:
             shown = name.rpartition("_")[0].replace("_", " ")
             assert f"{shown}: {value:.3g} {histograms.show_p(summary['p_values'][name])}" in text
 
-    @pytest.mark.slow
     def test_says_costs_in_words(self, run, folder, costly, quantised, svg_with_text):
         out = costly.predict(quantised[0] / 255, verbose=0)
         calm = int(out["is_adversarial"].argmin())
@@ -548,6 +548,37 @@ class TestRedteam:
         assert status == 3
         assert "<table" in (out / "report.html").read_text()
         assert kept["about"]["classes"] == "given"
+
+    def test_attacks_what_is_named_and_says_what_got_through(
+        self, run, model, quantised, tmp_path, monkeypatch
+    ):
+        given = {}
+
+        row = {"success": 0.5, "fooled": 0.75, "SR@5": 0.5, "SR@50": 0.25}
+        result = types.SimpleNamespace(
+            y=np.zeros(4),
+            about={},
+            checks=[checks.Check("one", True, ""), checks.Check("two", False, "")],
+            rows=lambda: [row],
+            save=lambda out: given.update(out=out),
+        )
+
+        def redteam(guarded, x, y, **options):
+            given.update(options, x=x, y=y)
+            return result
+
+        monkeypatch.setattr(evaluation, "redteam", redteam)
+        out = tmp_path / "report"
+        images = ("images/benign", "--limit", 4)
+        status, printed, _ = run("redteam", "guarded.keras", *images, *self.WORDS, out, "--json")
+        x = quantised[0][:4] / 255
+        np.testing.assert_allclose(given["x"], x, atol=1e-6)
+        np.testing.assert_array_equal(given["y"], model.predict(x, verbose=0).argmax(-1))
+        assert [attack.name for attack in given["attacks"]] == ["noise", "pgd"]
+        assert (given["eps"], given["folder"], given["out"]) == (0.3, out / "parts", str(out))
+        assert result.about["classes"] == "the classifier's own predictions"
+        assert (status, json.loads(printed)["got_through"]) == (3, 2)
+        assert json.loads(printed)["weak_checks"] == ["two"]
 
     @pytest.mark.slow
     def test_images_have_the_classes_that_are_predicted(self, run, tmp_path):
@@ -816,7 +847,9 @@ class TestStart:
             {line.rpartition("|")[2].strip().partition(".")[0] for line in imports},
         )
 
-    @pytest.mark.parametrize("module", [True, False], ids=["module", "script"])
+    @pytest.mark.parametrize(
+        "module", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["module", "script"]
+    )
     @pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS)])
     def test_help(self, script, module, words):
         how = ("-m", "a2d_keras") if module else (script,)

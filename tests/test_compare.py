@@ -1,5 +1,7 @@
 import functools
 import json
+import sys
+import types
 
 import keras
 import numpy as np
@@ -16,7 +18,7 @@ from baselines.compare.sizes import Sizes, default_limit, rounded, sizes
 from baselines.comparison import Options, protocols
 from baselines.comparison.labels import predicted
 from baselines.registry import BASELINES
-from baselines.scored import Scored
+from baselines.scored import Guard, Scored
 
 pytestmark = pytest.mark.checkout
 
@@ -145,6 +147,25 @@ def test_another_detector_or_other_benign_inputs_are_another_origin():
     json.dumps(first)
 
 
+def test_a_detector_that_was_typed_in_never_has_the_same_origin(monkeypatch):
+    monkeypatch.setitem(sys.modules, "typed_in", types.ModuleType("typed_in"))
+    typed = type("Typed", (Brightness,), {"__module__": "typed_in"})
+    first, again = (Scored(typed(None), X).parameters() for _ in range(2))
+    assert first.pop("source") != again.pop("source")
+    assert first == again
+
+
+def test_a_guard_is_a_detector_that_knows_its_price(linear):
+    statistics = [a2d.Margin()]
+    detector = Guard(linear, statistics).fit(X[:100])
+    guarded = a2d.guard(linear, statistics=statistics)
+    guarded.adapt(X[:100], verbose=0)
+    expected = guarded.predict(X[100:], verbose=0)["score"]
+    np.testing.assert_array_equal(detector.score(X[100:]), expected)
+    assert detector.passes == 0  # the margin is that of the prediction itself
+    assert "Guard([Margin(" in Scored(detector, X).parameters()["detector"]
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -233,6 +254,26 @@ def test_the_command_names_what_it_misses(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--model", str(tmp_path / "none.keras"), "--data", "none.npz"])
     assert "The model does not exist" in capsys.readouterr().err
+
+
+def test_the_command_compares_a_saved_classifier(
+    linear, arrays, few_resamples, tmp_path, monkeypatch, capsys
+):
+    linear.save(tmp_path / "linear.keras")
+    np.savez(tmp_path / "data.npz", **arrays)
+    monkeypatch.chdir(tmp_path)
+    words = ["--model", "linear.keras", "--data", "data.npz", "--limit", "40"]
+    main([*words, "--attacks", "FGSM", "--detectors", f"{__name__}:Brightness"])
+    printed = capsys.readouterr().out
+    out = tmp_path / "results" / "compare" / "linear"
+    results = json.loads((out / "results.json").read_text())
+    assert (results["about"]["title"], results["about"]["test inputs"]) == ("linear", 40)
+    rows = results["auroc_held_out"]
+    assert {(row["attack"], row["detector"].split(" + ")[0]) for row in rows} == {
+        ("FGSM", "Brightness")
+    }
+    assert all(f"{row['auroc']:.4f}" in printed for row in rows)
+    assert "report.html" in printed
 
 
 @pytest.mark.slow

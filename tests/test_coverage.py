@@ -2,6 +2,7 @@ import dataclasses
 import inspect
 import io
 import json
+import pathlib
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from baselines.comparison import protocols
 from baselines.comparison.checkpoints import Checkpoints
 from baselines.comparison.labels import correctly_classified
 from baselines.comparison.measurements import Work
+from baselines.coverage import __main__ as command
 from baselines.coverage import changes, detectors, kinds, tables, writing
 from baselines.coverage.__main__ import main
 from baselines.coverage.detectors import Detector, Judged, by_fisher, label, measured, sets
@@ -49,6 +51,7 @@ def few_settings():
         settings,
         attacks={"FGSM": settings.attacks["FGSM"], "BIM-a": quick},
         strong={"C&W κ5": quick},
+        defences={"BIM_d": BIM(eps_iter=0.005, max_iterations=100)},
         baselines={
             "KD+BU": {"passes": 2, "bandwidth": 0.3},
             "mutation testing": {"mutants": 5},
@@ -427,18 +430,40 @@ def _few(monkeypatch, few_settings):
 
 
 @pytest.mark.usefixtures("_few")
-def test_the_command_judges_by_statistics_costs_and_a_rival(tmp_path, monkeypatch, capsys):
+def test_the_command_judges_by_statistics_costs_and_a_rival(
+    collected, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(kinds, "MAX_CONFIDENT", 40)  # as in the examples, which are kept
     chosen = {"Margin": (Margin(),), "default": (Margin(), BoundaryDistance())}
     rivals = detectors.rivals
     monkeypatch.setattr(detectors, "sets", lambda classifier: chosen)
     monkeypatch.setattr(detectors, "rivals", lambda settings: {"BL1": rivals(settings)["BL1"]})
-    words = ["--limit", "60", "--out", str(tmp_path), "--examples", str(tmp_path / "examples")]
-    main(words)
-    assert (tmp_path / "tables.md").read_text() in capsys.readouterr().out
+    main(["--limit", str(LIMIT), "--out", str(tmp_path), "--examples", str(collected[1])])
+    printed = capsys.readouterr().out
+    assert "test BIM-a: kept" in printed
+    assert (tmp_path / "tables.md").read_text() in printed
     rows = pd.DataFrame(json.loads((tmp_path / "results.json").read_text())["verdicts"])
     found = rows[(rows["group"] == "attacks") & (rows["kind"] == "BIM-a")].set_index("detector")
     assert set(found.index) == {"Margin", "default", "BIM_d", "BL1", "BL1, same attack"}
     assert found.loc["BIM_d", "auroc"] > 0.9
+
+
+@pytest.mark.parametrize(("limit", "folder"), [(1000, "digits"), (60, "digits-60")])
+def test_a_quick_look_has_examples_of_its_own(limit, folder, tmp_path, monkeypatch, capsys):
+    given = {}
+
+    def record(model, data, **rest):
+        given.update(rest, model=model.name)
+        (tmp_path / "tables.md").write_text("no tables")
+
+    monkeypatch.setattr(command, "cover", record)
+    words = ["--limit", str(limit), "--out", str(tmp_path)]
+    main(words)
+    assert (given["model"], given["name"], given["limit"]) == ("digits", "digits", limit)
+    assert given["folders"].out == tmp_path
+    assert given["folders"].examples == pathlib.Path("results/examples") / folder
+    assert given["about"]["command"] == f"python -m baselines.coverage {' '.join(words)}"
+    assert "no tables" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -14,9 +14,18 @@ from sklearn.preprocessing import StandardScaler
 
 import a2d_keras as a2d
 from baselines.base import RegressionBaseline
-from baselines.comparison import Halves, Options, accuracy, compare, output, protocols
+from baselines.comparison import (
+    Comparison,
+    Halves,
+    Options,
+    accuracy,
+    compare,
+    output,
+    protocols,
+)
 from baselines.comparison.ensembles import adversarial_steps, flags, nearest_neighbors, z_score
 from baselines.comparison.labels import correctly_classified
+from baselines.env1 import __main__ as command
 from baselines.env1.__main__ import main
 from baselines.env1.settings import FIGURE_3, LABELS, detectors
 from baselines.registry import BASELINES
@@ -260,6 +269,32 @@ def test_a_data_set_and_a_baseline_need_nothing_but_their_registries(tmp_path, m
     assert results["about"]["title"] == "a toy"
     assert {"toy", "toy + noisy"} <= {row["detector"] for row in results["auroc_held_out"]}
     assert "| toy " in (tmp_path / "out" / "tables.md").read_text()
+
+
+def test_the_command_compares_what_the_record_says(
+    evaluated, measurements, tmp_path, monkeypatch, capsys
+):
+    scores, tables = evaluated
+    given = {}
+
+    def record(model, data, **rest):
+        given.update(rest, model=model)
+        seconds = {"seconds of all checkpoints": 7, "seconds of the last run": 3}
+        return Comparison(tables, scores, seconds, measurements, rest["options"])
+
+    monkeypatch.setattr(command, "compare", record)
+    (tmp_path / "report.html").touch()
+    words = ["--limit", "40", "--out", str(tmp_path)]
+    main(words)
+    settings, options = RECORDS["digits"].settings, given["options"]
+    assert given["model"].name == "digits"
+    assert (given["attacks"], given["out"]) == (settings.attacks, tmp_path)
+    assert [*given["detectors"]] == [*detectors(settings)]
+    assert (options.limit, options.benign_accuracy) == (40, settings.benign_accuracy)
+    assert options.about["command"] == f"python -m baselines.env1 {' '.join(words)}"
+    printed = capsys.readouterr().out
+    assert output.summary(tables) in printed
+    assert "report.html\n7 s of work, 3 s now" in printed
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 import argparse
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -9,12 +10,13 @@ import a2d_keras as a2d
 from baselines.comparison import Options
 from baselines.comparison.checkpoints import Checkpoints
 from baselines.comparison.core import Comparison
-from baselines.env2 import photographs, settings, tables, writing
+from baselines.env2 import __main__ as command
+from baselines.env2 import black_box, photographs, settings, tables, writing
 from baselines.env2.__main__ import main
 from baselines.env2.black_box import BlackBox, BlackBoxAsCoded
 from baselines.env2.paper import AS_CODED, FIGURES, of_attack
 from baselines.mutation_testing.sequential import benign_rate, sequential_test
-from models import registry, zoo
+from models import imagenet, registry, zoo
 from models.record import Dataset
 
 pytestmark = pytest.mark.checkout
@@ -156,6 +158,54 @@ def test_says_how_to_train_what_is_missing(name, tmp_path, monkeypatch, capsys):
     assert f"train them with `python -m models.train {trained}`" in capsys.readouterr().err
 
 
+@pytest.fixture
+def compared(found, monkeypatch):
+    """The calls of the command to `compare`, each of which returns the made-up part at once."""
+    calls = []
+    names = ("date", "versions", "digests", "test accuracy")
+    about = {**dict.fromkeys(names, "made up"), "seconds of all checkpoints": 7}
+
+    def compare(work, data, **rest):
+        calls.append(argparse.Namespace(work=work, data=data, **rest))
+        return dataclasses.replace(found["sound"], about=about)
+
+    monkeypatch.setattr(command, "compare", compare)
+    return calls
+
+
+def test_the_command_compares_every_part(compared, digits, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(settings.CLASSIFIERS, "mnist", "digits")
+    words = ["--limit", "50", "--out", str(tmp_path)]
+    main(words)
+    printed = capsys.readouterr().out
+    for name, call in zip(("sound", "as_coded"), compared, strict=True):
+        assert call.out == tmp_path / name
+        assert (call.options.limit, call.options.fooled_only) == (50, True)
+        assert call.options.about["command"] == f"python -m baselines.env2 {' '.join(words)}"
+        assert f"{name}: {', '.join(call.attacks)}" in printed
+        np.testing.assert_array_equal(call.data.x_test, digits.x_test)
+    assert compared[1].options.about["title"].endswith(", as coded")
+    about = json.loads((tmp_path / "results.json").read_text())["about"]
+    assert about["seconds of parts"] == {"sound": 7, "as_coded": 7}
+    assert about["test accuracy"] == "made up"
+    assert (tmp_path / "tables.md").read_text() in printed
+    assert "14 s of work" in printed
+
+
+def test_the_command_takes_photographs(compared, model, digits, tmp_path, monkeypatch):
+    x, y = digits.x_test[:120], digits.y_test[:120]
+    monkeypatch.setattr(imagenet, "load", lambda name, data_dir: model)
+    monkeypatch.setattr(imagenet, "photographs", lambda data_dir: (x, y))
+    main(["--dataset", "imagenet", "--limit", "60", "--out", str(tmp_path)])
+    assert [call.out.name for call in compared] == ["quick", "slow", "dba"]
+    assert [call.options.limit for call in compared] == [60, 40, 40]
+    for call in compared:
+        assert call.options.about["title"].startswith("imagenet-mobilenet, ")
+        assert call.work.classifier.model is model
+        assert len(call.data.x_train) == 0
+        np.testing.assert_array_equal(call.data.x_test, x)
+
+
 def test_refuses_too_few_inputs(capsys):
     with pytest.raises(SystemExit):
         main(["--limit", "39"])
@@ -179,6 +229,23 @@ def test_photographs_have_parts_of_three_sizes(classifier, digits):
     assert [part.limit for part in (quick, slow, last)] == [200, 40, 40]
     assert [*quick.detectors] == [*DEFENCES[:3], "default", "BoundaryDistance", "BL2"]
     assert [*last.detectors] == ["DBA_d"]
+
+
+@pytest.mark.parametrize("kind", [BlackBox, BlackBoxAsCoded])
+def test_the_black_box_attack_steps_along_its_substitute(
+    kind, classifier, digits, benign, monkeypatch
+):
+    monkeypatch.setitem(black_box._TRAINING, "epochs", 1)
+    attack = kind(seeds=digits.x_test[-20:], eps=0.4, rounds=0)
+    found = attack(classifier, benign)
+    change = np.abs(found.adversarial - benign).max(axis=(1, 2, 3))
+    if kind is BlackBox:
+        np.testing.assert_allclose(change, 0.4, atol=1e-6)
+    else:
+        assert (change > 0.05).all()
+        assert (np.ptp(found.adversarial, axis=(1, 2, 3)) == 1).all()  # stretched
+    labels, own = (classifier.logits(x).numpy().argmax(-1) for x in (found.adversarial, benign))
+    assert (labels != own)[found.success].all()
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def x():
 
 @pytest.fixture(scope="module", params=tiny.EACH)
 def guarded(request):
-    return tiny.adapted(request.param)
+    return tiny.shared(request.param)
 
 
 class TestInputs:

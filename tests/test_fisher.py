@@ -274,7 +274,9 @@ class TestGuard:
     def guarded(self, classifier, x):
         return self.adapted(classifier, x)
 
-    @pytest.mark.parametrize("size", [None, 1, 7, 200])
+    @pytest.mark.parametrize(
+        "size", [None, 7, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 200))]
+    )
     def test_every_other_input_fits_and_the_others_calibrate(self, classifier, x, size):
         given = x if size is None else tf.data.Dataset.from_tensor_slices(x).batch(size)
         rule = self.adapted(classifier, given).detector.rule

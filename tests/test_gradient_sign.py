@@ -62,7 +62,7 @@ def test_bim_is_cleverhans(soft, images, attack, norm, unit):
     np.testing.assert_allclose(ours.adversarial[resisting], expected[resisting], atol=1e-6)
 
 
-@pytest.mark.parametrize("attack", [BIM, BIM2])
+@pytest.mark.parametrize("attack", [BIM, pytest.param(BIM2, marks=pytest.mark.slow)])
 def test_perturbation_stays_in_ball_and_bounds(soft, images, attack):
     result = attack(eps=0.02, eps_iter=0.003, max_iterations=30)(soft, images)
     change = (result.adversarial - images) / 3
@@ -89,6 +89,7 @@ def test_bim_b_is_the_last_iterate(classifier, benign, attack):
     assert (further[0] > further[1]).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_success_is_the_first_change_of_the_prediction(classifier, benign):
     attack, benign = BIM(eps_iter=0.01, max_iterations=50), benign[:10]
     result = attack(classifier, benign)
@@ -104,6 +105,7 @@ def test_success_is_the_first_change_of_the_prediction(classifier, benign):
     np.testing.assert_array_equal(stopped, result.cost == 1)
 
 
+@pytest.mark.slow
 def test_targeted_reaches_the_target(classifier, benign):
     label = classifier.logits(benign).numpy().argmax(-1)
     targets = (label + 1) % 10

@@ -165,6 +165,7 @@ def test_fgsm_is_one_step_of_a_root_mean_square():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "share"), [("mobilenet", 0.840), ("efficientnet_lite0", 0.881)])
 def test_real_weights_classify_photographs(name, share):
     folder = pathlib.Path(os.environ.get("A2D_DATA_DIR", "."))

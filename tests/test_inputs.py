@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from a2d_keras import BIM, DBA, Classifier, inputs
+from a2d_keras.classifier import geometry
 
 pytestmark = pytest.mark.keras
 
@@ -299,6 +300,27 @@ def test_one_feature_looked_up_among_others_is_taken():
     model = keras.Model(features, layers.Dense(3)(layers.Concatenate()([features[:, :3], code])))
     result = DBA(max_iterations=3)(Classifier(model), X)
     assert np.isfinite(result.adversarial).all()
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "shape"),
+    [
+        (lambda x: tf.image.resize(x, (6, 4)), (None, None, 3)),
+        (lambda x: x / 255, (6, 4, 3)),
+        (lambda x: tf.ensure_shape(x, (None, 24)), (6, 4, 3)),  # takes no images
+    ],
+    ids=["resizes", "scales", "neither"],
+)
+def test_sides_are_open_where_a_task_resizes_images(preprocess, shape):
+    class Task(keras.Model):
+        """Preprocesses like a task of KerasHub."""
+
+        def preprocess_samples(self, x):
+            return preprocess(x)
+
+    images = keras.Input((6, 4, 3))
+    task = Task(images, layers.Dense(2)(layers.Flatten()(images)))
+    assert geometry.input_shape(task) == shape
 
 
 class TestBatches:

@@ -20,7 +20,7 @@ NOBODY = 65534
 
 @pytest.fixture(scope="module")
 def guarded():
-    return tiny.adapted("statistics")
+    return tiny.shared("statistics")
 
 
 class TestInterruptions:
@@ -39,7 +39,10 @@ class TestInterruptions:
     )
     def some(self, request):
         kind, done = request.param
-        return tiny.adapted(kind) if done else a2d.guard(tiny.classifier(), **tiny.GUARDS[kind])
+        some = a2d.guard(tiny.classifier(), **tiny.GUARDS[kind])
+        if done:
+            some.set_weights(tiny.shared(kind).get_weights())
+        return some
 
     @contextlib.contextmanager
     def unchanged(self, guarded, error):

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 import a2d_keras as a2d
 from models import zoo
+from tests import tiny
 
 pytestmark = pytest.mark.keras
 
@@ -204,15 +205,15 @@ def test_nearest_neighbours(guard_digits, benign, adversarial, attacks):
     assert flagged[len(adversarial) :].mean() <= 0.2
 
 
-class TestDefaultStep:
-    def test_is_the_papers_where_benign_inputs_withstand_it(self, guarded_by_costs):
-        (attack,) = guarded_by_costs.detector.attacks
-        assert attack.eps_iter == 0.0006
-        assert guarded_by_costs.detector.thresholds[0] >= 20
-
-    def test_is_told(self, classifier, held_out, capsys):
-        a2d.guard(classifier, rule="zscore").adapt(held_out[:60])
-        assert "steps settle a verdict of BIM(" in capsys.readouterr().out
+def test_the_default_step_is_the_papers_where_benign_inputs_withstand_it(
+    classifier, held_out, capsys
+):
+    guarded = a2d.guard(classifier, rule="zscore")
+    guarded.adapt(held_out[:60])
+    (attack,) = guarded.detector.attacks
+    assert attack.eps_iter == 0.0006
+    assert guarded.detector.thresholds[0] >= 20
+    assert "steps settle a verdict of BIM(" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -244,11 +245,8 @@ class TestData:
         for other in others:
             assert_close(first, other)
 
-    @pytest.mark.parametrize(
-        "options",
-        [{}, pytest.param({"attacks": QUICK}, marks=pytest.mark.slow)],
-        ids=list(GUARDS),
-    )
+    @pytest.mark.slow
+    @pytest.mark.parametrize("options", [{}, {"attacks": QUICK}], ids=list(GUARDS))
     def test_adapts_on_a_dataset(self, classifier, held_out, options):
         some = held_out[:60]
         dataset = tf.data.Dataset.from_tensor_slices((some, np.zeros(len(some)))).batch(32)
@@ -417,18 +415,18 @@ def test_keeps_what_benign_inputs_cost(classifier, held_out, adversarial, rule):
     np.testing.assert_array_equal(guarded.detector.benign_costs, expected)
 
 
-def test_the_classifier_stays_untouched(model, held_out, benign):
-    model, weights = keras.models.clone_model(model), model.get_weights()
-    model.set_weights(weights)
+@pytest.mark.parametrize("kind", tiny.EACH)
+def test_the_classifier_stays_untouched(kind):
+    model = tiny.classifier()
+    weights = model.get_weights()
     model.layers[0].trainable = False
     flags = [layer.trainable for layer in model.layers]
-    expected = model.predict(benign, verbose=0)
-    for options in GUARDS.values():
-        predict(adapted(model, held_out[:40], **options), benign)
+    expected = model.predict(tiny.X, verbose=0)
+    predict(adapted(model, tiny.X, **tiny.GUARDS[kind]), tiny.X)
     assert [layer.trainable for layer in model.layers] == flags
     for before, after in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
-    np.testing.assert_array_equal(model.predict(benign, verbose=0), expected)
+    np.testing.assert_array_equal(model.predict(tiny.X, verbose=0), expected)
 
 
 @pytest.mark.slow

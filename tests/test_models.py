@@ -1,11 +1,13 @@
+import ast
 import dataclasses
 import json
 
 import keras
 import numpy as np
 import pytest
+from tensorflow.python.framework.config import disable_op_determinism
 
-from models import datasets, registry, zoo
+from models import datasets, registry, train, zoo
 from models.record import Adversary, Dataset
 
 pytestmark = pytest.mark.checkout
@@ -151,6 +153,29 @@ def test_a_classifier_is_trained_adversarially(own_weights, digits, monkeypatch)
     few = Dataset(*(array[:400] for array in digits))
     entry = zoo.save("digits", zoo.train("digits", few), few)
     assert 0.1 < entry["robust_accuracy"] < entry["test_accuracy"]
+
+
+@pytest.fixture
+def _determinism():
+    """Let a command make TensorFlow deterministic, but not the tests that follow."""
+    yield
+    disable_op_determinism()
+
+
+@pytest.mark.usefixtures("_determinism")
+def test_the_command_trains_saves_and_reports(own_weights, digits, monkeypatch, capsys):
+    few = digits._replace(x_train=digits.x_train[:256], y_train=digits.y_train[:256])
+    record = dataclasses.replace(registry.RECORDS["digits"], load=lambda data_dir: few)
+    monkeypatch.setitem(registry.RECORDS, "digits", record)
+    train.main(["digits"])
+    entry = json.loads((own_weights / "manifest.json").read_text())["digits"]
+    versions, _, printed = capsys.readouterr().out.splitlines()[-1].partition(": ")
+    assert versions.startswith(f"Keras {keras.__version__}, TensorFlow ")
+    assert ast.literal_eval(printed) == entry
+    trained = zoo.load_or_train("digits", few)  # not again
+    accuracy = (trained.predict(few.x_train, verbose=0).argmax(-1) == few.y_train).mean()
+    assert accuracy == pytest.approx(entry["train_accuracy"], abs=1e-4)
+    assert (entry["epochs"], accuracy > 0.15) == (2, True)
 
 
 def test_weights_that_were_changed_are_refused(own_weights, digits):

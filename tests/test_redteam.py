@@ -110,9 +110,9 @@ class TestDefence:
         assert (loss == 0).any()
         assert not defence.judge(held_out).flagged[loss == 0].any()
 
-    @pytest.mark.slow
-    def test_costs_have_a_surrogate(self, guarded_by_costs, right, adversarial):
-        defence = GuardDefence(guarded_by_costs, right[0])
+    def test_costs_have_a_surrogate(self, guard_digits, right, adversarial):
+        quick = a2d.BIM(eps_iter=0.004, max_iterations=100)
+        defence = GuardDefence(guard_digits(attacks=[quick], count=80), right[0])
         flagged = defence.judge(adversarial).flagged
         assert flagged.mean() > 0.5
         found = look(defence, adversarial)
@@ -356,6 +356,20 @@ class TestOthers:
         alone = KappaSweep(confidences=(0,), search_iterations=300).craft(case)
         assert crafted.verdicts.score.mean() < alone.verdicts.score.mean()
 
+    def test_kappa_sweep_goes_on_while_an_input_resists(self, classifier, right, held_out):
+        x, y = (each[:8] for each in right)
+        defence = a2d.ScoredDefence(classifier, lambda x: x.mean(axis=(1, 2, 3)), held_out)
+        sweep = KappaSweep(confidences=(0, 5), search_iterations=40)
+        assert sweep.effort == 2 * 4 * 40
+        first = sweep.attack(0)(classifier, x)
+        labels, _, score = defence.judge(first.adversarial)
+        resists = (labels == y) | defence.flags(score, STRICT)
+        assert 0 < resists.sum() < len(x)
+        crafted = sweep.craft(Case(defence, x, y, x))
+        np.testing.assert_array_equal(crafted.queries > first.queries, resists)
+        np.testing.assert_array_equal(crafted.x[~resists], first.adversarial[~resists])
+        assert (crafted.verdicts.score <= score + 1e-6)[labels != y].all()
+
     @pytest.mark.slow
     def test_eight_bits_are_whole_levels_within_reach(self, case):
         best = PGD(eps=0.1, max_iterations=20).craft(case).x
@@ -375,6 +389,11 @@ class TestOthers:
 
 class TestRedteam:
     ATTACKS = (Noise(draws=2), SelectivePGD(max_iterations=30), EightBits())
+
+    @pytest.fixture(scope="class")
+    def guarded(self, guard_digits):
+        """A guard by two statistics, whose gradient is traced sooner than that of the default."""
+        return guard_digits(statistics=[a2d.Margin(), a2d.FeatureDistance()])
 
     @pytest.fixture(scope="class")
     def result(self, guarded, digits):

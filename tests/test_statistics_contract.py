@@ -176,7 +176,11 @@ class TestRegistered:
         expected = measure(statistic, images.classifier, state, images.x)
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
-    @pytest.mark.parametrize("each", [False, True], ids=["two numbers", "each value"])
+    @pytest.mark.parametrize(
+        "each",
+        [pytest.param(False, marks=pytest.mark.slow), True],
+        ids=["two numbers", "each value"],
+    )
     def test_other_bounds_give_the_same_values(self, statistic, images, each):
         """Of -1 to 254 for all values, or for each of them."""
         if isinstance(statistic, a2d.Consistency):  # noise is seeded by the bits of an input
@@ -205,7 +209,9 @@ def refuses(statistic, classifier):
 
 
 @registered
-@pytest.mark.parametrize("shape", [(5,), (6, 3)], ids=["table", "sequence"])
+@pytest.mark.parametrize(
+    "shape", [(5,), pytest.param((6, 3), marks=pytest.mark.slow)], ids=["table", "sequence"]
+)
 def test_inputs_that_are_no_images_are_measured_or_refused(statistic, shape):
     classifier = subject(shape)
     x = np.random.default_rng(0).uniform(size=(24, *shape)).astype("float32")
@@ -270,9 +276,9 @@ class TestGuard:
         assert loaded.detector.statistics == guarded.detector.statistics
         loaded.export(tmp_path / "serving")
         exported = tf.saved_model.load(tmp_path / "serving")
-        for again in (loaded.predict(images.x, verbose=0), exported.serve(tf.constant(images.x))):
-            for name, values in out.items():
-                np.testing.assert_array_equal(again[name], values, err_msg=name)
+        again = exported.serve(tf.constant(images.x))
+        for name, values in out.items():
+            np.testing.assert_array_equal(again[name], values, err_msg=name)
 
     def test_the_default_shares_one_pass_with_the_prediction(self, images, counter):
         model = wrapped(images.classifier.model, counter).model

@@ -1,5 +1,7 @@
 """A guarded classifier that is made in no time, for tests of what every guard does."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -24,6 +26,12 @@ def adapted(guard, x=X, **options):
     guarded = a2d.guard(classifier(), **GUARDS[guard], **options)
     guarded.adapt(x, verbose=0)
     return guarded
+
+
+@functools.cache
+def shared(guard):
+    """An adapted guard that tests must not change, so that its graphs are traced once."""
+    return adapted(guard)
 
 
 def predict(guarded, x):

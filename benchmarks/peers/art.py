@@ -23,30 +23,39 @@ def rows(bench):
         The `benchmarks.rows.Row`s.
     """
     subject, sizes = bench.first_subject(), bench.sizes
-    estimator = _estimator(common.logits_model(subject.model), subject)
+    made = estimator(common.logits_model(subject.model), subject)
     x, few = subject.benign[: sizes.peers], subject.benign[: sizes.few]
 
     def craft(attack):
-        return lambda x, labels: _bim(estimator, attack, len(x), attack.max_iterations)(x, labels)
+        return lambda x, labels: _bim(made, attack, len(x), attack.max_iterations)(x, labels)
 
     def step(x, labels):
-        x = _bim(estimator, subject.bim, len(x), 1)(x, labels)
-        return x, estimator.predict(x, batch_size=len(x)).argmax(axis=-1) != labels
+        x = _bim(made, subject.bim, len(x), 1)(x, labels)
+        return x, made.predict(x, batch_size=len(x)).argmax(axis=-1) != labels
 
     def walk(model, x, labels):
         np.random.seed(0)  # noqa: NPY002 (ART uses the global generator)
-        walked = _estimator(model, subject)
+        walked = estimator(model, subject)
         attack = BoundaryAttack(walked, targeted=False, max_iter=_WALK, verbose=False)
         return attack.generate(x, labels)
 
     yield common.crafting_compared("ART", craft, subject, x, sizes.repeats)
     yield from common.steps_compared("ART, step by step", step, subject, x, sizes.repeats)
-    yield _saliency_compared(estimator, subject, few, sizes.repeats)
+    yield _saliency_compared(made, subject, few, sizes.repeats)
     what = f"ART, boundary attack of {_WALK} iterations"
     yield common.walks_compared(what, walk, subject, 2 * sizes.single, sizes.repeats)
 
 
-def _estimator(model, subject):
+def estimator(model, subject):
+    """Wrap a model for ART.
+
+    Args:
+        model: A model that returns logits.
+        subject: The `benchmarks.subjects.Subject`.
+
+    Returns:
+        The `TensorFlowV2Classifier`.
+    """
     return TensorFlowV2Classifier(
         model=model,
         nb_classes=10,
@@ -56,9 +65,9 @@ def _estimator(model, subject):
     )
 
 
-def _bim(estimator, attack, size, steps):
+def _bim(made, attack, size, steps):
     return BasicIterativeMethod(
-        estimator,
+        made,
         eps=attack.eps,
         eps_step=attack.eps_iter,
         max_iter=steps,
@@ -67,12 +76,12 @@ def _bim(estimator, attack, size, steps):
     ).generate
 
 
-def _saliency_compared(estimator, subject, x, repeats):
+def _saliency_compared(made, subject, x, repeats):
     targets = (subject.labels(x) + 1) % 10
     attack = a2d.PairJSMA(targeted=True, **_SALIENCY)
 
     def generate(x, size):
-        method = SaliencyMapMethod(estimator, batch_size=size, verbose=False, **_SALIENCY)
+        method = SaliencyMapMethod(made, batch_size=size, verbose=False, **_SALIENCY)
         return method.generate(x, targets[: len(x)])
 
     def ours():

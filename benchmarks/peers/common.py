@@ -13,7 +13,7 @@ from benchmarks.timing import best_batch, in_turns, warm_up
 
 _TARGET = 2  # as a multiple of ours
 # The step lengths adapt once in ten steps, so fewer proposals and more steps come nearer.
-_WALK = a2d.DBA(distance=1e-9, proposals=8)
+WALK = a2d.DBA(distance=1e-9, proposals=8)
 MIN_STEPS = 16
 
 
@@ -164,11 +164,24 @@ def crafting_compared(what, craft, subject, x, repeats):
     return compared(f"{what}, {steps}, {on}", theirs, ours, repeats, agreement)
 
 
-def walks_compared(what, walk, subject, count, repeats):
-    """Compare the boundary attack with a peer's, with the steps of ours that come as near.
+def away_from_noise(subject):
+    """Choose the benign inputs that noise is not classified like: for the others it is no start.
 
-    Nearness is the median distance from the inputs. Inputs of the class that noise is classified
-    as have no start, and are left out.
+    Args:
+        subject: The `benchmarks.subjects.Subject`.
+
+    Returns:
+        The inputs.
+    """
+    noise = np.random.default_rng(0).uniform(size=(100, *subject.benign.shape[1:]))
+    of_noise = np.bincount(subject.labels(noise.astype("float32"))).argmax()
+    return subject.benign[subject.labels(subject.benign) != of_noise]
+
+
+def walks_compared(what, walk, subject, count, repeats, attack=None):
+    """Compare a decision-based attack with a peer's, with the steps of ours that come as near.
+
+    Nearness is the median distance from the inputs, those of `away_from_noise`.
 
     Args:
         what: The name of the peer.
@@ -177,13 +190,13 @@ def walks_compared(what, walk, subject, count, repeats):
         subject: The `benchmarks.subjects.Subject`.
         count: The number of inputs.
         repeats: The number of turns.
+        attack: Ours. Defaults to `WALK`, the boundary attack.
 
     Returns:
         The `benchmarks.rows.Row`.
     """
-    noise = np.random.default_rng(0).uniform(size=(100, *subject.benign.shape[1:]))
-    of_noise = np.bincount(subject.labels(noise.astype("float32"))).argmax()
-    x = subject.benign[subject.labels(subject.benign) != of_noise][:count]
+    attack = attack or WALK
+    x = away_from_noise(subject)[:count]
     labels = subject.labels(x)
 
     def distance(adversarial):
@@ -191,12 +204,12 @@ def walks_compared(what, walk, subject, count, repeats):
         return np.median(np.mean((adversarial - x) ** 2, axis=(1, 2, 3))[turned])
 
     def ours(steps):
-        return _WALK(subject.classifier, x, budget=steps, slots="auto")
+        return attack(subject.classifier, x, budget=steps, slots="auto")
 
     model = logits_model(subject.model)
     asked = _Asked(model)
     goal = distance(walk(asked, x, labels))
-    steps = _fewest(lambda steps: distance(ours(steps).adversarial) <= goal)
+    steps = _fewest(lambda steps: distance(ours(steps).adversarial) <= goal, attack.max_iterations)
 
     def agreement(theirs, ours):
         adversarial = theirs, ours.adversarial
@@ -225,11 +238,11 @@ class _Asked:
         return self.model(x, **arguments)
 
 
-def _fewest(enough):
+def _fewest(enough, most):
     """Find how many steps are enough, to within an eighth: double the number, then bisect."""
     high = MIN_STEPS
-    while high < _WALK.max_iterations and not enough(high):
-        high = min(2 * high, _WALK.max_iterations)
+    while high < most and not enough(high):
+        high = min(2 * high, most)
     low = high // 2
     while high - low > high // 8:
         middle = (low + high) // 2
