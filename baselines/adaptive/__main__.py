@@ -18,7 +18,7 @@ from models import datasets, zoo
 
 _SUITE = "adaptive"
 _MIN_INPUTS = 2
-_LIMIT = 90  # every pair of classes
+_LIMIT = 100
 
 
 def main(argv=None):
@@ -66,6 +66,8 @@ def _parser():
         help="those that the red team attacks (the plain and the robust one)",
     )
     for option, default, meaning in (
+        ("pairs", 90, "pairs of an input and a target for C&W"),
+        ("coarser", 1, "how many times as long, and fewer, the steps of BIM_d are"),
         ("benign", 1000, "benign inputs to learn from"),
         ("iterations", 1000, "iterations of each search of C&W"),
         ("steps", 200, "steps of the red team"),

@@ -48,7 +48,7 @@ def break_guards(work, scene, data, sizes, *, defence):
         scene: The `baselines.adaptive.settings.Scene`.
         data: The `models.record.Dataset`.
         sizes: The `baselines.adaptive.settings.Sizes`.
-        defence: The paper's BIM_d.
+        defence: BIM_d.
 
     Returns:
         What was `Broken`.

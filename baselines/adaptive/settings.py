@@ -90,8 +90,11 @@ class Sizes(NamedTuple):
     """How much is measured.
 
     Attributes:
-        limit: The largest number of pairs, and of inputs that the red team attacks.
+        limit: The largest number of inputs that the red team attacks.
+        pairs: The largest number of pairs of an input and a target for C&W.
         benign: The number of benign inputs that A2D and the guards learn from.
+        coarser: How many times as long as the paper's the steps of BIM_d are, and how many times
+            fewer.
         iterations: Iterations of each of the four searches of C&W.
         steps: Steps of the red team towards each of two targets.
         samples: Points of each maximum of a CLEVER score.
@@ -99,11 +102,26 @@ class Sizes(NamedTuple):
     """
 
     limit: int
+    pairs: int
     benign: int
+    coarser: int
     iterations: int
     steps: int
     samples: int
     maxima: int
+
+    def bim_d(self, defence):
+        """Lengthen the steps of the paper's BIM_d, and take fewer, so that it goes as far.
+
+        Args:
+            defence: The attack, with `eps_iter` and `max_iterations`.
+
+        Returns:
+            The attack.
+        """
+        steps = max(1, defence.max_iterations // self.coarser)
+        length = defence.eps_iter * self.coarser
+        return dataclasses.replace(defence, eps_iter=length, max_iterations=steps)
 
     def adversaries(self, eps):
         """List the red team.

@@ -25,7 +25,7 @@ class Suite:
     def __init__(self, name, data, *, scene, sizes, out, checkpoints):
         self._name, self._data, self._scene, self._sizes = name, data, scene, sizes
         self._out, self._checkpoints = out, checkpoints
-        self._defence = registry.find(name).settings.defences[BIM_D]
+        self._defence = sizes.bim_d(registry.find(name).settings.defences[BIM_D])
 
     def red_team(self):
         """Attack the guards of every classifier, the robust one first.

@@ -10,7 +10,7 @@ from a2d_keras.redteam import KappaSweep
 from baselines.adaptive.guards import of_autoencoders
 from baselines.adaptive.settings import Z_SCORE
 from baselines.clever.measure import Clever, CleverOptions
-from baselines.comparison.labels import correctly_classified, predicted
+from baselines.comparison.labels import correctly_classified
 from baselines.digests import digest
 
 BIM_D = "BIM_d"
@@ -36,7 +36,7 @@ class Swept(NamedTuple):
     Attributes:
         confidence: The confidence κ.
         x: The examples, float32, (n, *input shape).
-        reached: Whether each is classified as its target, bool, (n,).
+        reached: Whether each is classified as its target, with a lead of κ, bool, (n,).
         distance: Their L2 distances from the inputs, float64, (n,).
         steps: Their costs by BIM_d, int64, (n,).
         flagged: A dict from the defence to whether it flags each, bool, (n,).
@@ -80,13 +80,13 @@ def sweep(work, scene, data, sizes, *, defence, confidences):
         scene: The `baselines.adaptive.settings.Scene`.
         data: The `models.record.Dataset`.
         sizes: The `baselines.adaptive.settings.Sizes`.
-        defence: The paper's BIM_d.
+        defence: BIM_d.
         confidences: The confidences κ.
 
     Returns:
         The pairs, and a list with what was `Swept` for each confidence.
     """
-    chosen = pairs(data.x_test, data.y_test, sizes.limit)
+    chosen = pairs(data.x_test, data.y_test, sizes.pairs)
     rest = data.x_train[scene.held_out :], data.y_train[scene.held_out :]
     benign = correctly_classified(work.classifier, *rest, sizes.benign)
     fields = {"steps": "cost"}
@@ -95,14 +95,14 @@ def sweep(work, scene, data, sizes, *, defence, confidences):
     guards = of_autoencoders(work.classifier, scene, data.x_train[: scene.held_out])
     found = []
     for confidence in confidences:
-        x = _craft(work, chosen, confidence, sizes.iterations)
+        x, success = _craft(work, chosen, confidence, sizes.iterations)
         steps = work.attack(f"κ{confidence} {BIM_D}", defence, x, fields)["steps"]
         by_error = {n: g.predict(x, verbose=0)["is_adversarial"] for n, g in guards.items()}
         found.append(
             Swept(
                 confidence=float(confidence),
                 x=x,
-                reached=predicted(work.classifier, x) == chosen.targets,
+                reached=success,
                 distance=np.linalg.norm((x - chosen.x).reshape(len(x), -1), axis=1),
                 steps=steps,
                 flagged=together(a2d.predict(steps[:, None]) == -1, by_error),
@@ -160,7 +160,8 @@ def _craft(work, chosen, confidence, iterations):
 
     def compute():
         found = attack(work.classifier, chosen.x, targets=chosen.targets, verbose=work.verbose)
-        return {"x": found.adversarial}
+        return {"x": found.adversarial, "success": found.success}
 
     origin = work.basis | {"attack": repr(attack), "pairs": digest(*chosen)}
-    return work.checkpoints.get(f"κ{confidence}", origin, compute)["x"]
+    kept = work.checkpoints.get(f"κ{confidence}", origin, compute)
+    return kept["x"], kept["success"]

@@ -65,7 +65,7 @@ def text(about, tables):
         parts.append(section("The red team", _red_team(tables["red_team"]), caption))
     if "figure_7" in tables:
         caption = (
-            f"At most {sizes['limit']} pairs, four searches of {sizes['iterations']} iterations. "
+            f"At most {sizes['pairs']} pairs, four searches of {sizes['iterations']} iterations. "
             f"Successes as a share of all pairs, L2 at most {about['farthest']}; behind the slash "
             "the paper's, where its text gives one."
         )
@@ -77,7 +77,7 @@ def text(about, tables):
     if "table_4" in tables:
         caption = (
             f"CLEVER with {sizes['maxima']} maxima over {sizes['samples']} points, on logits. "
-            "Steps of BIM_d."
+            f"Steps of BIM_d, {sizes['coarser']} times as long as the paper's."
         )
         parts.append(section("Table 4", _strings(tables["table_4"]), caption))
     return "\n\n".join(parts)
