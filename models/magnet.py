@@ -26,9 +26,9 @@ def _layers_i():
     return [
         keras.Input((28, 28, 1)),
         _CONVOLUTION(3),
-        layers.AveragePooling2D(),
+        layers.AveragePooling2D(2),
         *(_CONVOLUTION(3) for _ in range(2)),
-        layers.UpSampling2D(),
+        layers.UpSampling2D(2),
         _CONVOLUTION(3),
         _CONVOLUTION(1),
     ]

@@ -105,7 +105,7 @@ class TestRedTeam:
         """Five inputs, of which the classifier gets one wrong at once."""
         outcomes = {"pgd": Outcome(mask("1100"), mask("1000"))}
         outcomes[POOL] = Outcome(mask("1110"), mask("1000"))
-        return {"robust": Broken(5, {"default": outcomes})}
+        return {"robust": Broken(5, {"default": outcomes}, {"default": mask("0001")})}
 
     def test_succeeds_with_what_is_wrong_and_not_flagged(self, broken):
         rows = tables.red_team(broken).set_index("attack")
@@ -117,6 +117,7 @@ class TestRedTeam:
         assert row == {
             **{"classifier": "robust", "guard": "default", "inputs": 5, "right": 0.8},
             **{"robust": 0.2, "right_or_flagged": 0.4, "gain": pytest.approx(0.2)},
+            **{"false_alarms": 0.25},
         }
 
     def test_one_example_that_gets_through_is_enough(self):

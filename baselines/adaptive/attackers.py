@@ -34,10 +34,13 @@ class Broken(NamedTuple):
         outcomes: A dict from the guard to a dict from the attack to its `Outcome`, of the inputs
             that the classifier gets right. The last attack, `POOL`, has for each input an example
             that gets through, if any attack on any guard made one.
+        alarms: A dict from the guard to whether it flags each of these inputs without an attack,
+            bool, (n,).
     """
 
     inputs: int
     outcomes: dict
+    alarms: dict
 
 
 def break_guards(work, scene, data, sizes, *, defence):
@@ -64,12 +67,13 @@ def break_guards(work, scene, data, sizes, *, defence):
         faced[name] = GuardDefence(guarded, x)
         made[name] = _attacks(work, name, Case(faced[name], x, y, x), adversaries)
     pool = np.stack([each["x"] for by_attack in made.values() for each in by_attack.values()])
-    outcomes = {}
+    outcomes, alarms = {}, {}
     for name, by_attack in made.items():
         own = {a: Outcome(each["labels"] != y, each["flagged"]) for a, each in by_attack.items()}
-        pooled = _judge_all(work, name, faced[name], pool)
+        alarms[name] = _judge_all(work, f"{name} alarms", faced[name], x[None])["flagged"][0]
+        pooled = _judge_all(work, f"{name} pool", faced[name], pool)
         outcomes[name] = {**own, POOL: worst(pooled["labels"] != y, pooled["flagged"])}
-    return Broken(len(right), outcomes)
+    return Broken(len(right), outcomes, alarms)
 
 
 def worst(wrong, flagged):
@@ -112,16 +116,16 @@ def _crafted(adversary, case):
     return {"x": x, **verdicts._asdict(), **passes}
 
 
-def _judge_all(work, name, faced, pool):
-    """Judge every example against every guard."""
+def _judge_all(work, title, faced, examples):
+    """Judge examples, float32, (examples, n, *input shape)."""
 
     def compute():
-        verdicts = faced.judge(pool.reshape(-1, *pool.shape[2:]))
+        verdicts = faced.judge(examples.reshape(-1, *examples.shape[2:]))
         return {
-            key: values.reshape(pool.shape[:2])
+            key: values.reshape(examples.shape[:2])
             for key, values in verdicts._asdict().items()
             if key != "score"
         }
 
-    origin = work.basis | {"guard": repr(faced.identity()), "pool": digest(pool)}
-    return work.checkpoints.get(f"{work.classifier.model.name} {name} pool", origin, compute)
+    origin = work.basis | {"guard": repr(faced.identity()), "examples": digest(examples)}
+    return work.checkpoints.get(f"{work.classifier.model.name} {title}", origin, compute)

@@ -119,7 +119,8 @@ def right_or_flagged(broken):
     Returns:
         A row for each classifier and guard: the number of `inputs`, the share `right` without an
         attack and of those still `robust` under the worst of all examples; the share
-        `right_or_flagged` under the worst for this guard; and the `gain`, their difference.
+        `right_or_flagged` under the worst for this guard; the `gain`, their difference; and the
+        `false_alarms`, the share of right inputs that are flagged without an attack.
     """
     rows = []
     for classifier, each in broken.items():
@@ -129,7 +130,8 @@ def right_or_flagged(broken):
             held = np.count_nonzero(~wrong | flagged) / each.inputs
             row = {"classifier": classifier, "guard": guard, "inputs": each.inputs}
             row |= {"right": len(wrong) / each.inputs, "robust": robust}
-            rows.append({**row, "right_or_flagged": held, "gain": held - robust})
+            row |= {"right_or_flagged": held, "gain": held - robust}
+            rows.append({**row, "false_alarms": each.alarms[guard].mean()})
     return pd.DataFrame(rows)
 
 

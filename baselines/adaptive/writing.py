@@ -9,6 +9,7 @@ from baselines.comparison.markdown import section
 from baselines.comparison.output import write_records
 
 _SHOWN = 10  # pairs in the grid
+_SHARES = ("right", "robust", "right or flagged", "gain", "false alarms", "reached", "within")
 
 
 def write(out, about, tables):
@@ -59,7 +60,7 @@ def text(about, tables):
             f"examples that {sizes['steps']}-step attacks made against any of these guards. Inputs "
             "that the classifier gets wrong at once count as lost."
         )
-        shown = tables["right_or_flagged"].rename(columns={"right_or_flagged": "right or flagged"})
+        shown = tables["right_or_flagged"].rename(columns=lambda name: name.replace("_", " "))
         parts.append(section("Right or flagged", _strings(shown), caption))
         caption = "Shares of the inputs that the classifier gets right. Success is not flagged."
         parts.append(section("The red team", _red_team(tables["red_team"]), caption))
@@ -122,7 +123,7 @@ def _strings(table):
 
 
 def _string(name, value):
-    if name in ("right", "robust", "right or flagged", "gain", "reached", "within"):
+    if name in _SHARES:
         return _percent(value)
     if isinstance(value, float):
         return "–" if pd.isna(value) else f"{value:.3g}"
