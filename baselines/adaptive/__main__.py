@@ -9,7 +9,7 @@ import sys
 import time
 
 from baselines.adaptive import writing
-from baselines.adaptive.settings import FIGURE_7, SCENES, TABLE_4, Sizes
+from baselines.adaptive.settings import ATTACKS, FIGURE_7, GUARDS, SCENES, TABLE_4, Sizes
 from baselines.adaptive.suite import PARTS, Suite
 from baselines.comparison import arguments
 from baselines.comparison.checkpoints import Checkpoints
@@ -35,8 +35,12 @@ def main(argv=None):
     data = datasets.load(name, chosen.data_dir)
     out = pathlib.Path(chosen.out or f"results/{_SUITE}/{name}")
     checkpoints = Checkpoints(out / "checkpoints")
-    if chosen.classifiers:
-        scene = dataclasses.replace(scene, attacked=tuple(chosen.classifiers))
+    narrowed = {
+        field: tuple(getattr(chosen, field))
+        for field in ("attacked", "guards", "attacks")
+        if getattr(chosen, field)
+    }
+    scene = dataclasses.replace(scene, **narrowed)
     suite = Suite(name, data, scene=scene, sizes=sizes, out=out, checkpoints=checkpoints)
     found = {}
     for part in chosen.parts:
@@ -59,12 +63,14 @@ def _parser():
     parser.add_argument(
         "--parts", nargs="+", choices=PARTS, default=[*PARTS], help="what to measure (everything)"
     )
-    parser.add_argument(
-        "--classifiers",
-        nargs="+",
-        choices={each for scene in SCENES.values() for each in scene.attacked},
-        help="those that the red team attacks (the plain and the robust one)",
-    )
+    classifiers = [each for scene in SCENES.values() for each in scene.attacked]
+    for option, choices, meaning in (
+        ("attacked", classifiers, "classifiers that the red team attacks"),
+        ("guards", GUARDS, "guards that the red team attacks"),
+        ("attacks", ATTACKS, "attacks of the red team"),
+    ):
+        help_ = f"{meaning} (all)"
+        parser.add_argument(f"--{option}", nargs="+", choices=choices, help=help_)
     for option, default, meaning in (
         ("pairs", 90, "pairs of an input and a target for C&W"),
         ("coarser", 1, "how many times as long, and fewer, the steps of BIM_d are"),

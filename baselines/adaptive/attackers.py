@@ -61,7 +61,7 @@ def break_guards(work, scene, data, sizes, *, defence):
     x, y = x[right], y[right]
     rest = data.x_train[scene.held_out :], data.y_train[scene.held_out :]
     benign = correctly_classified(work.classifier, *rest, sizes.benign)
-    adversaries = sizes.adversaries(scene.eps)
+    adversaries = scene.adversaries(sizes.steps)
     faced, made = {}, {}
     for name, guarded in of_the_red_team(work.classifier, scene, defence, benign):
         faced[name] = GuardDefence(guarded, x)

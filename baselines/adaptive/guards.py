@@ -43,7 +43,8 @@ def of_the_red_team(classifier, scene, defence, benign):
         errors = [each.statistic() for each in scene.autoencoders.values()]
         kinds["A2D + AE"] = {"statistics": [cost, *errors], "rule": "fisher"}
     for name, options in kinds.items():
-        yield name, _adapted(benign, classifier, FALSE_POSITIVE_RATE, **options)
+        if name in scene.guards:
+            yield name, _adapted(benign, classifier, FALSE_POSITIVE_RATE, **options)
 
 
 def _adapted(benign, classifier, rate, **options):

@@ -5,19 +5,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from a2d_keras import Reconstruction
-from a2d_keras.redteam import (
-    PGD,
-    Interpolation,
-    LogitMatching,
-    OrthogonalPGD,
-    SelectivePGD,
-)
+from a2d_keras.redteam import PGD, Interpolation, LogitMatching, OrthogonalPGD, SelectivePGD
 from models import zoo
 
 FIGURE_7 = (0, 5, 10, 15, 20)  # confidences of C&W
 TABLE_4 = (0, 2, 4, 6, 8)
 Z_SCORE = -1.281552  # the paper's threshold
 FALSE_POSITIVE_RATE = 0.05  # of the guards that the red team attacks
+GUARDS = ("lowest margins", "default", "A2D", "A2D + AE")
+ATTACKS = ("pgd", "selective_pgd", "orthogonal_pgd", "logit_matching", "interpolation")
 
 
 class Autoencoder(NamedTuple):
@@ -49,6 +45,8 @@ class Scene:
         held_out: How many training images, the first ones, set its threshold. Defaults to 5000.
         attacked: The classifiers that the red team attacks, from the plain to the robust one.
         eps: The largest change of a value by the red team, as a fraction of the input range.
+        guards: The guards that it attacks. Defaults to `GUARDS`.
+        attacks: The names of its attacks. Defaults to `ATTACKS`.
     """
 
     swept: str
@@ -58,6 +56,27 @@ class Scene:
     held_out: int = 5000
     attacked: tuple[str, ...]
     eps: float
+    guards: tuple[str, ...] = GUARDS
+    attacks: tuple[str, ...] = ATTACKS
+
+    def adversaries(self, steps):
+        """List the red team.
+
+        Args:
+            steps: The steps towards each of two targets.
+
+        Returns:
+            The adversaries.
+        """
+        options = {"eps": self.eps, "max_iterations": steps}
+        every = [
+            PGD(**options),
+            SelectivePGD(**options),
+            OrthogonalPGD(**options),
+            LogitMatching(**options),
+            Interpolation(rounds=3, **options),
+        ]
+        return [each for each in every if each.name in self.attacks]
 
 
 SCENES = {
@@ -122,20 +141,3 @@ class Sizes(NamedTuple):
         steps = max(1, defence.max_iterations // self.coarser)
         length = defence.eps_iter * self.coarser
         return dataclasses.replace(defence, eps_iter=length, max_iterations=steps)
-
-    def adversaries(self, eps):
-        """List the red team.
-
-        Args:
-            eps: The largest change of a value, as a fraction of the input range.
-
-        Returns:
-            The adversaries.
-        """
-        return [
-            PGD(eps=eps, max_iterations=self.steps),
-            SelectivePGD(eps=eps, max_iterations=self.steps),
-            OrthogonalPGD(eps=eps, max_iterations=self.steps),
-            LogitMatching(eps=eps, max_iterations=self.steps),
-            Interpolation(eps=eps, max_iterations=self.steps, rounds=3),
-        ]
