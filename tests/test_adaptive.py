@@ -9,9 +9,10 @@ from a2d_keras import BIM
 from baselines.adaptive import paper, tables, writing
 from baselines.adaptive.__main__ import main
 from baselines.adaptive.attackers import POOL, Broken, Outcome, worst
-from baselines.adaptive.settings import Sizes
+from baselines.adaptive.settings import SCENES, Sizes
 from baselines.adaptive.sweep import Swept, pairs, together
 from baselines.clever import weibull
+from models import registry
 
 pytestmark = pytest.mark.checkout
 
@@ -61,7 +62,8 @@ class TestFigure7:
 
     def test_the_paper_is_next_to_ours(self, swept):
         about = {
-            **{"data set": "mnist", "sizes": {"pairs": 4, "iterations": 9}, "farthest": 8.4},
+            **{"data set": "mnist", "farthest": 8.4},
+            "sizes": {"pairs": 4, "iterations": 9, "coarser": 1},
         }
         found = {
             "figure_7": tables.figure_7(swept, 8.4),
@@ -124,6 +126,16 @@ class TestRedTeam:
         found = worst(np.stack([mask("110"), mask("010")]), np.stack([mask("111"), mask("001")]))
         np.testing.assert_array_equal(found.wrong, mask("110"))
         np.testing.assert_array_equal(found.flagged, mask("100"))
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_every_classifier_and_autoencoder_is_a_record(name):
+    scene = SCENES[name]
+    autoencoders = [each.record for each in scene.autoencoders.values() if each.record]
+    for each in (scene.swept, *scene.attacked, *autoencoders):
+        assert registry.find(each).settings is registry.find(name).settings
+    for each in autoencoders:
+        assert registry.find(each).denoising.held_out == scene.held_out
 
 
 def test_a_coarser_attack_goes_as_far():
