@@ -47,6 +47,19 @@ class Adversary:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Denoising:
+    """Training of an autoencoder that takes noise away, in place of a classifier.
+
+    Args:
+        noise: The standard deviation of the noise, as a fraction of the input range.
+        held_out: How many training images, the first ones, it never sees: for thresholds.
+    """
+
+    noise: float
+    held_out: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     """What the comparisons run on a data set, after the paper (Zhao et al. 2021, Table 5).
 
@@ -70,6 +83,8 @@ class Settings:
 class Record:
     """One data set: its data, its classifier, the training, and the settings of Env1.
 
+    Other records have a classifier of the same data, or an autoencoder.
+
     Args:
         title: The name to print.
         load: A function that takes the folder of the data, or None, and returns a `Dataset`.
@@ -82,6 +97,7 @@ class Record:
         augmentation: A function without arguments that returns the layers that change images in
             training only. Defaults to no layers.
         adversary: The `Adversary` that it is trained against. Defaults to none.
+        denoising: The `Denoising` that makes it an autoencoder. Defaults to none.
         settings: The `Settings`.
         bundled: Whether the data is available without a download. Defaults to False.
         copies: Titles of known copies of the data that differ from it, by their digest. Defaults
@@ -96,6 +112,7 @@ class Record:
     optimizer: Callable[[int], keras.optimizers.Optimizer] = adam
     augmentation: Callable[[], list[Any]] = list
     adversary: Adversary | None = None
+    denoising: Denoising | None = None
     settings: Settings
     bundled: bool = False
     copies: Mapping[str, str] = dataclasses.field(default_factory=dict)

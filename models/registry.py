@@ -1,12 +1,13 @@
 """The data sets, one file each, with a `RECORD`; to add one, add its line here.
 
 Other classifiers of the same data have lists of their own, which `models.train` offers, since the
-suites ask for a data set: those of the paper's Env2, with attacks of their own, and those that
-were trained adversarially.
+suites ask for a data set: those of the paper's Env2, with attacks of their own, those that were
+trained adversarially, and MagNet's autoencoders.
 """
 
 import importlib
 
+from models import magnet
 from models.record import Record
 
 NAMES = (
@@ -25,10 +26,11 @@ ROBUST_NAMES = (
 _OTHERS = (*ENV2_NAMES, *ROBUST_NAMES)
 RECORDS = {name: importlib.import_module(f"models.{name}").RECORD for name in NAMES}
 OTHER_RECORDS = {name: importlib.import_module(f"models.{name}").RECORD for name in _OTHERS}
+OTHER_RECORDS |= magnet.RECORDS
 
 
 def find(name: str) -> Record:
-    """Find the record of a data set, or of another classifier.
+    """Find the record of a data set, of another classifier, or of an autoencoder.
 
     Args:
         name: Its name.

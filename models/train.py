@@ -1,4 +1,4 @@
-"""Train the classifier of a data set and save its weights: `python -m models.train mnist`."""
+"""Train one of the models and save its weights: `python -m models.train mnist`."""
 
 import argparse
 
@@ -9,7 +9,7 @@ from models import datasets, registry, zoo
 
 
 def main(argv=None):
-    """Train, save and report one classifier.
+    """Train, save and report one model.
 
     Args:
         argv: Command line words. Defaults to those of the process.

@@ -55,7 +55,7 @@ def train(name: str, data: Dataset, *, seed: int = 0) -> keras.Sequential:
     keras.utils.set_random_seed(seed)
     record, model = registry.find(name), build(name)
     steps_per_epoch = math.ceil(len(data.x_train) / record.batch_size)
-    fit = _fit_robustly if record.adversary else _fit
+    fit = _fit_robustly if record.adversary else _fit_denoising if record.denoising else _fit
     fit(record, model, data, record.optimizer(record.epochs * steps_per_epoch))
     return model
 
@@ -90,6 +90,21 @@ def _fit_robustly(record, model, data, optimizer):
     )
 
 
+def _fit_denoising(record, model, data, optimizer):
+    clean = data.x_train[record.denoising.held_out :]
+    noise = np.random.default_rng(0).standard_normal(clean.shape, "float32")
+    noisy = np.clip(clean + record.denoising.noise * noise, 0, 1)
+    model.compile(optimizer, "mean_squared_error")
+    model.fit(
+        noisy,
+        clean,
+        batch_size=record.batch_size,
+        epochs=record.epochs,
+        validation_data=(data.x_test, data.x_test),
+        verbose=2,
+    )
+
+
 def save(name: str, model: keras.Model, data: Dataset) -> dict[str, Any]:
     """Save the weights of a trained classifier, and their entry in the manifest.
 
@@ -100,21 +115,16 @@ def save(name: str, model: keras.Model, data: Dataset) -> dict[str, Any]:
 
     Returns:
         The manifest's entry, a dict with `sha256`, `epochs`, `train_accuracy`, `test_accuracy`,
-        and `robust_accuracy` (on attacked test images) if the record has an adversary.
+        and `robust_accuracy` (on attacked test images) if the record has an adversary. Of an
+        autoencoder it has `test_error`, its mean squared error, in place of accuracies.
     """
     path = _weights_path(name)
     WEIGHTS.mkdir(exist_ok=True)
     bare = build(name)  # without the optimizer's state, which would triple the file
     bare.set_weights(model.get_weights())
     bare.save_weights(path)
-    entry = {
-        "sha256": _sha256(path),
-        "epochs": registry.find(name).epochs,
-        "train_accuracy": _accuracy(model, data.x_train, data.y_train),
-        "test_accuracy": _accuracy(model, data.x_test, data.y_test),
-    }
-    if registry.find(name).adversary:
-        entry["robust_accuracy"] = _robust_accuracy(name, model, data)
+    entry = {"sha256": _sha256(path), "epochs": registry.find(name).epochs}
+    entry |= _measured(name, model, data)
     MANIFEST.write_text(json.dumps(_manifest() | {name: entry}, indent=2, sort_keys=True) + "\n")
     return entry
 
@@ -165,6 +175,20 @@ def load_or_train(name: str, data: Dataset) -> keras.Sequential:
     if not _weights_path(name).is_file():
         save(name, train(name, data), data)
     return load(name)
+
+
+def _measured(name, model, data):
+    record = registry.find(name)
+    if record.denoising:
+        found = model.predict(data.x_test, batch_size=512, verbose=0)
+        return {"test_error": round(float(((found - data.x_test) ** 2).mean()), 6)}
+    entry = {
+        "train_accuracy": _accuracy(model, data.x_train, data.y_train),
+        "test_accuracy": _accuracy(model, data.x_test, data.y_test),
+    }
+    if record.adversary:
+        entry["robust_accuracy"] = _robust_accuracy(name, model, data)
+    return entry
 
 
 def _weights_path(name):

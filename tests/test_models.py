@@ -8,7 +8,7 @@ import pytest
 from tensorflow.python.framework.config import disable_op_determinism
 
 from models import datasets, registry, train, zoo
-from models.record import Adversary, Dataset
+from models.record import Adversary, Dataset, Denoising
 
 pytestmark = pytest.mark.checkout
 
@@ -64,7 +64,7 @@ def test_offline_and_absent(monkeypatch):
 
 def test_refuses_other_names():
     for function in (datasets.load, zoo.build):
-        with pytest.raises(ValueError, match="digits, mnist, .*, cifar10_robust. Received: 'svhn'"):
+        with pytest.raises(ValueError, match="digits, mnist, .*, magnet_ii. Received: 'svhn'"):
             function("svhn")
 
 
@@ -80,6 +80,34 @@ def test_architectures(name, parameters):
     model = zoo.build(name)
     assert model.output_shape == (None, 10)
     assert model.count_params() == parameters
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("magnet_i", 310), ("magnet_ii", 142)])
+def test_autoencoders_are_those_of_magnet(name, parameters):
+    model = zoo.build(name)
+    assert model.input_shape == model.output_shape == (None, 28, 28, 1)
+    assert model.count_params() == parameters
+
+
+def test_an_autoencoder_learns_to_take_noise_away(digits, own_weights, monkeypatch):
+    toy = dataclasses.replace(
+        registry.RECORDS["digits"],
+        layers=lambda: [keras.Input((8, 8, 1)), keras.layers.Conv2D(1, 3, padding="same")],
+        optimizer=lambda steps: keras.optimizers.Adam(0.05),
+        epochs=5,
+        denoising=Denoising(noise=0.5, held_out=100),
+    )
+    monkeypatch.setitem(registry.RECORDS, "digits", toy)
+    x = digits.x_train.copy()
+    x[:100] = np.nan  # which it must not see
+    data = digits._replace(x_train=x)
+    model = zoo.train("digits", data)
+    entry = zoo.save("digits", model, data)
+    assert set(entry) == {"sha256", "epochs", "test_error"}
+    found = zoo.load("digits").predict(digits.x_test, verbose=0)
+    assert entry["test_error"] == pytest.approx(((found - digits.x_test) ** 2).mean(), abs=1e-5)
+    before = zoo.build("digits").predict(digits.x_test, verbose=0)
+    assert entry["test_error"] < ((before - digits.x_test) ** 2).mean() / 2
 
 
 def test_digits_classifier_is_as_good_as_recorded(model, digits):
