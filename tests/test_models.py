@@ -138,7 +138,7 @@ def test_every_record_is_complete(name):
     assert 0 < record.settings.benign_accuracy < 1
     assert record.epochs == json.loads(zoo.MANIFEST.read_text())[name]["epochs"]
     model = zoo.build(name)
-    assert model.output_shape[1:] == (10,)
+    assert model.output_shape[1:] == (model.input_shape[1:] if record.denoising else (10,))
     trained = keras.Sequential([keras.Input(model.input_shape[1:]), *record.augmentation(), model])
     assert trained.output_shape == model.output_shape
 

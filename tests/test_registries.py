@@ -193,7 +193,7 @@ def test_the_copy_is_what_runs(found, checkout):
 
 
 def test_the_command_line_offers_the_attack(found, checkout):
-    assert found["parsed"] == ["Darken"]
+    assert found["parsed"] == [["Darken", {}]]
     assert "Darken" in run(checkout, "-m", "a2d_keras", "cost", "--help")
 
 
@@ -207,7 +207,7 @@ def test_guard_takes_all_of_them(found):
 
 
 def test_the_red_team_takes_the_adversary(found):
-    assert found["attempted"] == ["Brighten"]
+    assert found["attempted"] == [["Brighten", {}]]
     first, _ = found["rows"]
     assert (first["attack"], first["queries"]) == ("brighten", 1)
     assert first["fooled"] == found["fooled"] > 0
