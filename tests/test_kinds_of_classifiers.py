@@ -362,7 +362,7 @@ class TestInputs:
             looked_at.append(len(images) if tf.executing_eagerly() else "graph")
             return validity(images, classifier)
 
-        monkeypatch.setattr(a2d.inputs, "validity", counted)
+        monkeypatch.setattr(a2d.inputs.values, "validity", counted)
         for run in (guarded.predict, guarded.predict_on_batch, guarded):
             looked_at.clear()
             run(x)
