@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from a2d_keras.classifier import bounds as ranges
+from a2d_keras.classifier import geometry
 from a2d_keras.validation import require_fraction, require_whole
 
 
@@ -36,7 +37,8 @@ class AdversarialTraining(keras.Model):
             (0.0, 1.0).
 
     Raises:
-        ValueError: If the model is not built, or an argument is out of range.
+        ValueError: If the model is not built or has several inputs, or an argument is out of
+            range.
 
     Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
@@ -62,11 +64,8 @@ class AdversarialTraining(keras.Model):
         bounds: Any = (0.0, 1.0),
     ) -> None:
         super().__init__()
-        if not isinstance(model, keras.Model) or not model.built:
-            raise ValueError(
-                "`model` must be a built keras.Model; call it once, or give it a keras.Input. "
-                f"Received: {model!r}"
-            )
+        if not isinstance(model, keras.Model):
+            raise ValueError(f"`model` must be a built keras.Model. Received: {model!r}")
         require_fraction("eps", eps)
         require_whole("max_iterations", max_iterations)
         require_whole("warmup_steps", warmup_steps, minimum=0)
@@ -75,7 +74,7 @@ class AdversarialTraining(keras.Model):
         require_fraction("eps_iter", self.eps_iter)
         self.max_iterations = max_iterations
         self.warmup_steps = warmup_steps
-        self.bounds = ranges.parse(bounds, model.input_shape[1:])
+        self.bounds = ranges.parse(bounds, geometry.input_shape(model))
         self.model = model
         self._seeds = keras.random.SeedGenerator()
 
@@ -104,8 +103,8 @@ class AdversarialTraining(keras.Model):
         Returns:
             The `AdversarialTraining`.
         """
-        model = keras.saving.deserialize_keras_object(config.pop("model"))
-        return cls(model, **config)
+        model = keras.saving.deserialize_keras_object(config["model"])
+        return cls(**{**config, "model": model})
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Run the classifier.

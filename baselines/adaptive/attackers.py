@@ -7,8 +7,8 @@ import numpy as np
 
 from a2d_keras.redteam.adversary import Case
 from a2d_keras.redteam.guard_defence import GuardDefence
-from baselines.adaptive.guards import of_the_red_team
-from baselines.comparison.labels import correctly_classified, predicted
+from baselines.adaptive.guards import benign_inputs, of_the_red_team
+from baselines.comparison.labels import predicted
 from baselines.digests import digest
 
 POOL = "all examples"  # those against other guards too
@@ -59,8 +59,7 @@ def break_guards(work, scene, data, sizes, *, defence):
     x, y = data.x_test[: sizes.limit], data.y_test[: sizes.limit]
     right = predicted(work.classifier, x) == y
     x, y = x[right], y[right]
-    rest = data.x_train[scene.held_out :], data.y_train[scene.held_out :]
-    benign = correctly_classified(work.classifier, *rest, sizes.benign)
+    benign = benign_inputs(work.classifier, scene, data, sizes.benign)
     adversaries = scene.adversaries(sizes.steps)
     faced, made = {}, {}
     for name, guarded in of_the_red_team(work.classifier, scene, defence, benign):

@@ -2,6 +2,23 @@
 
 from a2d_keras import AttackCost, Margin, guard
 from baselines.adaptive.settings import FALSE_POSITIVE_RATE
+from baselines.comparison.labels import correctly_classified
+
+
+def benign_inputs(classifier, scene, data, count):
+    """Choose training images that are classified correctly and set no autoencoder's threshold.
+
+    Args:
+        classifier: The `a2d_keras.Classifier`.
+        scene: The `baselines.adaptive.settings.Scene`.
+        data: The `models.record.Dataset`.
+        count: How many, at most.
+
+    Returns:
+        The images, float32, (n, *input shape).
+    """
+    rest = data.x_train[scene.held_out :], data.y_train[scene.held_out :]
+    return correctly_classified(classifier, *rest, count)
 
 
 def of_autoencoders(classifier, scene, images):

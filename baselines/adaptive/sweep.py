@@ -7,10 +7,9 @@ import numpy as np
 
 from a2d_keras import ZScoreDetector
 from a2d_keras.redteam import KappaSweep
-from baselines.adaptive.guards import of_autoencoders
+from baselines.adaptive.guards import benign_inputs, of_autoencoders
 from baselines.adaptive.settings import Z_SCORE
 from baselines.clever.measure import Clever, CleverOptions
-from baselines.comparison.labels import correctly_classified
 from baselines.digests import digest
 
 BIM_D = "BIM_d"
@@ -87,8 +86,7 @@ def sweep(work, scene, data, sizes, *, defence, confidences):
         The pairs, and a list with what was `Swept` for each confidence.
     """
     chosen = pairs(data.x_test, data.y_test, sizes.pairs)
-    rest = data.x_train[scene.held_out :], data.y_train[scene.held_out :]
-    benign = correctly_classified(work.classifier, *rest, sizes.benign)
+    benign = benign_inputs(work.classifier, scene, data, sizes.benign)
     fields = {"steps": "cost"}
     costs = work.attack(f"benign {BIM_D}", defence, benign, fields)["steps"]
     a2d = ZScoreDetector(h=Z_SCORE).fit(costs[:, None])

@@ -23,15 +23,15 @@ def rows(bench):
         The `benchmarks.rows.Row`s.
     """
     subject, sizes = bench.first_subject(), bench.sizes
-    made = estimator(common.logits_model(subject.model), subject)
+    wrapped = estimator(common.logits_model(subject.model), subject)
     x, few = subject.benign[: sizes.peers], subject.benign[: sizes.few]
 
     def craft(attack):
-        return lambda x, labels: _bim(made, attack, len(x), attack.max_iterations)(x, labels)
+        return lambda x, labels: _bim(wrapped, attack, len(x), attack.max_iterations)(x, labels)
 
     def step(x, labels):
-        x = _bim(made, subject.bim, len(x), 1)(x, labels)
-        return x, made.predict(x, batch_size=len(x)).argmax(axis=-1) != labels
+        x = _bim(wrapped, subject.bim, len(x), 1)(x, labels)
+        return x, wrapped.predict(x, batch_size=len(x)).argmax(axis=-1) != labels
 
     def walk(model, x, labels):
         np.random.seed(0)  # noqa: NPY002 (ART uses the global generator)
@@ -41,7 +41,7 @@ def rows(bench):
 
     yield common.crafting_compared("ART", craft, subject, x, sizes.repeats)
     yield from common.steps_compared("ART, step by step", step, subject, x, sizes.repeats)
-    yield _saliency_compared(made, subject, few, sizes.repeats)
+    yield _saliency_compared(wrapped, subject, few, sizes.repeats)
     what = f"ART, boundary attack of {_WALK} iterations"
     yield common.walks_compared(what, walk, subject, 2 * sizes.single, sizes.repeats)
 
@@ -65,9 +65,9 @@ def estimator(model, subject):
     )
 
 
-def _bim(made, attack, size, steps):
+def _bim(wrapped, attack, size, steps):
     return BasicIterativeMethod(
-        made,
+        wrapped,
         eps=attack.eps,
         eps_step=attack.eps_iter,
         max_iter=steps,
@@ -76,12 +76,12 @@ def _bim(made, attack, size, steps):
     ).generate
 
 
-def _saliency_compared(made, subject, x, repeats):
+def _saliency_compared(wrapped, subject, x, repeats):
     targets = (subject.labels(x) + 1) % 10
     attack = a2d.PairJSMA(targeted=True, **_SALIENCY)
 
     def generate(x, size):
-        method = SaliencyMapMethod(made, batch_size=size, verbose=False, **_SALIENCY)
+        method = SaliencyMapMethod(wrapped, batch_size=size, verbose=False, **_SALIENCY)
         return method.generate(x, targets[: len(x)])
 
     def ours():

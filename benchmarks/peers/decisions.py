@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import a2d_keras as a2d
+from a2d_keras.attacks.decision_based import AT_ONCE
 from benchmarks.peers import common
 from benchmarks.peers.art import estimator
 from benchmarks.peers.queries import Journal, distance_after, norms, queries_to
@@ -23,7 +24,11 @@ QUERIES = (250, 500, 1000, 2500, 5000, 10_000)
 _IMAGES = 10
 _HOPS = 28  # iterations of HopSkipJump, for 10,000 queries
 _AT_MOST = 1.1  # of a peer's queries
-_OURS = {"HopSkipJump": a2d.HopSkipJump(distance=1e-9), "DBA": common.WALK}
+_HOP_SKIP_JUMP = a2d.HopSkipJump(distance=1e-9)
+_OURS = {  # each with about the queries of its steps
+    "HopSkipJump": (_HOP_SKIP_JUMP, AT_ONCE),
+    "DBA": (common.WALK, 2 * common.WALK.proposals),
+}
 
 
 def rows(bench):
@@ -37,7 +42,7 @@ def rows(bench):
     """
     subject = bench.first_subject()
     x = common.away_from_noise(subject)[:_IMAGES]
-    curves = {f"{name}, ours": _curve(subject, attack, x) for name, attack in _OURS.items()}
+    curves = {f"{name}, ours": _curve(subject, *attack, x) for name, attack in _OURS.items()}
     model = common.logits_model(subject.model)
     for name, run in _peers(subject).items():
         curves[name] = _curve_of_peer(model, run, x, subject.labels(x))
@@ -74,11 +79,10 @@ def _foolbox(kind, model, x, labels, **settings):
     return attack(model, tf.constant(x), tf.constant(labels), epsilons=None)[0].numpy()
 
 
-def _curve(subject, attack, x):
+def _curve(subject, attack, per_step, x):
     """Measure the median distance of ours after some queries: pairs of both."""
     labels, points = subject.labels(x), []
     for queries in QUERIES:
-        per_step = 4 if isinstance(attack, a2d.HopSkipJump) else 2 * attack.proposals
         found = attack(subject.classifier, x, budget=queries // per_step, slots="auto")
         turned = subject.labels(found.adversarial) != labels
         distances = np.where(turned, norms(found.adversarial - x), np.inf)
@@ -116,7 +120,7 @@ def _timed(library, subject, x, bench):
     run = _peers(subject)[f"HopSkipJump, {library}"]
     what = f"{library}, HopSkipJump of {_HOPS} iterations"
     return common.walks_compared(
-        what, run, subject, len(x), bench.sizes.repeats, attack=_OURS["HopSkipJump"]
+        what, run, subject, len(x), bench.sizes.repeats, attack=_HOP_SKIP_JUMP
     )
 
 
